@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * daemon.h - being a daemon: background, pid file, another user.
+ */
+#ifndef CBD_BACKEND_DAEMON_H
+#define CBD_BACKEND_DAEMON_H
+
+#include <sys/types.h>
+
+/*
+ * Go on in a child; neither threads nor handles of libcbd would survive a
+ * fork, so this comes first.  The parent waits: it exits with 0 when the child
+ * calls daemon_ready(), and with the child's status when it exits before.
+ */
+void daemon_fork(void);
+
+/* Let the parent go, and with it the terminal; logs go to syslog. */
+void daemon_ready(void);
+
+/* A user to become later.  Returns -1 after a message. */
+struct daemon_user {
+	uid_t uid;
+	gid_t gid;
+};
+int daemon_find_user(const char *name, struct daemon_user *user);
+int daemon_become(const struct daemon_user *user);
+
+/* Make sure that the pid file can be written; returns -1 after a message. */
+int daemon_pidfile_open(const char *path);
+int daemon_pidfile_write(void);
+/* Remove it, if it was written or made by this process. */
+void daemon_pidfile_remove(void);
+
+#endif

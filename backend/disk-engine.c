@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * disk-engine.c - the list of disk engines, and which one "auto" is.
+ */
+#include <config.h>
+
+#include <string.h>
+
+#include "disk.h"
+#include "log.h"
+
+/* In the order of preference. */
+static const struct disk_engine *const engines[] = { &disk_uring, &disk_psync };
+
+#define ENGINES (sizeof(engines) / sizeof(engines[0]))
+
+static int engine_probe(const struct disk_engine *engine)
+{
+	return engine->probe == NULL ? 0 : engine->probe();
+}
+
+static const struct disk_engine *engine_auto(void)
+{
+	for (size_t i = 0; i < ENGINES; i++) {
+		int err = engine_probe(engines[i]);
+
+		if (err == 0)
+			return engines[i];
+		log_info("engine %s: not available: %s", engines[i]->name, strerror(-err));
+	}
+	return NULL;
+}
+
+const struct disk_engine *disk_engine_find(const char *name)
+{
+	if (strcmp(name, "auto") == 0)
+		return engine_auto();
+	for (size_t i = 0; i < ENGINES; i++) {
+		int err;
+
+		if (strcmp(name, engines[i]->name) != 0)
+			continue;
+		err = engine_probe(engines[i]);
+		if (err == 0)
+			return engines[i];
+		log_error("engine %s: not available: %s", name, strerror(-err));
+		return NULL;
+	}
+	log_error("engine %s: there is no such engine", name);
+	return NULL;
+}

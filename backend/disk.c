@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * disk.c - open a disk, lock it, find out what it is like.
+ *
+ * Owns the file descriptor, the lock and the geometry.  It does no I/O for
+ * clients (disk-io.c) and does not tell which disk it is (disk-identity.c).
+ */
+#include <config.h>
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "disk.h"
+#include "log.h"
+
+#define SECTOR 512u
+#define PAGE 4096u
+#define MAX_DIRECT 65536u
+
+/* A killed backend holds its lock until the kernel has finished its I/O. */
+#define LOCK_WAIT_MS 2000
+#define LOCK_RETRY_MS 10
+
+/* ---------------------------------------------------------------- sysfs */
+
+static bool sysfs_read(const char *path, char *value, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return false;
+	n = read(fd, value, size - 1);
+	close(fd);
+	while (n > 0 && isspace((unsigned char)value[n - 1]))
+		n--;
+	if (n <= 0)
+		return false;
+	value[n] = '\0';
+	return true;
+}
+
+bool disk_sysfs(dev_t device, const char *attribute, char *value, size_t size)
+{
+	static const char *const parents[] = { "", "../" };
+	char path[128];
+
+	for (size_t i = 0; i < 2; i++) {
+		snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/%s%s", major(device),
+			 minor(device), parents[i], attribute);
+		if (sysfs_read(path, value, size))
+			return true;
+	}
+	return false;
+}
+
+static unsigned long long sysfs_number(dev_t device, const char *attribute)
+{
+	char value[32];
+
+	return disk_sysfs(device, attribute, value, sizeof(value)) ? strtoull(value, NULL, 10) : 0;
+}
+
+/* ----------------------------------------------------------------- open */
+
+static int check_type(const struct disk *d, mode_t mode)
+{
+	const char *what = "is neither a regular file nor a block device";
+
+	if (S_ISREG(mode) || S_ISBLK(mode))
+		return 0;
+	if (S_ISDIR(mode))
+		what = "is a directory";
+	else if (S_ISCHR(mode))
+		what = "is a character device";
+	log_error("%s: %s", d->name, what);
+	return -EINVAL;
+}
+
+/* Before the open: of a FIFO, it would not return. */
+static int check_before_open(struct disk *d)
+{
+	struct stat st;
+
+	d->path = realpath(d->name, NULL);
+	if (d->path == NULL || stat(d->path, &st) < 0) {
+		log_error("%s: %s", d->name, strerror(errno));
+		return -errno;
+	}
+	if (check_type(d, st.st_mode) < 0)
+		return -EINVAL;
+	d->block_device = S_ISBLK(st.st_mode);
+	d->device = d->block_device ? st.st_rdev : st.st_dev;
+	return 0;
+}
+
+static int open_flags(const struct disk *d, const struct disk_options *o)
+{
+	int flags = O_CLOEXEC | (o->read_only ? O_RDONLY : O_RDWR);
+
+	if (o->direct)
+		flags |= O_DIRECT;
+	if (o->write_through && !o->read_only)
+		flags |= O_DSYNC;
+	/* Keeps out a mount, and the disk that this is a partition of. */
+	if (d->block_device)
+		flags |= O_EXCL;
+	return flags;
+}
+
+/* False when it was tried for long enough. */
+static bool wait_for_lock(unsigned *waited_ms)
+{
+	const struct timespec pause = { .tv_nsec = LOCK_RETRY_MS * 1000000l };
+
+	if (*waited_ms >= LOCK_WAIT_MS)
+		return false;
+	nanosleep(&pause, NULL);
+	*waited_ms += LOCK_RETRY_MS;
+	return true;
+}
+
+static void open_failed(const struct disk *d, const struct disk_options *o)
+{
+	if (errno == EBUSY)
+		log_error("%s: is in use, mounted or by another process", d->name);
+	else if (errno == EINVAL && o->direct)
+		log_error("%s: direct I/O is not supported there", d->name);
+	else if (!o->read_only && (errno == EACCES || errno == EPERM || errno == EROFS))
+		log_error("%s: %s (--read-only may do)", d->name, strerror(errno));
+	else
+		log_error("%s: %s", d->name, strerror(errno));
+}
+
+static int open_file(struct disk *d, const struct disk_options *o, unsigned *waited_ms)
+{
+	struct stat st;
+	int read_only = 0;
+
+	do
+		d->fd = open(d->path, open_flags(d, o));
+	while (d->fd < 0 && errno == EBUSY && wait_for_lock(waited_ms));
+	if (d->fd < 0) {
+		open_failed(d, o);
+		return -errno;
+	}
+	if (fstat(d->fd, &st) < 0 || S_ISBLK(st.st_mode) != d->block_device ||
+	    check_type(d, st.st_mode) < 0) {
+		log_error("%s: changes while it is being opened", d->name);
+		return -EINVAL;
+	}
+	if (d->block_device && !o->read_only && ioctl(d->fd, BLKROGET, &read_only) == 0 &&
+	    read_only) {
+		log_error("%s: is a read-only device (--read-only may do)", d->name);
+		return -EROFS;
+	}
+	return 0;
+}
+
+/*
+ * Rule 7: a lock on the whole disk, on the open file description that does the
+ * I/O.  It ends when the last I/O through it has ended and not before, even if
+ * this process is killed.  Readers share.
+ */
+static int lock_file(const struct disk *d, unsigned *waited_ms)
+{
+	struct flock lock = {
+		.l_type = d->read_only ? F_RDLCK : F_WRLCK,
+		.l_whence = SEEK_SET,
+	};
+	int err;
+
+	do
+		err = fcntl(d->fd, F_OFD_SETLK, &lock) < 0 ? -errno : 0;
+	while ((err == -EAGAIN || err == -EACCES) && wait_for_lock(waited_ms));
+	if (err == -EAGAIN || err == -EACCES)
+		log_error("%s: is in use by another process", d->name);
+	else if (err < 0)
+		log_error("%s: cannot be locked: %s", d->name, strerror(-err));
+	return err;
+}
+
+/* ------------------------------------------------------------- geometry */
+
+static bool power_of_two(uint64_t n)
+{
+	return n != 0 && (n & (n - 1)) == 0;
+}
+
+/* The blocks of a file do not depend on --direct: clients take a disk whose
+ * blocks have changed for another one. */
+static int file_geometry(struct disk *d)
+{
+	struct cbd_disk_geometry *g = &d->geometry;
+	struct stat st;
+
+	if (fstat(d->fd, &st) < 0) {
+		log_error("%s: %s", d->name, strerror(errno));
+		return -errno;
+	}
+	g->size = st.st_size;
+	g->logical_block = SECTOR;
+	g->physical_block = PAGE;
+	g->optimal_block = PAGE;
+	if (power_of_two(st.st_blksize) && st.st_blksize > PAGE)
+		g->optimal_block = st.st_blksize;
+	g->rotational = sysfs_number(d->device, "queue/rotational") != 0;
+	g->discard = !d->read_only;
+	g->fast_zero = !d->read_only;
+	d->granule = 1;
+	return 0;
+}
+
+static int device_geometry(struct disk *d)
+{
+	struct cbd_disk_geometry *g = &d->geometry;
+	unsigned physical = 0, optimal = 0;
+	unsigned short rotational = 0;
+	int logical = 0;
+
+	if (ioctl(d->fd, BLKGETSIZE64, &g->size) < 0 || ioctl(d->fd, BLKSSZGET, &logical) < 0 ||
+	    !power_of_two(logical)) {
+		log_error("%s: does not tell its size: %s", d->name, strerror(errno));
+		return -EINVAL;
+	}
+	if (ioctl(d->fd, BLKPBSZGET, &physical) < 0 || !power_of_two(physical))
+		physical = logical;
+	if (ioctl(d->fd, BLKIOOPT, &optimal) < 0 || !power_of_two(optimal))
+		optimal = physical;
+	g->logical_block = logical;
+	g->physical_block = physical;
+	g->optimal_block = optimal > PAGE ? optimal : PAGE;
+	g->rotational = ioctl(d->fd, BLKROTATIONAL, &rotational) == 0 && rotational != 0;
+	g->discard = !d->read_only && sysfs_number(d->device, "queue/discard_max_bytes") > 0;
+	g->fast_zero = !d->read_only && sysfs_number(d->device, "queue/write_zeroes_max_bytes") > 0;
+	d->granule = logical > (int)PAGE ? (uint32_t)logical : PAGE;
+	return 0;
+}
+
+static int check_size(const struct disk *d)
+{
+	uint64_t size = d->geometry.size;
+
+	if (size == 0) {
+		log_error("%s: is empty", d->name);
+		return -EINVAL;
+	}
+	if (size % SECTOR != 0) {
+		log_error("%s: size %llu is not a multiple of %u", d->name,
+			  (unsigned long long)size, SECTOR);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* The first size of a read that the kernel takes.  Few file systems tell their
+ * alignment in another way. */
+static int find_direct_alignment(struct disk *d)
+{
+	uint32_t block = SECTOR;
+	ssize_t n = -1;
+	void *buf;
+
+	if (posix_memalign(&buf, MAX_DIRECT, MAX_DIRECT) != 0)
+		return -ENOMEM;
+	errno = EINVAL;
+	for (; block <= MAX_DIRECT; block *= 2) {
+		n = pread(d->fd, buf, block, d->geometry.size > block ? block : 0);
+		if (n >= 0 || errno != EINVAL)
+			break;
+	}
+	free(buf);
+	if (n < 0)
+		return -errno;
+	d->direct = block;
+	return 0;
+}
+
+static int setup_direct(struct disk *d)
+{
+	int err = find_direct_alignment(d);
+
+	if (err < 0) {
+		log_error("%s: cannot be read with direct I/O: %s", d->name, strerror(-err));
+		return err;
+	}
+	if (d->geometry.size % d->direct != 0) {
+		log_error("%s: size %llu is not a multiple of %u, the unit of direct I/O there",
+			  d->name, (unsigned long long)d->geometry.size, d->direct);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* What an earlier backend without --write-through has left in the page cache
+ * must not be told from what this one makes durable. */
+static int setup_write_through(struct disk *d)
+{
+	d->geometry.write_through = true;
+	if (fdatasync(d->fd) == 0)
+		return 0;
+	log_error("%s: cannot be synchronised: %s", d->name, strerror(errno));
+	return -errno;
+}
+
+static int find_geometry(struct disk *d, const struct disk_options *o)
+{
+	int err = d->block_device ? device_geometry(d) : file_geometry(d);
+
+	d->geometry.read_only = d->read_only;
+	if (err == 0)
+		err = check_size(d);
+	if (err == 0 && o->direct)
+		err = setup_direct(d);
+	if (err == 0 && d->write_through)
+		err = setup_write_through(d);
+	if (err == 0)
+		err = disk_identify(d);
+	return err;
+}
+
+/* ------------------------------------------------------------------ all */
+
+struct disk *disk_open(const char *name, const struct disk_options *options)
+{
+	struct disk *d = calloc(1, sizeof(*d));
+	unsigned waited_ms = 0;
+
+	if (d == NULL) {
+		log_error("%s: %s", name, strerror(ENOMEM));
+		return NULL;
+	}
+	d->name = name;
+	d->fd = -1;
+	d->read_only = options->read_only;
+	d->write_through = options->write_through && !options->read_only;
+	pthread_mutex_init(&d->ranges.lock, NULL);
+	if (check_before_open(d) < 0 || open_file(d, options, &waited_ms) < 0 ||
+	    lock_file(d, &waited_ms) < 0 || find_geometry(d, options) < 0) {
+		disk_close(d);
+		return NULL;
+	}
+	return d;
+}
+
+void disk_close(struct disk *d)
+{
+	if (d->fd >= 0)
+		close(d->fd);
+	pthread_mutex_destroy(&d->ranges.lock);
+	free(d->path);
+	free(d);
+}

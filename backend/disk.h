@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * disk.h - a disk, and the one small interface that every disk engine has.
+ *
+ * A disk is a regular file or a block device behind one file descriptor.  The
+ * file descriptor carries the disk's lock, so all I/O of all handlers goes
+ * through it, and it is never registered with io_uring, which would keep the
+ * lock beyond the life of the process.
+ *
+ * An engine executes requests of libcbd on a disk.  Each handler thread has a
+ * queue of its own in the engine and is the only one to call it; what the
+ * handlers share is struct disk, constant once it is open.
+ *
+ * To add an engine: one file disk-NAME.c with a struct disk_engine, and its
+ * name in disk-engine.c and options.c.
+ */
+#ifndef CBD_BACKEND_DISK_H
+#define CBD_BACKEND_DISK_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <cbd.h>
+
+/* ------------------------------------------------------------------ disk */
+
+struct disk_io;
+
+/* Ranges of the disk that are being changed, in the order of arrival.  Only
+ * with --direct; see disk-range.c. */
+struct disk_ranges {
+	pthread_mutex_t lock;
+	struct disk_io *first, *last;
+};
+
+struct disk {
+	const char *name; /* as it was given, for messages */
+	char *path;	  /* absolute */
+	int fd;		  /* the one that is locked and does all I/O */
+	bool block_device;
+	dev_t device; /* the block device, or that of the file system */
+	bool read_only;
+	bool write_through; /* opened with O_DSYNC */
+	uint32_t direct;    /* alignment of O_DIRECT, 0 without it */
+	uint32_t granule;   /* alignment of fallocate() and BLKDISCARD */
+	struct cbd_disk_geometry geometry;
+	struct disk_ranges ranges;
+};
+
+struct disk_options {
+	bool read_only;
+	bool write_through;
+	bool direct;
+};
+
+/*
+ * Open and lock a disk and find out what it is.  Waits a short time for a lock
+ * that a dying process may still hold.  NAME has to outlive the disk.  Returns
+ * NULL after a message.  disk_close() gives the lock back.
+ */
+struct disk *disk_open(const char *name, const struct disk_options *options);
+void disk_close(struct disk *d);
+
+/* Fill in disk_id and verifier of the geometry (disk-identity.c). */
+int disk_identify(struct disk *d);
+
+/*
+ * Read attribute ATTRIBUTE of a block device, or of the whole disk when a
+ * partition has none, from sysfs.  Without the newline.  False when there is
+ * none.
+ */
+bool disk_sysfs(dev_t device, const char *attribute, char *value, size_t size);
+
+/* ---------------------------------------------------------------- engine */
+
+/* One request on its way through an engine.  Owned by the worker. */
+struct disk_io {
+	struct cbd_request *request;
+
+	/* For the engine, zeroed before submit. */
+	uint32_t finished; /* bytes */
+	bool syncing;	   /* the operation is done, its fdatasync is not */
+
+	/* For the worker: a list, and the place among the disk's ranges. */
+	struct disk_io *next;
+	struct disk_io *range_next, *range_prev;
+	uint64_t range_start, range_end;
+	bool range_exclusive;
+};
+
+struct disk_engine;
+
+/* A pipe's worth of memory that the kernel can copy into and out of; see
+ * disk-io.c. */
+struct disk_bounce {
+	int fd; /* -1: not made yet */
+	void *map;
+};
+
+/*
+ * What the worker is told, always from within submit or reap of the same
+ * thread.
+ *
+ * done: the request is finished with 0 or a negative errno; io belongs to the
+ *     worker again.  Exactly once for each io that was submitted.
+ * lost: what was acknowledged and not flushed may be gone.  Before the done of
+ *     the request that found out.
+ */
+struct disk_events {
+	void (*done)(void *opaque, struct disk_io *io, int result);
+	void (*lost)(void *opaque);
+	void *opaque;
+};
+
+/* What the queues of all engines begin with. */
+struct disk_queue {
+	const struct disk_engine *engine;
+	struct disk *disk;
+	struct disk_events events;
+	struct disk_bounce bounce;
+};
+
+struct disk_engine {
+	const char *name; /* for --engine */
+
+	/*
+	 * Tell whether this kernel has what the engine needs.  Returns 0 or a
+	 * negative errno.  Called by the main thread, before the others.
+	 * Optional: without it the engine works everywhere.
+	 */
+	int (*probe)(void);
+
+	/*
+	 * Make a queue for up to DEPTH requests at a time.  Called by the
+	 * handler's thread, which makes all calls on the queue.  The engine
+	 * allocates it, with struct disk_queue as the first member, which the
+	 * caller fills in.  Returns 0 or a negative errno.  Required.
+	 */
+	int (*open)(struct disk *d, unsigned depth, struct disk_queue **queue);
+
+	/* Free a queue that has nothing in flight.  Required. */
+	void (*close)(struct disk_queue *q);
+
+	/*
+	 * Begin one request; it was validated, and no other request that
+	 * changes its range is in flight where that matters (--direct).
+	 * `done` may be called before this returns.  Never blocks for other
+	 * requests.  Required.
+	 */
+	void (*submit)(struct disk_queue *q, struct disk_io *io);
+
+	/* Everything of this round is submitted: tell the kernel.  Optional. */
+	void (*kick)(struct disk_queue *q);
+
+	/*
+	 * Call `done` for what the kernel has finished; with WAIT, sleep until
+	 * there is something.  Never called with WAIT when nothing is in
+	 * flight.  Returns the number of events that were seen.  Optional: not
+	 * needed when submit finishes everything.
+	 */
+	unsigned (*reap)(struct disk_queue *q, bool wait);
+};
+
+extern const struct disk_engine disk_psync, disk_uring;
+
+/* The engine of --engine NAME, "auto" included, after its probe.  NULL after
+ * a message.  Main thread. */
+const struct disk_engine *disk_engine_find(const char *name);
+
+int disk_queue_open(const struct disk_engine *engine, struct disk *d, unsigned depth,
+		    const struct disk_events *events, struct disk_queue **queue);
+void disk_queue_close(struct disk_queue *q);
+
+/* ------------------------------------------- what engines are built from */
+
+/* Execute a request from beginning to end in this thread: any operation, any
+ * alignment.  Returns 0 or a negative errno (disk-io.c). */
+int disk_execute(struct disk_queue *q, const struct cbd_request *r);
+
+/* The same for a read or write of which FINISHED bytes are done. */
+int disk_execute_rest(struct disk_queue *q, const struct cbd_request *r, uint32_t finished);
+
+/* fdatasync, and what follows from its failure: by itself for engines that do
+ * it in another way. */
+int disk_sync(struct disk_queue *q);
+void disk_sync_failed(struct disk_queue *q);
+
+/* Tells of a loss when ERROR, of a write with RWF_DSYNC, means one.  Returns
+ * what the client gets. */
+int disk_durable_write_failed(struct disk_queue *q, const struct cbd_request *r, int error);
+
+/* Whether the kernel takes the buffer, offset and length as they are. */
+bool disk_aligned(const struct disk *d, const struct cbd_request *r);
+
+/* Whether the request ends with everything it did on stable storage. */
+bool disk_wants_sync(const struct disk *d, const struct cbd_request *r);
+
+/* The fallocate() that does a DISCARD or WRITE_ZEROES in one go, or -1. */
+int disk_fallocate_mode(const struct disk *d, const struct cbd_request *r);
+
+/* Whether a failure means that there is no such operation here. */
+bool disk_unsupported(int error);
+
+/* ---------------------------------------------------------------- ranges */
+
+/*
+ * With --direct an unaligned write reads, modifies and writes whole blocks, so
+ * no other write of these blocks may be under way, in any handler.  Each
+ * request that changes the disk is added, executed when it is ready, and
+ * removed afterwards.  First come, first served.  Any thread.
+ */
+void disk_range_add(struct disk *d, struct disk_io *io);
+bool disk_range_ready(struct disk *d, const struct disk_io *io);
+void disk_range_remove(struct disk *d, struct disk_io *io);
+
+#endif

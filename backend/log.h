@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * log.h - what cbd-backend tells people.
+ *
+ * Owns where messages go (stderr, later syslog) and which are shown.  It does
+ * not own what is said: every message reads "object: reason".
+ */
+#ifndef CBD_BACKEND_LOG_H
+#define CBD_BACKEND_LOG_H
+
+#include <stdbool.h>
+
+/* Show debug messages too.  Before any thread is started. */
+void log_verbose(void);
+
+/* From here on to syslog instead of stderr.  Only while no other thread
+ * logs. */
+void log_to_syslog(void);
+
+/* Any thread; no newline at the end of the format. */
+void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void log_warning(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void log_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Take the messages of libcbd as well. */
+void log_library(void);
+
+#endif

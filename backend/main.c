@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * main.c - cbd-backend: offer a disk to the hosts that share memory.
+ *
+ * Owns the order of start and stop, the event loop with its signals, and the
+ * control work of libcbd.  Requests are served in worker.c.
+ */
+#include <config.h>
+
+#include <errno.h>
+#include <ev.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cbd.h>
+
+#include "daemon.h"
+#include "disk.h"
+#include "log.h"
+#include "options.h"
+#include "worker.h"
+
+/* While it drains, the end is looked for more often than the control work
+ * asks for. */
+#define DRAIN_POLL_MS 2
+
+struct program {
+	struct options options;
+	struct daemon_user user;
+	struct cbd_transport *transport;
+	struct disk *disk;
+	const struct disk_engine *engine;
+	struct worker **workers;
+	struct cbd_backend *backend;
+
+	struct ev_loop *loop;
+	ev_signal term, interrupt;
+	ev_timer tick;
+	bool draining;
+};
+
+/* ------------------------------------------------------------------ start */
+
+/* Its messages name their object. */
+static int library_failed(void)
+{
+	log_error("%s", cbd_errmsg());
+	return -1;
+}
+
+static int check_not_transport(const struct program *p)
+{
+	struct stat disk, transport;
+
+	if (stat(p->options.disk, &disk) < 0 || stat(p->options.transport, &transport) < 0)
+		return 0; /* there will be a better message */
+	if (disk.st_dev != transport.st_dev || disk.st_ino != transport.st_ino)
+		return 0;
+	log_error("%s: is the transport itself", p->options.disk);
+	return -1;
+}
+
+static int open_disk(struct program *p)
+{
+	const struct disk_options options = {
+		.read_only = p->options.read_only,
+		.write_through = p->options.write_through,
+		.direct = p->options.direct,
+	};
+
+	if (check_not_transport(p) < 0)
+		return -1;
+	p->disk = disk_open(p->options.disk, &options);
+	return p->disk == NULL ? -1 : 0;
+}
+
+static int start_workers(struct program *p)
+{
+	p->workers = calloc(p->options.handlers, sizeof(*p->workers));
+	if (p->workers == NULL) {
+		log_error("handlers: %s", strerror(errno));
+		return -1;
+	}
+	for (unsigned i = 0; i < p->options.handlers; i++) {
+		p->workers[i] = worker_start(p->disk, p->engine, i);
+		if (p->workers[i] == NULL)
+			return -1;
+	}
+	return 0;
+}
+
+static int claim(struct program *p)
+{
+	const struct cbd_backend_options options = {
+		.id = p->options.id,
+		.host_id = p->options.host_id,
+		.name = p->options.name,
+		.path = p->disk->path,
+		.handlers = p->options.handlers,
+		.max_blkdevs = p->options.max_blkdevs,
+		.allow_hosts = p->options.allow_hosts,
+		.poll = p->options.poll,
+		.private_align = p->options.direct ? CBD_PAGE_SIZE : 0,
+	};
+
+	if (cbd_backend_open(p->transport, &options, &p->backend) < 0)
+		return library_failed();
+	return 0;
+}
+
+static void show_ready(const struct program *p)
+{
+	char size[32];
+	static const char units[] = "KMGTPE";
+	uint64_t n = p->disk->geometry.size;
+	const char *unit = NULL;
+
+	for (unsigned i = 0; n % 1024 == 0 && i < strlen(units); i++, n /= 1024)
+		unit = &units[i];
+	snprintf(size, sizeof(size), "%" PRIu64 "%.*s", n, unit != NULL, unit != NULL ? unit : "");
+	log_info("backend %u: ready, %s (%s), %u handler%s, engine %s", p->options.id,
+		 p->disk->name, size, p->options.handlers, p->options.handlers == 1 ? "" : "s",
+		 p->engine->name);
+}
+
+/* The last that can fail, while this is the only thread that does anything. */
+static int publish(struct program *p)
+{
+	if (cbd_backend_publish(p->backend, &p->disk->geometry) < 0)
+		return library_failed();
+	if (!p->options.foreground)
+		daemon_ready();
+	show_ready(p);
+	return 0;
+}
+
+/* All that may fail for its own reasons. */
+static int prepare(struct program *p)
+{
+	const struct options *o = &p->options;
+
+	if (o->user != NULL && daemon_find_user(o->user, &p->user) < 0)
+		return -1;
+	if (o->pidfile != NULL && daemon_pidfile_open(o->pidfile) < 0)
+		return -1;
+	if (cbd_transport_open(o->transport, 0, &p->transport) < 0)
+		return library_failed();
+	if (open_disk(p) < 0)
+		return -1;
+	p->engine = disk_engine_find(o->engine);
+	if (p->engine == NULL)
+		return -1;
+	return start_workers(p);
+}
+
+/*
+ * The slot comes after the disk and its lock: clients of a crashed backend wait
+ * for the next process in the slot, and one that took it only to find that it
+ * cannot open the disk would end their waiting.  Both are held before anything
+ * is granted (rule 7).
+ */
+static int start(struct program *p)
+{
+	if (prepare(p) < 0 || claim(p) < 0)
+		return -1;
+	if (daemon_pidfile_write() < 0)
+		return -1;
+	if (p->options.user != NULL && daemon_become(&p->user) < 0)
+		return -1;
+	return publish(p);
+}
+
+/* --------------------------------------------------------------- event loop */
+
+/* The slot or the memory is somebody else's now: not one more store. */
+static void slot_lost(const struct program *p) __attribute__((noreturn));
+
+static void slot_lost(const struct program *p)
+{
+	log_error("backend %u: %s", p->options.id, cbd_errmsg());
+	daemon_pidfile_remove();
+	_exit(EXIT_FAILURE);
+}
+
+static void on_tick(struct ev_loop *loop, ev_timer *timer, int events)
+{
+	struct program *p = timer->data;
+	int ms = cbd_backend_tick(p->backend);
+
+	(void)events;
+	if (ms < 0)
+		slot_lost(p);
+	if (p->draining && cbd_backend_drained(p->backend)) {
+		ev_break(loop, EVBREAK_ALL);
+		return;
+	}
+	if (p->draining && ms > DRAIN_POLL_MS)
+		ms = DRAIN_POLL_MS;
+	timer->repeat = ms > 0 ? ms / 1000.0 : 0.001;
+	ev_timer_again(loop, timer);
+}
+
+static void on_signal(struct ev_loop *loop, ev_signal *watcher, int events)
+{
+	struct program *p = watcher->data;
+
+	(void)events;
+	if (p->draining) {
+		log_warning("backend %u: stopped by a second signal", p->options.id);
+		daemon_pidfile_remove();
+		_exit(EXIT_FAILURE);
+	}
+	log_info("backend %u: stopping", p->options.id);
+	p->draining = true;
+	cbd_backend_drain(p->backend);
+	ev_feed_event(loop, &p->tick, EV_TIMER);
+}
+
+/* Before anything is started: a signal that comes meanwhile is then seen by
+ * the loop. */
+static int make_loop(struct program *p)
+{
+	p->loop = ev_default_loop(EVFLAG_AUTO);
+	if (p->loop == NULL) {
+		log_error("event loop: cannot be made");
+		return -1;
+	}
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	ev_signal_init(&p->term, on_signal, SIGTERM);
+	ev_signal_init(&p->interrupt, on_signal, SIGINT);
+	ev_timer_init(&p->tick, on_tick, 0, 0.001);
+	p->term.data = p->interrupt.data = p->tick.data = p;
+	ev_signal_start(p->loop, &p->term);
+	ev_signal_start(p->loop, &p->interrupt);
+	return 0;
+}
+
+static void serve(struct program *p)
+{
+	for (unsigned i = 0; i < p->options.handlers; i++)
+		worker_serve(p->workers[i], p->backend, cbd_backend_handler(p->backend, i));
+	ev_timer_start(p->loop, &p->tick);
+	ev_run(p->loop, 0);
+}
+
+/* ------------------------------------------------------------------ stop */
+
+/* From any state of start(). */
+static void stop(struct program *p)
+{
+	for (unsigned i = 0; p->workers != NULL && i < p->options.handlers; i++)
+		if (p->workers[i] != NULL)
+			worker_stop(p->workers[i]);
+	free(p->workers);
+	if (p->backend != NULL)
+		cbd_backend_close(p->backend);
+	if (p->disk != NULL)
+		disk_close(p->disk);
+	if (p->transport != NULL)
+		cbd_transport_close(p->transport);
+	daemon_pidfile_remove();
+	if (p->loop != NULL)
+		ev_loop_destroy(p->loop);
+}
+
+int main(int argc, char **argv)
+{
+	struct program p = { 0 };
+	int status = EXIT_FAILURE;
+
+	options_parse(&p.options, argc, argv);
+	if (p.options.verbose)
+		log_verbose();
+	log_library();
+	if (!p.options.foreground)
+		daemon_fork();
+
+	if (make_loop(&p) == 0 && start(&p) == 0) {
+		serve(&p);
+		log_debug("backend %u: stopped", p.options.id);
+		status = EXIT_SUCCESS;
+	}
+	stop(&p);
+	return status;
+}

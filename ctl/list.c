@@ -1,0 +1,435 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * list.c - cbdctl list: a transport and what is on it, as JSON.
+ *
+ * Owns the names of the attributes, which scripts rely on and which cbdctl(1)
+ * documents.
+ */
+#include <config.h>
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "ctl.h"
+
+enum kind {
+	HOSTS,
+	BACKENDS,
+	BLKDEVS,
+	CHANNELS,
+	KINDS,
+};
+
+struct list {
+	const char *path;
+	struct cbd_transport *t;
+	const struct cbd_header *header;
+	bool selected[KINDS];
+	bool any_id; /* else only slot `id` */
+	unsigned id;
+	bool human;
+	bool failed; /* a slot could not be read: all others are shown */
+	struct cbd_blkdev_info blkdevs[CBD_MAX_BLKDEVS];
+};
+
+static const struct option options[] = {
+	{ "hosts", no_argument, NULL, 'H' },	{ "backends", no_argument, NULL, 'B' },
+	{ "blkdevs", no_argument, NULL, 'D' },	{ "channels", no_argument, NULL, 'C' },
+	{ "id", required_argument, NULL, 'i' }, { "human", no_argument, NULL, 'u' },
+	{ "help", no_argument, NULL, 'h' },	{ NULL, 0, NULL, 0 },
+};
+
+static const char help[] = "Usage: cbdctl list [OPTION]... TRANSPORT\n"
+			   "Show a transport and what is on it, as JSON.\n"
+			   "\n"
+			   "  -H, --hosts            show hosts\n"
+			   "  -B, --backends         show backends\n"
+			   "  -D, --blkdevs          show blkdevs\n"
+			   "  -C, --channels         show channels\n"
+			   "      --id=N             show only number N of the selected kind\n"
+			   "  -u, --human            show sizes and times for people\n"
+			   "  -h, --help             show this help and exit\n"
+			   "\n"
+			   "One kind gives an array, several or none an object of arrays.";
+
+/* -------------------------------------------------------------- attributes */
+
+static void add_text(struct json_object *o, const char *key, const char *text)
+{
+	json_object_object_add(o, key, json_text(text));
+}
+
+static void add_number(struct json_object *o, const char *key, uint64_t number)
+{
+	json_object_object_add(o, key, json_object_new_uint64(number));
+}
+
+static void add_bool(struct json_object *o, const char *key, bool value)
+{
+	json_object_object_add(o, key, json_object_new_boolean(value));
+}
+
+static const char *slot_state(enum cbd_slot_state state)
+{
+	static const char *const names[] = {
+		[CBD_SLOT_FREE] = "free",	    [CBD_SLOT_STARTING] = "starting",
+		[CBD_SLOT_LIVE] = "live",	    [CBD_SLOT_DRAINING] = "draining",
+		[CBD_SLOT_HANDOVER] = "handover",   [CBD_SLOT_GONE] = "gone",
+		[CBD_SLOT_ABANDONED] = "abandoned",
+	};
+
+	return state < sizeof names / sizeof *names ? names[state] : "unknown";
+}
+
+static const char *grant_state(enum cbd_grant_state state)
+{
+	static const char *const names[] = {
+		[CBD_GRANT_FREE] = "free",	 [CBD_GRANT_GRANTED] = "granted",
+		[CBD_GRANT_LEAVING] = "leaving", [CBD_GRANT_QUARANTINED] = "quarantined",
+		[CBD_GRANT_CLOSED] = "closed",
+	};
+
+	return state < sizeof names / sizeof *names ? names[state] : "unknown";
+}
+
+/* What the heartbeat says comes before what the owner wrote, which may be
+ * dead. */
+static void add_state(struct json_object *o, enum cbd_liveness liveness, const char *written)
+{
+	add_bool(o, "alive", liveness == CBD_ALIVE);
+	add_text(o, "state",
+		 liveness == CBD_SUSPECT ? "suspect" :
+		 liveness == CBD_DEAD	 ? "dead" :
+					   written);
+}
+
+static struct json_object *json_host(const struct cbd_host_info *info)
+{
+	struct json_object *o = json_object_new_object();
+
+	add_number(o, "host_id", info->id);
+	add_text(o, "name", info->name);
+	json_object_object_add(o, "uuid", json_uuid(info->uuid));
+	json_object_object_add(o, "boot_id", json_uuid(info->boot_id));
+	add_state(o, info->liveness, info->liveness == CBD_ALIVE ? "live" : "unknown");
+	return o;
+}
+
+static void add_disk(struct json_object *o, const struct cbd_backend_info *info, bool human)
+{
+	add_text(o, "path", info->path);
+	json_object_object_add(o, "size", json_size(info->size, human));
+	add_number(o, "logical_block_size", info->logical_block);
+	add_number(o, "physical_block_size", info->physical_block);
+	add_number(o, "optimal_block_size", info->optimal_block);
+	add_bool(o, "rotational", info->flags & CBD_GEOMETRY_ROTATIONAL);
+	add_bool(o, "read_only", info->flags & CBD_GEOMETRY_READ_ONLY);
+	add_bool(o, "write_through", info->flags & CBD_GEOMETRY_WRITE_THROUGH);
+	add_bool(o, "discard", info->flags & CBD_GEOMETRY_DISCARD);
+	add_bool(o, "fast_zero", info->flags & CBD_GEOMETRY_FAST_ZERO);
+	json_object_object_add(o, "disk_identity", json_hex(info->disk_identity));
+	json_object_object_add(o, "verifier", json_hex(info->verifier));
+}
+
+static struct json_object *host_set(uint64_t hosts)
+{
+	struct json_object *array = json_object_new_array();
+	unsigned i;
+
+	for (i = 0; i < CBD_MAX_HOSTS; i++)
+		if (hosts >> i & 1)
+			json_object_array_add(array, json_object_new_uint64(i));
+	return array;
+}
+
+static struct json_object *blkdevs_of(const struct list *l, unsigned backend)
+{
+	struct json_object *array = json_object_new_array();
+	const struct cbd_blkdev_info *b;
+
+	for (b = l->blkdevs; b < l->blkdevs + l->header->blkdevs; b++)
+		if (b->liveness != CBD_FREE && b->backend_id == backend)
+			json_object_array_add(array, json_object_new_uint64(b->id));
+	return array;
+}
+
+static struct json_object *json_backend(const struct list *l, const struct cbd_backend_info *info)
+{
+	struct json_object *o = json_object_new_object();
+
+	add_number(o, "backend_id", info->id);
+	add_text(o, "name", info->name);
+	add_number(o, "host_id", info->host_id);
+	add_number(o, "pid", info->pid);
+	add_number(o, "incarnation", info->incarnation);
+	add_state(o, info->liveness, slot_state(info->state));
+	add_disk(o, info, l->human);
+	add_number(o, "handlers", info->handlers);
+	add_number(o, "max_blkdevs", info->max_blkdevs);
+	if (info->allow_hosts)
+		json_object_object_add(o, "allow_hosts", host_set(info->allow_hosts));
+	json_object_object_add(o, "blkdevs", blkdevs_of(l, info->id));
+	return o;
+}
+
+static struct json_object *json_blkdev(const struct cbd_blkdev_info *info)
+{
+	struct json_object *o = json_object_new_object();
+
+	add_number(o, "mapped_id", info->id);
+	add_number(o, "host_id", info->host_id);
+	add_number(o, "backend_id", info->backend_id);
+	add_number(o, "pid", info->pid);
+	add_number(o, "incarnation", info->incarnation);
+	add_state(o, info->liveness, slot_state(info->state));
+	add_number(o, "queues", info->queues);
+	add_bool(o, "read_only", info->read_only);
+	return o;
+}
+
+static struct json_object *json_channel(const struct cbd_channel_info *info, bool human)
+{
+	struct json_object *o = json_object_new_object();
+
+	add_number(o, "backend_id", info->backend_id);
+	add_number(o, "channel_id", info->id);
+	add_number(o, "blkdev_id", info->blkdev_id);
+	add_number(o, "queue", info->queue);
+	json_object_object_add(o, "epoch", json_hex(info->epoch));
+	add_text(o, "state", grant_state(info->state));
+	add_number(o, "depth", info->depth);
+	add_number(o, "ring_slots", info->ring_slots);
+	add_number(o, "offset", info->offset);
+	json_object_object_add(o, "length", json_size(info->length, human));
+	json_object_object_add(o, "data_size", json_size(info->data_size, human));
+	return o;
+}
+
+/* ------------------------------------------------------------------- kinds */
+
+/* Whether a slot was read. */
+static bool check(struct list *l, int result)
+{
+	if (result < 0) {
+		complain("%s", cbd_errmsg());
+		l->failed = true;
+	}
+	return result >= 0;
+}
+
+static bool wanted(const struct list *l, unsigned id)
+{
+	return l->any_id || l->id == id;
+}
+
+static void list_hosts(struct list *l, struct json_object *array)
+{
+	struct cbd_host_info info;
+	unsigned id;
+
+	for (id = 0; id < l->header->hosts; id++)
+		if (wanted(l, id) && check(l, cbd_host_get(l->t, id, &info)) &&
+		    info.liveness != CBD_FREE)
+			json_object_array_add(array, json_host(&info));
+}
+
+static void list_backends(struct list *l, struct json_object *array)
+{
+	struct cbd_backend_info info;
+	unsigned id;
+
+	for (id = 0; id < l->header->backends; id++)
+		if (wanted(l, id) && check(l, cbd_backend_get(l->t, id, &info)) &&
+		    info.liveness != CBD_FREE)
+			json_object_array_add(array, json_backend(l, &info));
+}
+
+static void list_blkdevs(struct list *l, struct json_object *array)
+{
+	const struct cbd_blkdev_info *b;
+
+	for (b = l->blkdevs; b < l->blkdevs + l->header->blkdevs; b++)
+		if (b->liveness != CBD_FREE && wanted(l, b->id))
+			json_object_array_add(array, json_blkdev(b));
+}
+
+static void list_channels_of(struct list *l, unsigned backend, struct json_object *array)
+{
+	struct cbd_channel_info info;
+	unsigned id;
+
+	for (id = 0; id < l->header->channels; id++)
+		if (wanted(l, id) && check(l, cbd_channel_get(l->t, backend, id, &info)) &&
+		    info.state != CBD_GRANT_FREE)
+			json_object_array_add(array, json_channel(&info, l->human));
+}
+
+static void list_channels(struct list *l, struct json_object *array)
+{
+	unsigned backend;
+
+	for (backend = 0; backend < l->header->backends; backend++)
+		list_channels_of(l, backend, array);
+}
+
+static const struct {
+	const char *key;
+	const char *one;
+	void (*list)(struct list *l, struct json_object *array);
+} kinds[KINDS] = {
+	[HOSTS] = { "hosts", "host", list_hosts },
+	[BACKENDS] = { "backends", "backend", list_backends },
+	[BLKDEVS] = { "blkdevs", "blkdev", list_blkdevs },
+	[CHANNELS] = { "channels", "channel", list_channels },
+};
+
+/* Backends show the ids of their blkdevs, so these are read first and once. */
+static void read_blkdevs(struct list *l)
+{
+	unsigned id;
+
+	for (id = 0; id < l->header->blkdevs; id++)
+		if (!check(l, cbd_blkdev_get(l->t, id, &l->blkdevs[id])))
+			l->blkdevs[id] = (struct cbd_blkdev_info){ .liveness = CBD_FREE };
+}
+
+static struct json_object *json_kind(struct list *l, enum kind kind)
+{
+	struct json_object *array = json_object_new_array();
+
+	kinds[kind].list(l, array);
+	return array;
+}
+
+static unsigned slots(const struct cbd_header *h, enum kind kind)
+{
+	switch (kind) {
+	case HOSTS:
+		return h->hosts;
+	case BACKENDS:
+		return h->backends;
+	case BLKDEVS:
+		return h->blkdevs;
+	default:
+		return h->channels;
+	}
+}
+
+/* The object of --id, which has to be there; NULL: it is not. */
+static struct json_object *json_one(struct list *l, enum kind kind)
+{
+	struct json_object *array = json_kind(l, kind);
+
+	if (json_object_array_length(array) > 0)
+		return array;
+	json_object_put(array);
+	if (l->id >= slots(l->header, kind))
+		complain("%s: %s %u: there are only 0 to %u", l->path, kinds[kind].one, l->id,
+			 slots(l->header, kind) - 1);
+	else if (!l->failed)
+		complain("%s: %s %u: not in use", l->path, kinds[kind].one, l->id);
+	return NULL;
+}
+
+static unsigned selected(const struct list *l)
+{
+	unsigned count = 0;
+	unsigned kind;
+
+	for (kind = 0; kind < KINDS; kind++)
+		count += l->selected[kind];
+	return count;
+}
+
+static struct json_object *json_list(struct list *l)
+{
+	unsigned count = selected(l);
+	struct json_object *o;
+	unsigned kind = 0;
+
+	if (count == 1) {
+		while (!l->selected[kind])
+			kind++;
+		return l->any_id ? json_kind(l, kind) : json_one(l, kind);
+	}
+	o = json_object_new_object();
+	json_object_object_add(o, "transport", json_transport(l->path, l->t, l->human));
+	for (; kind < KINDS; kind++)
+		if (count == 0 || l->selected[kind])
+			json_object_object_add(o, kinds[kind].key, json_kind(l, kind));
+	return o;
+}
+
+/* ----------------------------------------------------------------- command */
+
+static void set_option(struct list *l, int option)
+{
+	switch (option) {
+	case 'H':
+		l->selected[HOSTS] = true;
+		break;
+	case 'B':
+		l->selected[BACKENDS] = true;
+		break;
+	case 'D':
+		l->selected[BLKDEVS] = true;
+		break;
+	case 'C':
+		l->selected[CHANNELS] = true;
+		break;
+	case 'i':
+		l->id = parse_number("list", "--id", optarg, 0, UINT32_MAX);
+		l->any_id = false;
+		break;
+	case 'u':
+		l->human = true;
+		break;
+	case 'h':
+		puts(help);
+		exit(EXIT_SUCCESS);
+	default:
+		unknown_option("list");
+	}
+}
+
+static int list(struct list *l)
+{
+	struct json_object *o;
+	int status;
+
+	if (cbd_transport_damaged(l->t))
+		complain("%s: the header is damaged, its copy is used", l->path);
+	/* Who is alive is seen only by watching for a while. */
+	if (cbd_transport_watch(l->t) < 0) {
+		complain("%s", cbd_errmsg());
+		return EXIT_FAILURE;
+	}
+	read_blkdevs(l);
+	o = json_list(l);
+	status = o ? json_print(o) : EXIT_FAILURE;
+	return l->failed ? EXIT_FAILURE : status;
+}
+
+int cmd_list(int argc, char **argv)
+{
+	struct list l = { .any_id = true };
+	int option;
+	int status;
+
+	while ((option = getopt_long(argc, argv, "HBDCuh", options, NULL)) != -1)
+		set_option(&l, option);
+	l.path = only_operand("list", argc, argv);
+	if (!l.any_id && selected(&l) != 1)
+		usage_error("list",
+			    "--id: needs one of --hosts, --backends, --blkdevs, --channels");
+
+	if (cbd_transport_open(l.path, CBD_TRANSPORT_READ_ONLY, &l.t) < 0) {
+		complain("%s", cbd_errmsg());
+		return EXIT_FAILURE;
+	}
+	l.header = cbd_transport_header(l.t);
+	status = list(&l);
+	cbd_transport_close(l.t);
+	return status;
+}

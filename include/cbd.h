@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * cbd.h - public interface of libcbd: a block device through shared memory.
+ *
+ * Three groups: transports (format, open, list), the blkdev side (submit and
+ * complete block I/O) and the handler side (serve a disk).  A program uses one
+ * side; a test may use both in one process.
+ *
+ * Errors.  Functions that return int return 0 or a count on success and a
+ * negative errno on failure, and leave a message for people in cbd_errmsg().
+ * The library prints nothing; see cbd_set_log().
+ *
+ * Signals.  cbd_transport_open() installs a handler for SIGBUS, which turns a
+ * poisoned or truncated mapping into an error of one request, and passes
+ * every other SIGBUS to the handler that was there before.  The library's own
+ * threads block all signals but SIGBUS, SIGSEGV, SIGFPE and SIGILL.
+ *
+ * Fork.  Between cbd_blkdev_open() and cbd_blkdev_start() a process may fork
+ * and go on in the child (a daemon does); after cbd_blkdev_start() the mapping
+ * is not inherited any more.
+ */
+#ifndef CBD_H
+#define CBD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cbd-format.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define CBD_VERSION_STRING "0.1.0"
+
+/* The version of the library that runs, as "0.1.0".  Any thread. */
+const char *cbd_version(void);
+
+/* The message of the last failure in this thread, never NULL.  Owned by the
+ * library, valid until the thread's next call. */
+const char *cbd_errmsg(void);
+
+enum cbd_log_level { CBD_LOG_ERROR, CBD_LOG_WARNING, CBD_LOG_INFO, CBD_LOG_DEBUG };
+
+/*
+ * Events that no caller waits for (a backend is gone or back, a channel was
+ * left) are told to this function, from any thread, without a trailing
+ * newline.  Set it before the first transport is opened; NULL (the default)
+ * drops them.
+ */
+typedef void cbd_log_fn(void *opaque, enum cbd_log_level level, const char *message);
+void cbd_set_log(cbd_log_fn *fn, void *opaque);
+
+/* ------------------------------------------------------------ transports */
+
+struct cbd_transport;
+
+/* What to format.  A zero takes the default in brackets. */
+struct cbd_format_options {
+	uint64_t size;	       /* bytes; a file is created or grown to it [as it is] */
+	uint32_t hosts;	       /* [16] */
+	uint32_t backends;     /* [4] */
+	uint32_t blkdevs;      /* [16] */
+	uint32_t channels;     /* per backend [8] */
+	uint32_t channel_size; /* bytes [as fits, 1M..16M] */
+	uint32_t depth;	       /* ring slots, a power of two [128] */
+	uint32_t heartbeat_ms; /* [500] */
+	uint32_t dead_after;   /* [10] */
+	uint32_t coherence;    /* enum cbd_coherence [by the kind of file] */
+	bool data_crc;	       /* payload CRC in hardware kind too */
+	int force;	       /* 1: over a transport whose owners are dead; 2: over any */
+	const char *label;     /* up to 63 bytes, or NULL */
+};
+
+/*
+ * Write an empty transport to PATH (a file, which may be new when size is
+ * given, or a devdax device).  Refused with -EEXIST when PATH carries a
+ * transport already (see force), -EBUSY when it is in use, -EINVAL when the
+ * geometry does not fit.
+ */
+int cbd_format(const char *path, const struct cbd_format_options *options);
+
+/*
+ * Open and map a transport; nothing is written.  The header is checked whole;
+ * when it is damaged and its copy is sound, the copy serves and
+ * cbd_transport_damaged() tells so.  *t is owned by the caller; close it
+ * after everything that was opened on it.
+ */
+#define CBD_TRANSPORT_READ_ONLY 1u /* for lists; also allows unknown ro_compat features */
+int cbd_transport_open(const char *path, unsigned flags, struct cbd_transport **t);
+void cbd_transport_close(struct cbd_transport *t);
+
+/* A private copy, valid until close. */
+const struct cbd_header *cbd_transport_header(const struct cbd_transport *t);
+bool cbd_transport_damaged(const struct cbd_transport *t);
+
+/* --------------------------------------------------------------- listing */
+
+enum cbd_liveness {
+	CBD_FREE,      /* nobody's */
+	CBD_ALIVE,     /* its counter moves */
+	CBD_SUSPECT,   /* it does not: perhaps dead */
+	CBD_DEAD,      /* proven so; its slot is free to take */
+	CBD_UNDECIDED, /* not watched for long enough */
+};
+
+struct cbd_host_info {
+	uint32_t id;
+	uint8_t uuid[16], boot_id[16];
+	char name[CBD_TEXT_SIZE + 1];
+	enum cbd_liveness liveness;
+};
+
+struct cbd_backend_info {
+	uint32_t id;
+	uint32_t incarnation;
+	uint32_t host_id;
+	uint32_t pid;
+	uint32_t blkdevs, max_blkdevs;
+	uint32_t handlers;
+	enum cbd_slot_state state;
+	enum cbd_liveness liveness;
+	uint64_t size;
+	uint32_t logical_block, physical_block, optimal_block;
+	uint32_t flags; /* CBD_GEOMETRY_* */
+	uint64_t allow_hosts;
+	uint64_t disk_identity, verifier;
+	char name[CBD_TEXT_SIZE + 1];
+	char path[CBD_TEXT_SIZE * CBD_PATH_LINES + 1];
+};
+
+struct cbd_blkdev_info {
+	uint32_t id;
+	uint32_t incarnation;
+	uint32_t host_id;
+	uint32_t backend_id;
+	uint32_t pid;
+	uint32_t queues;
+	bool read_only;
+	enum cbd_slot_state state;
+	enum cbd_liveness liveness;
+};
+
+struct cbd_channel_info {
+	uint32_t backend_id, id;
+	uint32_t blkdev_id, queue;
+	uint64_t epoch;
+	uint32_t depth, ring_slots;
+	uint64_t offset, length;
+	uint64_t data_size;
+	enum cbd_grant_state state;
+};
+
+/*
+ * Watch all heartbeats for long enough to decide every slot that is in use:
+ * two intervals when all beat, dead_after + 1 when one does not.  Blocks.
+ * Without it the liveness of the functions below is CBD_UNDECIDED.  One
+ * thread at a time.
+ */
+int cbd_transport_watch(struct cbd_transport *t);
+
+/* Read slot ID.  -EINVAL: no such slot.  A free slot gives CBD_FREE. */
+int cbd_host_get(struct cbd_transport *t, unsigned id, struct cbd_host_info *info);
+int cbd_backend_get(struct cbd_transport *t, unsigned id, struct cbd_backend_info *info);
+int cbd_blkdev_get(struct cbd_transport *t, unsigned id, struct cbd_blkdev_info *info);
+int cbd_channel_get(struct cbd_transport *t, unsigned backend, unsigned id,
+		    struct cbd_channel_info *info);
+
+/* --------------------------------------------------------------- waiting */
+
+enum cbd_poll {
+	CBD_POLL_ADAPTIVE, /* spin while it pays, then yield, then sleep */
+	CBD_POLL_BUSY,	   /* spin; one CPU for each waiting thread */
+	CBD_POLL_SLEEP,	   /* hardly spin */
+};
+
+/* "adaptive", "busy", "sleep"; -EINVAL for anything else. */
+int cbd_poll_parse(const char *text, enum cbd_poll *poll);
+
+/* ---------------------------------------------------------- blkdev side */
+
+struct cbd_blkdev;
+struct cbd_queue;
+
+struct cbd_blkdev_options {
+	const char *backend; /* id or name of the backend; required */
+	int host_id;	     /* -1: found by identity */
+	unsigned queues;     /* 0: one */
+	unsigned depth;	     /* SEs in flight for each queue; 0: all slots */
+	bool read_only;
+	enum cbd_poll poll;
+	unsigned timeout_s;	    /* a request ends with EIO after this; 0: never */
+	unsigned attach_timeout_ms; /* wait for a backend that may come; 0: as
+				     * long as its suspicion takes */
+};
+
+struct cbd_blkdev_geometry {
+	uint64_t size;
+	uint32_t logical_block, physical_block, optimal_block;
+	uint32_t max_data;
+	bool rotational, read_only, discard, fast_zero, write_through;
+};
+
+/*
+ * Claim a blkdev slot, attach to the backend and get a channel for each queue.
+ * Starts no thread.  -ENOENT: no such backend; -EBUSY: it has its maximum of
+ * blkdevs, or no slot or channel is free; -EACCES: it does not admit this host;
+ * -ETIMEDOUT: it is suspect or does not answer.
+ */
+int cbd_blkdev_open(struct cbd_transport *t, const struct cbd_blkdev_options *options,
+		    struct cbd_blkdev **blkdev);
+
+/* Start the heartbeat thread, in the process that will do the I/O. */
+int cbd_blkdev_start(struct cbd_blkdev *b);
+
+/* Drain, detach, release the slot, free everything.  No call on the blkdev
+ * may be under way.  Bounded, also when the backend is dead. */
+void cbd_blkdev_close(struct cbd_blkdev *b);
+
+void cbd_blkdev_geometry(const struct cbd_blkdev *b, struct cbd_blkdev_geometry *geometry);
+unsigned cbd_blkdev_id(const struct cbd_blkdev *b);
+unsigned cbd_blkdev_queues(const struct cbd_blkdev *b);
+
+/* Queue I of 0..queues-1; owned by the blkdev. */
+struct cbd_queue *cbd_blkdev_queue(struct cbd_blkdev *b, unsigned i);
+
+/*
+ * A connection is what a loss of unflushed data is reported to: each one that
+ * was open at the loss gets one failed flush.  Programs with one user need
+ * none: NULL below means the blkdev's own.  Close it with no I/O under way.
+ */
+struct cbd_connection;
+struct cbd_connection *cbd_connection_open(struct cbd_blkdev *b); /* NULL: ENOMEM */
+void cbd_connection_close(struct cbd_connection *c);
+
+#define CBD_IO_FUA CBD_SE_FUA
+#define CBD_IO_MAY_TRIM CBD_SE_MAY_TRIM
+#define CBD_IO_FAST_ZERO CBD_SE_FAST_ZERO
+
+/* One request.  Any offset, length and alignment inside the device; 64 MiB is
+ * as good as 512 bytes: libcbd splits. */
+struct cbd_io {
+	enum cbd_op op;
+	unsigned flags;			   /* CBD_IO_* */
+	uint64_t offset;		   /* bytes */
+	uint64_t length;		   /* bytes */
+	void *buf;			   /* READ, WRITE: held by libcbd until completion, and not
+			  * to be changed meanwhile (its CRC is taken twice) */
+	struct cbd_connection *connection; /* or NULL */
+	void *cookie;			   /* given back with the completion */
+};
+
+struct cbd_completion {
+	void *cookie;
+	int result; /* 0 or a negative errno */
+};
+
+/*
+ * Submit one request; any thread.  It never fails for want of space: it waits
+ * inside the queue.  -EINVAL: beyond the end or nonsense; -EPERM: write to a
+ * read-only blkdev; -ENOMEM.  A request of length 0 completes at once.
+ */
+int cbd_queue_submit(struct cbd_queue *q, const struct cbd_io *io);
+
+/*
+ * Reap up to MAX completions of cbd_queue_submit(), waiting for the first one
+ * for up to TIMEOUT_MS (0: do not wait, -1: until one comes).  Returns their
+ * number, 0 when none came.  Any thread; several threads may poll one queue,
+ * each completion goes to one of them.
+ */
+int cbd_queue_poll(struct cbd_queue *q, struct cbd_completion *completions, unsigned max,
+		   int timeout_ms);
+
+/* Submit one request and wait for it; any thread.  io->cookie is not used. */
+int cbd_queue_execute(struct cbd_queue *q, const struct cbd_io *io);
+
+/* The same, by name.  Return 0 or a negative errno. */
+int cbd_queue_read(struct cbd_queue *q, void *buf, size_t length, uint64_t offset);
+int cbd_queue_write(struct cbd_queue *q, const void *buf, size_t length, uint64_t offset,
+		    unsigned flags);
+int cbd_queue_flush(struct cbd_queue *q);
+int cbd_queue_discard(struct cbd_queue *q, uint64_t length, uint64_t offset, unsigned flags);
+int cbd_queue_write_zeroes(struct cbd_queue *q, uint64_t length, uint64_t offset, unsigned flags);
+
+/* --------------------------------------------------------- handler side */
+
+struct cbd_backend;
+struct cbd_handler;
+
+struct cbd_disk_geometry {
+	uint64_t size;					       /* bytes */
+	uint32_t logical_block, physical_block, optimal_block; /* bytes, powers of two */
+	bool rotational, read_only, write_through, discard, fast_zero;
+	uint8_t disk_id[32]; /* stable: the same disk gives the same id on any host */
+	uint64_t verifier;   /* changes when acknowledged, unflushed data may be gone */
+};
+
+struct cbd_backend_options {
+	unsigned id;
+	int host_id;	      /* -1: found by identity */
+	const char *name;     /* up to 56 bytes, or NULL */
+	const char *path;     /* of the disk, for lists */
+	unsigned handlers;    /* 1..channels of the transport */
+	unsigned max_blkdevs; /* 0: one */
+	uint64_t allow_hosts; /* bit h; 0: all */
+	enum cbd_poll poll;
+	size_t private_align; /* of private payload buffers; 0: 64 bytes */
+};
+
+/*
+ * Claim backend slot options->id.  Nothing is granted before
+ * cbd_backend_publish().  -EBUSY: the slot has an owner (the message names it).
+ */
+int cbd_backend_open(struct cbd_transport *t, const struct cbd_backend_options *options,
+		     struct cbd_backend **backend);
+
+/* Publish the disk and begin to grant.  The caller holds the disk's lock. */
+int cbd_backend_publish(struct cbd_backend *b, const struct cbd_disk_geometry *geometry);
+
+/*
+ * The control work: beat, answer requests, grant, take back the channels of
+ * those that detached or are proven dead.  Call it from one thread, again
+ * after at most the milliseconds that it returns.  A negative value: the slot
+ * was lost to another owner (stop at once) or the memory is gone.
+ */
+int cbd_backend_tick(struct cbd_backend *b);
+
+/* Stop fetching and say so to the blkdevs (they get ESHUTDOWN); go on with
+ * tick and the handlers until cbd_backend_drained(). */
+void cbd_backend_drain(struct cbd_backend *b);
+bool cbd_backend_drained(const struct cbd_backend *b);
+
+/* Tell of a failed sync, before its completion: the verifier changes.  Any
+ * thread. */
+void cbd_backend_data_lost(struct cbd_backend *b);
+
+/* Release the slot.  No handler call may be under way. */
+void cbd_backend_close(struct cbd_backend *b);
+
+/* Handler I of 0..handlers-1, owned by the backend.  All calls on one handler
+ * come from one thread. */
+struct cbd_handler *cbd_backend_handler(struct cbd_backend *b, unsigned i);
+
+/* One request on its way through a disk.  `buf` holds the payload of a WRITE,
+ * takes that of a READ, and stays valid until cbd_handler_complete(). */
+struct cbd_request {
+	enum cbd_op op;
+	unsigned flags;	 /* CBD_SE_* */
+	uint64_t offset; /* bytes, inside the disk */
+	uint32_t length; /* bytes */
+	void *buf;
+	bool shared;  /* buf lies in shared memory (no copy): the kernel's
+			  * reads and writes there may come up short */
+	void *opaque; /* the engine's */
+};
+
+/*
+ * Fetch up to MAX new requests of this handler's channels, without waiting.
+ * Returns their number.  Everything in them was validated against the
+ * channel and the disk.
+ */
+unsigned cbd_handler_fetch(struct cbd_handler *h, struct cbd_request **requests, unsigned max);
+
+/* Answer one request: result is 0 or a negative errno.  Any order. */
+void cbd_handler_complete(struct cbd_handler *h, struct cbd_request *request, int result);
+
+/* Requests that were fetched and not completed. */
+unsigned cbd_handler_inflight(const struct cbd_handler *h);
+
+/*
+ * After a round that found nothing: wait by the poll policy until there may be
+ * something to fetch, for at most MAX_US microseconds (an engine with I/O
+ * under way gives a small bound).  Call cbd_handler_hit() after a round that
+ * found something.
+ */
+void cbd_handler_wait(struct cbd_handler *h, unsigned max_us);
+void cbd_handler_hit(struct cbd_handler *h);
+
+/* Wake a handler out of cbd_handler_wait(), from any thread. */
+void cbd_handler_wake(struct cbd_handler *h);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * claim.c - claims of slots: raise, check, release, sweep.
+ *
+ * States of a slot's line of one host: none or released or dead -> raised ->
+ * released (by the owner) or dead (by a process of the same boot that got the
+ * owner's lock).  A process that dies after raising leaves a raised line with
+ * a free lock, which the sweep of this host finds; if the whole host died,
+ * its next boot makes the line void.
+ */
+#include <config.h>
+
+#include <errno.h>
+#include <string.h>
+
+#include "channel.h"
+#include "claim.h"
+#include "error.h"
+#include "host.h"
+
+#define RAISE_TRIES 16
+
+static unsigned slots_of(const struct cbd_transport *t, enum cbd_claim_kind kind)
+{
+	return kind == CBD_CLAIM_BACKEND ? t->header.backends : t->header.blkdevs;
+}
+
+static const char *kind_name(enum cbd_claim_kind kind)
+{
+	return kind == CBD_CLAIM_BACKEND ? "backend" : "blkdev";
+}
+
+static void *claim_line(const struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot,
+			unsigned host)
+{
+	return kind == CBD_CLAIM_BACKEND ? cbd_backend_line(t, slot, CBD_BACKEND_CLAIMS, host)
+					 : cbd_blkdev_line(t, slot, CBD_BLKDEV_CLAIMS, host);
+}
+
+static int64_t lock_byte(enum cbd_claim_kind kind, unsigned slot)
+{
+	return kind == CBD_CLAIM_BACKEND ? CBD_LOCK_BACKEND(slot) : CBD_LOCK_BLKDEV(slot);
+}
+
+/* Locks prove something only between processes that lock the same file. */
+static bool same_lock(const struct cbd_transport *t, const struct cbd_claim_line *line)
+{
+	return memcmp(line->boot_id, t->identity.boot_id, 16) == 0 &&
+	       line->lock_dev == (uint64_t)t->dev && line->lock_ino == (uint64_t)t->ino;
+}
+
+bool cbd_claim_raised(const struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot,
+		      unsigned host, struct cbd_claim_line *line)
+{
+	uint8_t boot[16];
+
+	/* A damaged line is treated as raised: nothing is freed on a guess.
+	 * Its host writes it again at its next beat. */
+	if (cbd_line_get(t, claim_line(t, kind, slot, host), line) < 0) {
+		memset(line, 0, sizeof(*line));
+		return true;
+	}
+	if (line->state != CBD_CLAIM_RAISED)
+		return false;
+	return !cbd_host_boot(t, host, boot) || memcmp(boot, line->boot_id, 16) == 0;
+}
+
+int cbd_claim_owner(const struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot,
+		    struct cbd_claim_line *line)
+{
+	struct cbd_claim_line l;
+	uint64_t generation = 0;
+	int owner = -1;
+
+	for (unsigned h = 0; h < t->header.hosts; h++) {
+		if (!cbd_claim_raised(t, kind, slot, h, &l))
+			continue;
+		if (owner >= 0 && l.generation <= generation)
+			continue;
+		owner = (int)h;
+		generation = l.generation;
+		*line = l;
+	}
+	return owner;
+}
+
+bool cbd_claim_is_dead(const struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot,
+		       const struct cbd_claim_line *line)
+{
+	return same_lock(t, line) && !cbd_lock_held(t->fd, lock_byte(kind, slot));
+}
+
+/* Rule 8 of coherence: what a dead process of this host left in caches is
+ * pushed by another process of the host before anybody reuses it. */
+static void push_slot(struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot)
+{
+	if (!t->mem.software)
+		return;
+	if (kind == CBD_CLAIM_BACKEND) {
+		cbd_mem_push(&t->mem, cbd_backend_line(t, slot, CBD_BACKEND_INFO, 0),
+			     (cbd_backend_pages(&t->header) - CBD_BACKEND_INFO) * CBD_PAGE_SIZE);
+		for (unsigned c = 0; c < t->header.channels; c++)
+			cbd_channel_push(t, slot, c);
+		return;
+	}
+	cbd_mem_push(&t->mem, cbd_blkdev_line(t, slot, CBD_BLKDEV_INFO, 0),
+		     (CBD_BLKDEV_PAGES - CBD_BLKDEV_INFO) * CBD_PAGE_SIZE);
+	for (unsigned b = 0; b < t->header.backends; b++)
+		for (unsigned c = 0; c < t->header.channels; c++)
+			if (cbd_channel_user(t, b, c) == (int)slot)
+				cbd_channel_push(t, b, c);
+}
+
+static int lower(struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot,
+		 struct cbd_claim_line *line, enum cbd_claim_state state)
+{
+	line->state = state;
+	return cbd_line_put(t, claim_line(t, kind, slot, (unsigned)t->host), line);
+}
+
+/* My host's own line, with the slot's lock held: whoever raised it is gone. */
+static int bury(struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot)
+{
+	struct cbd_claim_line line;
+	int r = cbd_line_get(t, claim_line(t, kind, slot, (unsigned)t->host), &line);
+
+	if (r == -EIO)
+		return r;
+	if (r == -EBADMSG) {
+		/* nobody of this host holds the lock, and only this host
+		 * writes the line */
+		memset(&line, 0, sizeof(line));
+	} else if (line.state != CBD_CLAIM_RAISED) {
+		return 0;
+	}
+	if (r == 0 && memcmp(line.boot_id, t->identity.boot_id, 16) == 0) {
+		if (!same_lock(t, &line))
+			return cbd_error(EBUSY, "%s: %s %u: is owned through another device node",
+					 t->path, kind_name(kind), slot);
+		push_slot(t, kind, slot);
+	}
+	r = lower(t, kind, slot, &line, CBD_CLAIM_DEAD);
+	return r < 0 ? r : 1;
+}
+
+/* Another host that has raised its line, or -1; and the highest generation. */
+static int other_raised(const struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot,
+			uint64_t *generation)
+{
+	struct cbd_claim_line line;
+	int other = -1;
+
+	for (unsigned h = 0; h < t->header.hosts; h++) {
+		if ((int)h == t->host)
+			continue;
+		if (cbd_claim_raised(t, kind, slot, h, &line))
+			other = (int)h;
+		if (line.generation > *generation)
+			*generation = line.generation;
+	}
+	return other;
+}
+
+static int owned_by(const struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot,
+		    int host)
+{
+	char text[100];
+
+	return cbd_error(EBUSY, "%s: %s %u: is owned by %s", t->path, kind_name(kind), slot,
+			 cbd_host_describe(t, (unsigned)host, text, sizeof(text)));
+}
+
+/* Rule 1: raise the own line, push, then drop and read all the others.  Two
+ * that raise at once both see each other, and both lower. */
+static int raise_line(struct cbd_claim *c)
+{
+	struct cbd_transport *t = c->t;
+	struct cbd_claim_line old;
+	uint64_t generation = 0;
+	uint8_t jitter;
+	int other, r;
+
+	if (cbd_line_get(t, claim_line(t, c->kind, c->slot, (unsigned)t->host), &old) == 0)
+		generation = old.generation;
+	for (int tries = 0; tries < RAISE_TRIES; tries++) {
+		other = other_raised(t, c->kind, c->slot, &generation);
+		if (other >= 0)
+			return owned_by(t, c->kind, c->slot, other);
+		c->line.generation = ++generation;
+		c->line.state = CBD_CLAIM_RAISED;
+		r = cbd_line_put(t, claim_line(t, c->kind, c->slot, (unsigned)t->host), &c->line);
+		if (r < 0)
+			return r;
+		cbd_store_load_fence();
+		other = other_raised(t, c->kind, c->slot, &generation);
+		if (other < 0)
+			return 0;
+		r = lower(t, c->kind, c->slot, &c->line, CBD_CLAIM_RELEASED);
+		if (r < 0)
+			return r;
+		cbd_random(&jitter, 1);
+		cbd_sleep_us(1000 + jitter * 100u);
+	}
+	return owned_by(t, c->kind, c->slot, other);
+}
+
+static int take_locked(struct cbd_claim *c)
+{
+	struct cbd_transport *t = c->t;
+	int r = cbd_lock_take(&c->lock, t->fd, lock_byte(c->kind, c->slot), false, 0);
+
+	if (r == -EBUSY)
+		return cbd_error(EBUSY, "%s: %s %u: is in use by a process on this host", t->path,
+				 kind_name(c->kind), c->slot);
+	if (r < 0)
+		return cbd_error(-r, "%s: lock: %m", t->path);
+	r = bury(t, c->kind, c->slot);
+	if (r >= 0)
+		r = raise_line(c);
+	if (r < 0)
+		cbd_lock_release(&c->lock);
+	return r;
+}
+
+int cbd_claim_take(struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot,
+		   struct cbd_claim *c)
+{
+	struct cbd_lock join = CBD_LOCK_NONE;
+	int r;
+
+	*c = (struct cbd_claim){ .t = t, .kind = kind, .slot = slot, .lock = CBD_LOCK_NONE };
+	if (slot >= slots_of(t, kind))
+		return cbd_error(EINVAL, "%s: %s %u: the transport has 0..%u", t->path,
+				 kind_name(kind), slot, slots_of(t, kind) - 1);
+	cbd_random(c->line.owner, sizeof(c->line.owner));
+	memcpy(c->line.boot_id, t->identity.boot_id, 16);
+	c->line.lock_dev = t->dev;
+	c->line.lock_ino = t->ino;
+	r = cbd_join_lock(t, &join);
+	if (r < 0)
+		return r;
+	r = take_locked(c);
+	cbd_lock_release(&join);
+	return r;
+}
+
+int cbd_claim_check(struct cbd_claim *c)
+{
+	struct cbd_transport *t = c->t;
+	struct cbd_claim_line line;
+	int r;
+
+	for (unsigned h = 0; h < t->header.hosts; h++)
+		if ((int)h != t->host && cbd_claim_raised(t, c->kind, c->slot, h, &line) &&
+		    line.state == CBD_CLAIM_RAISED && line.generation > c->line.generation)
+			return cbd_error(ESTALE, "%s: %s %u: host %u has taken it over", t->path,
+					 kind_name(c->kind), c->slot, h);
+	r = cbd_line_get(t, claim_line(t, c->kind, c->slot, (unsigned)t->host), &line);
+	if (r == 0 && line.state != CBD_CLAIM_RAISED && memcmp(line.owner, c->line.owner, 16) == 0)
+		return cbd_error(ESTALE, "%s: %s %u: it was cleared", t->path, kind_name(c->kind),
+				 c->slot);
+	return cbd_line_assert(t, claim_line(t, c->kind, c->slot, (unsigned)t->host), &c->line);
+}
+
+void cbd_claim_release(struct cbd_claim *c)
+{
+	if (c->lock.fd < 0)
+		return;
+	lower(c->t, c->kind, c->slot, &c->line, CBD_CLAIM_RELEASED);
+	cbd_lock_release(&c->lock);
+}
+
+int cbd_claim_renew(struct cbd_claim *c)
+{
+	int r = cbd_lock_renew(&c->lock);
+
+	return r < 0 ? cbd_error(-r, "%s: lock: %m", c->t->path) : 0;
+}
+
+/* ------------------------------------------------------------------ sweep */
+
+static int sweep_slot(struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot)
+{
+	struct cbd_lock lock = CBD_LOCK_NONE;
+	struct cbd_claim_line line;
+	int r = cbd_line_get(t, claim_line(t, kind, slot, (unsigned)t->host), &line);
+
+	if (r < 0 || line.state != CBD_CLAIM_RAISED)
+		return 0;
+	if (memcmp(line.boot_id, t->identity.boot_id, 16) == 0 && !same_lock(t, &line))
+		return 0;
+	if (cbd_lock_take(&lock, t->fd, lock_byte(kind, slot), false, 0) < 0)
+		return 0;
+	r = bury(t, kind, slot);
+	cbd_lock_release(&lock);
+	if (r > 0)
+		cbd_log(CBD_LOG_INFO, "%s: %s %u: its process on this host is dead; released",
+			t->path, kind_name(kind), slot);
+	return r > 0;
+}
+
+/* Without the join lock, for the usual case: there is nothing to do. */
+static bool sweep_needed(struct cbd_transport *t, enum cbd_claim_kind kind)
+{
+	struct cbd_claim_line line;
+
+	for (unsigned i = 0; i < slots_of(t, kind); i++)
+		if (cbd_line_get(t, claim_line(t, kind, i, (unsigned)t->host), &line) == 0 &&
+		    line.state == CBD_CLAIM_RAISED && !cbd_lock_held(t->fd, lock_byte(kind, i)))
+			return true;
+	return false;
+}
+
+int cbd_claim_sweep(struct cbd_transport *t, bool wait)
+{
+	struct cbd_lock join = CBD_LOCK_NONE;
+	int count = 0, r;
+
+	if (!sweep_needed(t, CBD_CLAIM_BLKDEV) && !sweep_needed(t, CBD_CLAIM_BACKEND))
+		return 0;
+	r = wait ? cbd_join_lock(t, &join) : cbd_lock_take(&join, t->fd, CBD_LOCK_JOIN, false, 0);
+	if (r < 0)
+		return r;
+	for (unsigned d = 0; d < t->header.blkdevs; d++)
+		count += sweep_slot(t, CBD_CLAIM_BLKDEV, d);
+	for (unsigned b = 0; b < t->header.backends; b++)
+		count += sweep_slot(t, CBD_CLAIM_BACKEND, b);
+	cbd_lock_release(&join);
+	return count;
+}

@@ -1,0 +1,531 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * handler.c - fetch SEs in order, validate them, bring a write's payload, and
+ * answer with CEs in any order.
+ *
+ * Everything that comes out of shared memory is copied once, validated on the
+ * copy, and the copy is used.  Nothing that a peer writes can make a request
+ * that leaves its channel or the disk.
+ *
+ * Fast path: cbd_handler_fetch -> fetch_channel -> take -> bring;
+ * cbd_handler_complete -> deliver.
+ */
+#include <config.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "error.h"
+#include "fault.h"
+#include "handler.h"
+
+#define RETRY_NS 5000000ull /* bring a bad payload again for so long */
+#define KEEP_BYTES 65536    /* private buffers up to this size are kept */
+#define SLEEP_LOCAL_US 100000
+#define SLEEP_REMOTE_US 4000
+
+/* ------------------------------------------------------------- validation */
+
+static uint32_t validate(const struct cbd_hchannel *hc, const struct cbd_se *se)
+{
+	bool data = se->op == CBD_OP_READ || se->op == CBD_OP_WRITE;
+	bool range = se->op == CBD_OP_DISCARD || se->op == CBD_OP_WRITE_ZEROES;
+
+	if (se->flags & ~CBD_SE_FLAGS_KNOWN)
+		return CBD_RESULT_INVAL;
+	if (se->op == CBD_OP_FLUSH)
+		return CBD_RESULT_OK;
+	if (!data && !range)
+		return CBD_RESULT_NOTSUP;
+	if (se->length == 0 || se->length > (data ? hc->max_data : hc->max_range))
+		return CBD_RESULT_INVAL;
+	if (se->offset > hc->disk_size || se->length > hc->disk_size - se->offset)
+		return CBD_RESULT_INVAL;
+	if (data && (se->data_offset % CBD_UNIT_SIZE || se->data_offset > hc->ch.data_size ||
+		     se->length > hc->ch.data_size - se->data_offset))
+		return CBD_RESULT_INVAL;
+	if (hc->read_only && se->op != CBD_OP_READ)
+		return CBD_RESULT_PERM;
+	return CBD_RESULT_OK;
+}
+
+/* -------------------------------------------------------------- requests */
+
+static struct cbd_hrequest *request_get(struct cbd_hchannel *hc)
+{
+	struct cbd_hrequest *r = hc->free;
+
+	if (r) {
+		hc->free = r->next;
+		hc->inflight++;
+		hc->h->inflight++;
+	}
+	return r;
+}
+
+static void request_put(struct cbd_hrequest *r)
+{
+	struct cbd_hchannel *hc = r->hc;
+
+	if (r->private_size > KEEP_BYTES) {
+		free(r->private);
+		r->private = NULL;
+		r->private_size = 0;
+	}
+	r->next = hc->free;
+	hc->free = r;
+	hc->inflight--;
+	hc->h->inflight--;
+}
+
+static void send_ce(struct cbd_hrequest *r, uint32_t result, uint32_t data_crc)
+{
+	struct cbd_hchannel *hc = r->hc;
+	struct cbd_ce ce = { .count = hc->count++,
+			     .tid = r->se.tid,
+			     .result = result,
+			     .length = r->se.op == CBD_OP_READ && result == CBD_RESULT_OK
+					       ? r->se.length
+					       : 0,
+			     .data_crc = data_crc };
+
+	request_put(r);
+	if (cbd_channel_send_ce(&hc->ch, &ce) < 0) {
+		cbd_flag_set(&hc->bad, true); /* the memory is gone */
+		return;
+	}
+	if (hc->same_boot)
+		cbd_channel_wake(cbd_channel_backend_line(&hc->ch, CBD_CHANNEL_CE_BELL),
+				 cbd_channel_blkdev_line(&hc->ch, CBD_CHANNEL_BLKDEV_SLEEPS));
+}
+
+/* --------------------------------------------------------------- payload */
+
+static bool is_private(const struct cbd_hchannel *hc)
+{
+	return hc->data_crc || hc->ch.t->mem.software;
+}
+
+static int private_buffer(struct cbd_hrequest *r, size_t align)
+{
+	size_t size = (r->se.length + CBD_UNIT_SIZE - 1) / CBD_UNIT_SIZE * CBD_UNIT_SIZE;
+
+	if (r->private_size >= size)
+		return 0;
+	free(r->private);
+	r->private = NULL;
+	r->private_size = 0;
+	if (posix_memalign(&r->private, align, size) != 0)
+		return -ENOMEM;
+	r->private_size = size;
+	return 0;
+}
+
+/* Rule 10: copied while its CRC is checked; only the private copy is used. */
+static int bring_private(struct cbd_hrequest *r)
+{
+	struct cbd_hchannel *hc = r->hc;
+	int e = cbd_fault_load(&hc->ch.t->mem, r->private, hc->ch.data + r->se.data_offset,
+			       r->se.length);
+
+	if (e < 0 || !hc->data_crc)
+		return e;
+	return cbd_channel_payload_crc(hc->ch.se_seed, r->private, r->se.length) == r->se.data_crc
+		       ? 0
+		       : -EAGAIN;
+}
+
+/* Where the disk reads and writes; -EAGAIN: the payload does not check. */
+static int bring(struct cbd_hrequest *r)
+{
+	struct cbd_hchannel *hc = r->hc;
+	char *shared = hc->ch.data + r->se.data_offset;
+	int e;
+
+	r->pub.buf = NULL;
+	r->pub.shared = false;
+	if (r->se.op != CBD_OP_READ && r->se.op != CBD_OP_WRITE)
+		return 0;
+	if (!is_private(hc)) {
+		r->pub.buf = shared;
+		r->pub.shared = true;
+		if (r->se.op == CBD_OP_WRITE)
+			cbd_sys_take(&hc->ch.t->mem, shared, r->se.length);
+		return 0;
+	}
+	e = private_buffer(r, hc->h->align);
+	if (e < 0)
+		return e;
+	r->pub.buf = r->private;
+	return r->se.op == CBD_OP_WRITE ? bring_private(r) : 0;
+}
+
+/* ------------------------------------------------------------------ fetch */
+
+static struct cbd_request *accept_se(struct cbd_hrequest *r)
+{
+	r->pub.op = (enum cbd_op)r->se.op;
+	r->pub.flags = r->se.flags;
+	r->pub.offset = r->se.offset;
+	r->pub.length = r->se.op == CBD_OP_FLUSH ? 0 : r->se.length;
+	r->pub.opaque = NULL;
+	return &r->pub;
+}
+
+static void retry_later(struct cbd_hrequest *r)
+{
+	r->retry_until_ns = cbd_now_ns() + RETRY_NS;
+	r->next = r->hc->retries;
+	r->hc->retries = r;
+	r->hc->h->n_retries++;
+}
+
+/* A fetched SE becomes a request for the engine, an answer, or a retry. */
+static struct cbd_request *take(struct cbd_hchannel *hc, const struct cbd_se *se)
+{
+	struct cbd_hrequest *r = request_get(hc);
+	uint32_t result;
+	int e;
+
+	if (!r) {
+		/* more SEs than the depth allows: the peer does not keep rule 5 */
+		cbd_flag_set(&hc->bad, true);
+		return NULL;
+	}
+	hc->position++;
+	r->se = *se;
+	r->retry_until_ns = 0;
+	result = validate(hc, se);
+	if (result != CBD_RESULT_OK) {
+		send_ce(r, result, 0);
+		return NULL;
+	}
+	e = bring(r);
+	if (e == -EAGAIN) {
+		retry_later(r);
+		return NULL;
+	}
+	if (e < 0) {
+		send_ce(r, cbd_result_from_errno(e), 0);
+		return NULL;
+	}
+	return accept_se(r);
+}
+
+/* A lease (rule 7.5): who was away does not go on before its control thread
+ * has seen that the slot is still its own. */
+static bool lease_holds(const struct cbd_handler *h)
+{
+	return cbd_boottime_ns() - cbd_shared_get(h->beaten_ns) < h->lease_ns;
+}
+
+static unsigned fetch_channel(struct cbd_handler *h, struct cbd_hchannel *hc,
+			      struct cbd_request **out, unsigned max)
+{
+	unsigned n = 0;
+	bool more = false;
+
+	while (n < max) {
+		struct cbd_request *request;
+		struct cbd_se se;
+		int r;
+
+		if (more) {
+			cbd_channel_drop_se(&hc->ch, hc->position);
+			cbd_drop_done(&hc->ch.t->mem);
+		}
+		r = cbd_channel_receive_se(&hc->ch, hc->position, &se);
+		if (r < 0)
+			cbd_flag_set(&hc->bad, true);
+		if (r <= 0 || !lease_holds(h))
+			break;
+		request = take(hc, &se);
+		if (request)
+			out[n++] = request;
+		if (cbd_flag_get(&hc->bad))
+			break;
+		more = true;
+	}
+	return n;
+}
+
+static unsigned fetch_retries(struct cbd_hchannel *hc, struct cbd_request **out, unsigned max)
+{
+	struct cbd_hrequest **p = &hc->retries, *r;
+	unsigned n = 0;
+
+	while ((r = *p) && n < max) {
+		int e = bring(r);
+
+		if (e == -EAGAIN && cbd_now_ns() < r->retry_until_ns) {
+			p = &r->next;
+			continue;
+		}
+		*p = r->next;
+		hc->h->n_retries--;
+		if (e == 0)
+			out[n++] = accept_se(r);
+		else
+			send_ce(r, e == -EAGAIN ? CBD_RESULT_BADCRC : cbd_result_from_errno(e), 0);
+	}
+	return n;
+}
+
+/* Drained: the control thread may have it. */
+static void retire(struct cbd_handler *h, unsigned i)
+{
+	struct cbd_hchannel *hc = h->active[i];
+
+	h->active[i] = h->active[--h->n_active];
+	cbd_flag_set(&hc->drained, true);
+}
+
+static void set_longest_sleep(struct cbd_handler *h)
+{
+	h->wait.most_us = SLEEP_LOCAL_US;
+	for (unsigned i = 0; i < h->n_active; i++)
+		if (!h->active[i]->same_boot)
+			h->wait.most_us = SLEEP_REMOTE_US;
+}
+
+static void take_incoming(struct cbd_handler *h)
+{
+	pthread_mutex_lock(&h->lock);
+	while (h->incoming) {
+		h->active[h->n_active++] = h->incoming;
+		h->incoming = h->incoming->next;
+	}
+	cbd_flag_set(&h->changed, false);
+	pthread_mutex_unlock(&h->lock);
+	set_longest_sleep(h);
+}
+
+/* What is not fetching: stopped by the control side, or not sane. */
+static bool resting(struct cbd_hchannel *hc)
+{
+	if (cbd_flag_get(&hc->stop) || cbd_flag_get(&hc->bad))
+		return true;
+	if (hc->ch.bad_since_ns && cbd_channel_bad(&hc->ch, cbd_now_ns())) {
+		cbd_flag_set(&hc->bad, true);
+		return true;
+	}
+	return false;
+}
+
+static void drop_all(const struct cbd_handler *h)
+{
+	if (h->n_active == 0)
+		return;
+	for (unsigned i = 0; i < h->n_active; i++)
+		cbd_channel_drop_se(&h->active[i]->ch, h->active[i]->position);
+	cbd_drop_done(&h->active[0]->ch.t->mem);
+}
+
+unsigned cbd_handler_fetch(struct cbd_handler *h, struct cbd_request **out, unsigned max)
+{
+	unsigned n = 0;
+
+	if (cbd_flag_get(&h->changed))
+		take_incoming(h);
+	drop_all(h);
+	h->first++;
+	for (unsigned k = 0; k < h->n_active && n < max; k++) {
+		unsigned i = (h->first + k) % h->n_active;
+		struct cbd_hchannel *hc = h->active[i];
+
+		if (hc->retries)
+			n += fetch_retries(hc, out + n, max - n);
+		if (!resting(hc))
+			n += fetch_channel(h, hc, out + n, max - n);
+		else if (cbd_flag_get(&hc->stop) && hc->inflight == 0)
+			retire(h, i);
+	}
+	return n;
+}
+
+/* --------------------------------------------------------------- complete */
+
+/* Read data to where the blkdev takes it. */
+static int deliver(struct cbd_hrequest *r, uint32_t *crc)
+{
+	struct cbd_hchannel *hc = r->hc;
+
+	if (r->pub.shared) {
+		cbd_sys_landed(&hc->ch.t->mem, r->pub.buf, r->se.length);
+		return 0;
+	}
+	if (hc->data_crc)
+		*crc = cbd_channel_payload_crc(hc->ch.ce_seed, r->private, r->se.length);
+	return cbd_fault_store(&hc->ch.t->mem, hc->ch.data + r->se.data_offset, r->private,
+			       r->se.length);
+}
+
+void cbd_handler_complete(struct cbd_handler *h, struct cbd_request *request, int result)
+{
+	struct cbd_hrequest *r = (struct cbd_hrequest *)request;
+	uint32_t crc = 0;
+
+	(void)h;
+	if (result == 0 && r->se.op == CBD_OP_READ)
+		result = deliver(r, &crc);
+	send_ce(r, cbd_result_from_errno(result), crc);
+}
+
+unsigned cbd_handler_inflight(const struct cbd_handler *h)
+{
+	return h->inflight;
+}
+
+/* ------------------------------------------------------------------- wait */
+
+static bool something(const struct cbd_handler *h)
+{
+	struct cbd_se se;
+
+	if (cbd_flag_get(&h->changed))
+		return true;
+	drop_all(h);
+	for (unsigned i = 0; i < h->n_active; i++) {
+		struct cbd_hchannel *hc = h->active[i];
+
+		if (cbd_flag_get(&hc->stop)) {
+			if (hc->inflight == 0)
+				return true; /* to be retired */
+		} else if (!cbd_flag_get(&hc->bad) && lease_holds(h) &&
+			   cbd_channel_receive_se(&hc->ch, hc->position, &se) != 0) {
+			return true;
+		}
+	}
+	return false;
+}
+
+static void set_sleeps(struct cbd_handler *h, uint32_t value)
+{
+	struct cbd_fault f;
+
+	if (!CBD_FAULT_TRY(&f))
+		return;
+	for (unsigned i = 0; i < h->n_active; i++)
+		if (h->active[i]->same_boot)
+			cbd_word_store(cbd_channel_backend_line(&h->active[i]->ch,
+								CBD_CHANNEL_HANDLER_SLEEPS),
+				       value);
+	cbd_fault_end(&f);
+}
+
+/* The bells of the channels, sampled, and the handler's own word. */
+static unsigned sample(struct cbd_handler *h, struct cbd_futex *futexes)
+{
+	struct cbd_fault f;
+	/* changes inside the recovery point are lost: the array is not */
+	volatile unsigned n = 0;
+
+	futexes[n++] = (struct cbd_futex){ &h->word, cbd_word_load(&h->word) };
+	if (!CBD_FAULT_TRY(&f))
+		return 1;
+	for (unsigned i = 0; i < h->n_active && n < CBD_FUTEX_MAX; i++) {
+		const uint32_t *bell;
+
+		if (!h->active[i]->same_boot)
+			continue;
+		bell = cbd_channel_blkdev_line(&h->active[i]->ch, CBD_CHANNEL_SE_BELL);
+		futexes[n++] = (struct cbd_futex){ bell, cbd_word_load(bell) };
+	}
+	cbd_fault_end(&f);
+	return n;
+}
+
+void cbd_handler_wait(struct cbd_handler *h, unsigned max_us)
+{
+	struct cbd_futex futexes[CBD_FUTEX_MAX];
+	unsigned us = cbd_wait_turn(&h->wait), n;
+
+	if (us == 0)
+		return;
+	if (us > max_us)
+		us = max_us;
+	if (h->n_retries && us > 200)
+		us = 200;
+	if (h->n_active >= CBD_FUTEX_MAX && us > 1000)
+		us = 1000; /* more bells than one call can watch */
+	/* Rule 11: sample, flag, look again, sleep on the sample. */
+	n = sample(h, futexes);
+	set_sleeps(h, 1);
+	cbd_store_load_fence();
+	if (!something(h))
+		cbd_futex_wait_any(futexes, n, us);
+	set_sleeps(h, 0);
+}
+
+void cbd_handler_hit(struct cbd_handler *h)
+{
+	cbd_wait_hit(&h->wait);
+}
+
+void cbd_handler_wake(struct cbd_handler *h)
+{
+	pthread_mutex_lock(&h->lock);
+	cbd_word_store(&h->word, h->word + 1);
+	pthread_mutex_unlock(&h->lock);
+	cbd_futex_wake(&h->word);
+}
+
+/* ----------------------------------------------------------- control side */
+
+int cbd_handler_init(struct cbd_handler *h, struct cbd_backend *b, unsigned index, unsigned most,
+		     enum cbd_poll poll, size_t align)
+{
+	memset(h, 0, sizeof(*h));
+	h->b = b;
+	h->index = index;
+	h->align = align > CBD_LINE_SIZE ? align : CBD_LINE_SIZE;
+	pthread_mutex_init(&h->lock, NULL);
+	cbd_wait_init(&h->wait, poll, SLEEP_LOCAL_US);
+	h->active = calloc(most, sizeof(struct cbd_hchannel *));
+	return h->active ? 0 : cbd_error(ENOMEM, "handler: %m");
+}
+
+void cbd_handler_free(struct cbd_handler *h)
+{
+	pthread_mutex_destroy(&h->lock);
+	free(h->active);
+}
+
+void cbd_hchannel_free(struct cbd_hchannel *hc)
+{
+	for (unsigned i = 0; hc->requests && i < hc->depth; i++)
+		free(hc->requests[i].private);
+	free(hc->requests);
+	hc->requests = NULL;
+}
+
+int cbd_hchannel_prepare(struct cbd_hchannel *hc, unsigned depth)
+{
+	cbd_hchannel_free(hc);
+	hc->requests = calloc(depth, sizeof(*hc->requests));
+	if (!hc->requests)
+		return cbd_error(ENOMEM, "channel: %m");
+	hc->depth = depth;
+	hc->free = hc->retries = NULL;
+	for (unsigned i = 0; i < depth; i++) {
+		hc->requests[i].hc = hc;
+		hc->requests[i].next = hc->free;
+		hc->free = &hc->requests[i];
+	}
+	hc->position = hc->count = 0;
+	hc->inflight = 0;
+	hc->stop = hc->drained = hc->bad = false;
+	return 0;
+}
+
+void cbd_handler_give(struct cbd_handler *h, struct cbd_hchannel *hc)
+{
+	hc->h = h;
+	pthread_mutex_lock(&h->lock);
+	hc->next = h->incoming;
+	h->incoming = hc;
+	cbd_flag_set(&h->changed, true);
+	pthread_mutex_unlock(&h->lock);
+	cbd_handler_wake(h);
+}

@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * reap.c - the way out: read CEs in order, copy a read's payload out, give tag
+ * and extent back, complete requests.
+ *
+ * Of the threads that wait on a queue one is the leader and polls for all
+ * (rule 11); the others sleep.  A leader that has what it came for wakes one
+ * of those that still wait.
+ *
+ * Fast path: cbd_reap_until -> lead -> poll_ring -> gather -> copy_out ->
+ * arrived -> cbd_part_end.
+ */
+#include <config.h>
+
+#include <errno.h>
+#include <time.h>
+
+#include "blkdev.h"
+#include "error.h"
+#include "fault.h"
+
+#define BATCH 32
+#define PEEKS 64	    /* looks at the ring between two of the lock */
+#define GRANT_NS 1000000ull /* look at the grant after so long a wait */
+#define RETRY_NS 5000000ull /* read a bad payload again for so long */
+
+/* --------------------------------------------------------------- payload */
+
+/* -EAGAIN: its CRC does not match (yet). */
+static int copy_payload(const struct cbd_queue *q, const struct cbd_part *p, uint32_t seed)
+{
+	int r = cbd_fault_load(&q->ch.t->mem, p->buf, q->ch.data + p->se.data_offset, p->se.length);
+
+	if (r < 0 || !q->b->data_crc)
+		return r;
+	/* the private copy, not what lies in shared memory by now */
+	return cbd_channel_payload_crc(seed, p->buf, p->se.length) == p->ce.data_crc ? 0 : -EAGAIN;
+}
+
+static bool needs_copy(const struct cbd_part *p)
+{
+	return p->pending && p->se.op == CBD_OP_READ && p->ce.result == CBD_RESULT_OK;
+}
+
+/* Copy read data out, without the lock; results in R. */
+static void copy_out(struct cbd_queue *q, struct cbd_part **batch, unsigned n, int *r)
+{
+	uint32_t seed = q->ch.ce_seed;
+
+	for (unsigned i = 0; i < n; i++) {
+		r[i] = 0;
+		batch[i]->busy = needs_copy(batch[i]);
+	}
+	pthread_mutex_unlock(&q->lock);
+	for (unsigned i = 0; i < n; i++)
+		if (batch[i]->busy)
+			r[i] = copy_payload(q, batch[i], seed);
+	pthread_mutex_lock(&q->lock);
+	for (unsigned i = 0; i < n; i++)
+		batch[i]->busy = false;
+}
+
+/* ------------------------------------------------------------------- CEs */
+
+/* The part that this CE answers; NULL: none, the channel is not sane. */
+static struct cbd_part *part_of(struct cbd_queue *q, const struct cbd_ce *ce)
+{
+	unsigned tag = ce->tid & 0xffff;
+	struct cbd_part *p = tag < q->depth ? &q->parts[tag] : NULL;
+
+	if (!p || p->state != CBD_PART_PUBLISHED || p->se.tid != ce->tid)
+		return NULL;
+	return p;
+}
+
+/* Strictly in order, each CE once. Returns the number of parts in BATCH. */
+static unsigned gather(struct cbd_queue *q, struct cbd_part **batch)
+{
+	unsigned n = 0;
+
+	while (n < BATCH) {
+		struct cbd_ce ce;
+		struct cbd_part *p;
+		int r;
+
+		cbd_channel_drop_ce(&q->ch, q->count);
+		cbd_drop_done(&q->ch.t->mem);
+		r = cbd_channel_receive_ce(&q->ch, q->count, &ce);
+		if (r < 0)
+			cbd_queue_break(q, -EIO);
+		if (r <= 0)
+			break;
+		p = part_of(q, &ce);
+		if (!p) {
+			cbd_leave(q, CBD_LEAVE_UNKNOWN_TID);
+			break;
+		}
+		q->count++;
+		p->ce = ce;
+		p->state = CBD_PART_ARRIVED;
+		batch[n++] = p;
+	}
+	return q->broken ? 0 : n;
+}
+
+/* Parts whose payload did not check are tried again beside new ones. */
+static unsigned gather_retries(struct cbd_queue *q, struct cbd_part **batch, unsigned n)
+{
+	for (unsigned tag = 0; tag < q->depth && n < BATCH; tag++) {
+		struct cbd_part *p = &q->parts[tag];
+
+		if (p->state == CBD_PART_ARRIVED && p->retry_until_ns)
+			batch[n++] = p;
+	}
+	return n;
+}
+
+/* Copied and submitted again, three times, then EIO (rule 10). */
+static void resend(struct cbd_queue *q, struct cbd_part *p)
+{
+	cbd_part_retry(q, p, 0);
+	q->counters.bad_payloads++;
+	if (p->resends++ == CBD_MAX_RESENDS || !p->pending) {
+		cbd_part_end(q, p, -EIO);
+		return;
+	}
+	q->counters.resends++;
+	p->fill_epoch = 0;
+	cbd_part_publish(q, p);
+}
+
+static void bad_payload(struct cbd_queue *q, struct cbd_part *p)
+{
+	uint64_t now = cbd_now_ns();
+
+	if (!p->retry_until_ns)
+		cbd_part_retry(q, p, now + RETRY_NS);
+	else if (now >= p->retry_until_ns)
+		resend(q, p);
+}
+
+static bool is_write(enum cbd_op op)
+{
+	return op == CBD_OP_WRITE || op == CBD_OP_DISCARD || op == CBD_OP_WRITE_ZEROES;
+}
+
+/* A part with its answer, the epoch still in force. */
+static void arrived(struct cbd_queue *q, struct cbd_part *p, int copied)
+{
+	int result = cbd_result_to_errno(p->ce.result);
+
+	if (copied == -EAGAIN) {
+		bad_payload(q, p);
+		return;
+	}
+	if (p->ce.result == CBD_RESULT_BADCRC) {
+		resend(q, p);
+		return;
+	}
+	/* the answer of a backend that another one has replaced: not for
+	 * the user, the next epoch executes it again */
+	if (result == 0 && is_write(p->se.op) && !cbd_written(q))
+		return;
+	cbd_part_end(q, p, copied < 0 ? copied : result);
+}
+
+/* The epoch ended while these were copied, and whoever entered the next one
+ * passed them by. */
+static void publish_left(struct cbd_queue *q, struct cbd_part **batch, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (q->attached && batch[i]->state == CBD_PART_READY && !batch[i]->busy)
+			cbd_part_publish(q, batch[i]);
+}
+
+/*
+ * One look at the ring.  The grant is read again between the copy and the
+ * completion: were it no longer ours, what was copied might be another's
+ * (rule 5); then the parts are published again in the next epoch.
+ */
+static bool poll_ring(struct cbd_queue *q)
+{
+	struct cbd_part *batch[BATCH];
+	uint64_t epoch = q->ch.epoch;
+	unsigned n;
+	int r[BATCH];
+
+	if (!q->attached)
+		return false;
+	n = gather(q, batch);
+	if (q->n_retries)
+		n = gather_retries(q, batch, n);
+	if (n == 0) {
+		/* closed in order, and all that it did was read */
+		if (q->closing && q->attached)
+			cbd_queue_break(q, -ESHUTDOWN);
+		return false;
+	}
+	copy_out(q, batch, n, r);
+	q->moved_ns = cbd_now_ns();
+	q->leaves = 0;
+	if (!cbd_grant_check(q) || q->ch.epoch != epoch) {
+		publish_left(q, batch, n);
+		return true;
+	}
+	for (unsigned i = 0; i < n; i++) {
+		/* resending drops the lock, and the epoch may end meanwhile */
+		if (q->ch.epoch != epoch || batch[i]->state != CBD_PART_ARRIVED)
+			continue;
+		arrived(q, batch[i], r[i]);
+	}
+	cbd_queue_issue(q);
+	return true;
+}
+
+/* -------------------------------------------------------------- waiting */
+
+void cbd_waiter_init(struct cbd_waiter *w, struct cbd_pending *pending)
+{
+	pthread_condattr_t attr;
+
+	*w = (struct cbd_waiter){ .pending = pending };
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&w->cond, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
+static bool satisfied(const struct cbd_queue *q, const struct cbd_pending *mine)
+{
+	return mine ? mine->done : q->done != NULL;
+}
+
+static bool idle(const struct cbd_queue *q)
+{
+	return q->n_free == q->depth && !q->waiting;
+}
+
+static bool expired(uint64_t deadline_ns)
+{
+	return deadline_ns != UINT64_MAX && cbd_now_ns() >= deadline_ns;
+}
+
+/* Without the lock: only the leader advances COUNT. */
+static bool peek(const struct cbd_queue *q, uint64_t count)
+{
+	struct cbd_ce ce;
+	struct cbd_fault f;
+	bool there;
+
+	if (!CBD_FAULT_TRY(&f))
+		return true; /* the look under the lock finds it out */
+	cbd_channel_drop_ce(&q->ch, count);
+	cbd_drop_done(&q->ch.t->mem);
+	there = cbd_line_await(&q->ch.t->mem, &q->ch.ce[count & (q->ch.slots - 1)], count, &ce);
+	cbd_fault_end(&f);
+	return there;
+}
+
+/* Rule 11: sample the bell, set the flag, look again, sleep on the sample. */
+static void sleep_on_bell(struct cbd_queue *q, uint64_t count, unsigned us)
+{
+	const uint32_t *bell = cbd_channel_backend_line(&q->ch, CBD_CHANNEL_CE_BELL);
+	uint32_t *sleeps = cbd_channel_blkdev_line(&q->ch, CBD_CHANNEL_BLKDEV_SLEEPS);
+	struct cbd_fault f;
+	uint32_t sample;
+
+	if (!CBD_FAULT_TRY(&f))
+		return;
+	sample = cbd_word_load(bell);
+	cbd_word_store(sleeps, 1);
+	cbd_store_load_fence();
+	if (!peek(q, count))
+		cbd_futex_wait(bell, sample, us);
+	cbd_word_store(sleeps, 0);
+	cbd_fault_end(&f);
+}
+
+/* The leader found nothing: spin, yield or sleep once, without the lock. */
+static void rest(struct cbd_queue *q, uint64_t deadline_ns)
+{
+	uint64_t count = q->count;
+	bool local = q->b->same_boot && q->attached, attached = q->attached;
+	unsigned us;
+
+	pthread_mutex_unlock(&q->lock);
+	us = cbd_wait_turn(&q->wait);
+	if (us == 0) {
+		for (int i = 0; attached && i < PEEKS && !peek(q, count); i++)
+			cbd_relax();
+	} else {
+		if (deadline_ns != UINT64_MAX) {
+			uint64_t now = cbd_now_ns();
+
+			if (now + us * 1000ull > deadline_ns)
+				us = now < deadline_ns ? (unsigned)((deadline_ns - now) / 1000) + 1
+						       : 1;
+		}
+		if (local)
+			sleep_on_bell(q, count, us);
+		else
+			cbd_sleep_us(us);
+	}
+	pthread_mutex_lock(&q->lock);
+}
+
+/* What a wait that takes long looks at. */
+static void look_around(struct cbd_queue *q, uint64_t *looked_ns)
+{
+	uint64_t now = cbd_now_ns();
+
+	if (now - *looked_ns < GRANT_NS)
+		return;
+	*looked_ns = now;
+	if (q->attached && cbd_channel_bad(&q->ch, now))
+		cbd_leave(q, CBD_LEAVE_BAD_ENTRY);
+	cbd_grant_check(q);
+	cbd_queue_issue(q);
+}
+
+static void lead(struct cbd_queue *q, struct cbd_pending *mine, uint64_t deadline_ns)
+{
+	uint64_t looked_ns = cbd_now_ns();
+
+	cbd_wait_hit(&q->wait);
+	while (!satisfied(q, mine) && !(idle(q) && !mine)) {
+		if (poll_ring(q)) {
+			cbd_wait_hit(&q->wait);
+			continue;
+		}
+		if (expired(deadline_ns))
+			return;
+		rest(q, deadline_ns);
+		look_around(q, &looked_ns);
+	}
+}
+
+static void link_waiter(struct cbd_queue *q, struct cbd_waiter *w)
+{
+	w->next = q->waiters;
+	q->waiters = w;
+}
+
+static void unlink_waiter(struct cbd_queue *q, struct cbd_waiter *w)
+{
+	struct cbd_waiter **p = &q->waiters;
+
+	while (*p != w)
+		p = &(*p)->next;
+	*p = w->next;
+}
+
+/* Somebody else leads, or nothing is in flight: sleep until woken. */
+static void follow(struct cbd_queue *q, struct cbd_waiter *w, uint64_t deadline_ns)
+{
+	struct timespec ts = { .tv_sec = (time_t)(deadline_ns / 1000000000),
+			       .tv_nsec = (long)(deadline_ns % 1000000000) };
+
+	w->woken = false;
+	link_waiter(q, w);
+	while (!w->woken) {
+		if (deadline_ns == UINT64_MAX)
+			pthread_cond_wait(&w->cond, &q->lock);
+		else if (pthread_cond_timedwait(&w->cond, &q->lock, &ts) == ETIMEDOUT)
+			break;
+	}
+	unlink_waiter(q, w);
+}
+
+/* One that still waits may lead. */
+void cbd_wake_one(struct cbd_queue *q)
+{
+	if (q->leader)
+		return;
+	for (struct cbd_waiter *w = q->waiters; w; w = w->next)
+		if (!w->woken) {
+			w->woken = true;
+			pthread_cond_signal(&w->cond);
+			return;
+		}
+}
+
+void cbd_reap_until(struct cbd_queue *q, struct cbd_pending *mine, uint64_t deadline_ns)
+{
+	struct cbd_waiter any, *w = mine ? mine->waiter : &any;
+
+	if (!mine)
+		cbd_waiter_init(&any, NULL);
+	while (!satisfied(q, mine)) {
+		if (!q->leader && (mine || !idle(q))) {
+			q->leader = true;
+			lead(q, mine, deadline_ns);
+			q->leader = false;
+		} else if (!expired(deadline_ns)) {
+			follow(q, w, deadline_ns);
+		}
+		if (expired(deadline_ns))
+			break;
+	}
+	/* Whoever leaves, not the leader alone: a thread that was woken to
+	 * lead may find itself satisfied. */
+	cbd_wake_one(q);
+	if (!mine)
+		pthread_cond_destroy(&any.cond);
+}

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* wait.c - waiting policy and futexes. */
+#include <config.h>
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "coherence.h"
+#include "error.h"
+#include "heartbeat.h"
+#include "wait.h"
+
+#define SPIN_TURNS 200
+#define FIRST_SLEEP_US 50
+#define AWAKE_MIN_US 20
+#define AWAKE_START_US 100
+#define AWAKE_MAX_US 500
+
+static bool one_cpu(void)
+{
+	static int n;
+
+	if (!n)
+		n = (int)sysconf(_SC_NPROCESSORS_ONLN);
+	return n == 1;
+}
+
+void cbd_wait_init(struct cbd_wait *w, enum cbd_poll poll, unsigned most_us)
+{
+	memset(w, 0, sizeof(*w));
+	w->poll = poll;
+	w->awake_us = poll == CBD_POLL_SLEEP ? 0 : AWAKE_START_US;
+	w->most_us = most_us;
+	w->sleep_us = FIRST_SLEEP_US;
+}
+
+void cbd_wait_hit(struct cbd_wait *w)
+{
+	if (w->poll == CBD_POLL_ADAPTIVE && w->turns > SPIN_TURNS &&
+	    w->sleep_us == FIRST_SLEEP_US && w->awake_us < AWAKE_MAX_US)
+		w->awake_us += w->awake_us / 2;
+	w->turns = 0;
+	w->sleep_us = FIRST_SLEEP_US;
+}
+
+static unsigned next_sleep(struct cbd_wait *w)
+{
+	unsigned us = w->sleep_us;
+
+	if (us == FIRST_SLEEP_US && w->poll == CBD_POLL_ADAPTIVE && w->awake_us > AWAKE_MIN_US)
+		w->awake_us -= w->awake_us / 4;
+	w->sleep_us = us * 2 < w->most_us ? us * 2 : w->most_us;
+	return us < w->most_us ? us : w->most_us;
+}
+
+unsigned cbd_wait_turn(struct cbd_wait *w)
+{
+	unsigned spins = w->poll == CBD_POLL_SLEEP ? 10 : SPIN_TURNS;
+
+	w->turns++;
+	if (w->poll == CBD_POLL_BUSY && !one_cpu()) {
+		cbd_relax();
+		return 0;
+	}
+	if (w->turns <= spins && !one_cpu()) {
+		cbd_relax();
+		return 0;
+	}
+	if (w->turns == spins + 1 || w->turns == 1)
+		w->since_ns = cbd_now_ns();
+	if (w->sleep_us == FIRST_SLEEP_US && cbd_now_ns() - w->since_ns < w->awake_us * 1000ull) {
+		sched_yield();
+		return 0;
+	}
+	return w->poll == CBD_POLL_BUSY ? (sched_yield(), 0) : next_sleep(w);
+}
+
+int cbd_poll_parse(const char *text, enum cbd_poll *poll)
+{
+	static const char *const names[] = { "adaptive", "busy", "sleep" };
+
+	for (unsigned i = 0; i < 3; i++)
+		if (strcmp(text, names[i]) == 0) {
+			*poll = (enum cbd_poll)i;
+			return 0;
+		}
+	return cbd_error(EINVAL, "poll: '%s' is none of adaptive, busy, sleep", text);
+}
+
+void cbd_futex_wait(const uint32_t *word, uint32_t value, unsigned us)
+{
+	struct timespec ts = { .tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000l };
+
+	/* Where futexes do not work (a mapping without pages behind it) the
+	 * bound alone serves. */
+	if (syscall(SYS_futex, word, FUTEX_WAIT, value, &ts, NULL, 0) < 0 && errno != EAGAIN &&
+	    errno != EINTR && errno != ETIMEDOUT)
+		cbd_sleep_us(us < 1000 ? us : 1000);
+}
+
+void cbd_futex_wake(const uint32_t *word)
+{
+	syscall(SYS_futex, word, FUTEX_WAKE, 0x7fffffff, NULL, NULL, 0);
+}
+
+void cbd_futex_wait_any(const struct cbd_futex *f, unsigned count, unsigned us)
+{
+#ifdef SYS_futex_waitv
+	struct futex_waitv waiters[CBD_FUTEX_MAX];
+	uint64_t until = cbd_now_ns() + us * 1000ull;
+	struct timespec ts = { .tv_sec = until / 1000000000, .tv_nsec = until % 1000000000 };
+
+	if (count == 1) {
+		cbd_futex_wait(f->word, f->value, us);
+		return;
+	}
+	if (count <= CBD_FUTEX_MAX) {
+		for (unsigned i = 0; i < count; i++)
+			waiters[i] = (struct futex_waitv){ .uaddr = (uintptr_t)f[i].word,
+							   .val = f[i].value,
+							   .flags = FUTEX_32 };
+		if (syscall(SYS_futex_waitv, waiters, count, 0, &ts, CLOCK_MONOTONIC) >= 0 ||
+		    errno == EAGAIN || errno == EINTR || errno == ETIMEDOUT)
+			return;
+	}
+#endif
+	cbd_sleep_us(us < 1000 ? us : 1000);
+}

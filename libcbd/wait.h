@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * wait.h - one policy for both sides: spin for a while, then yield, then
+ * sleep with growing intervals; and futexes on words in shared memory.
+ *
+ * Adaptive: a turn that found something while it was awake makes the next
+ * wait longer before it sleeps, a sleep makes it shorter.  On one CPU nothing
+ * is spun at all: the other side could not run.
+ */
+#ifndef CBD_WAIT_H
+#define CBD_WAIT_H
+
+#include "cbd.h"
+
+struct cbd_wait {
+	enum cbd_poll poll;
+	unsigned awake_us; /* how long to stay awake: the adaptive part */
+	unsigned turns;	   /* since the last hit */
+	uint64_t since_ns; /* when the yielding began */
+	unsigned sleep_us; /* the next interval */
+	unsigned most_us;  /* longest interval */
+};
+
+void cbd_wait_init(struct cbd_wait *w, enum cbd_poll poll, unsigned most_us);
+
+/* Something was found. */
+void cbd_wait_hit(struct cbd_wait *w);
+
+/*
+ * One turn of waiting.  Returns 0 after it has spun or yielded, else how many
+ * microseconds the caller shall sleep now, on whatever wakes it.
+ */
+unsigned cbd_wait_turn(struct cbd_wait *w);
+
+/* Sleep until *word differs from VALUE, somebody wakes it, or the time is
+ * over.  The word may lie in shared memory. */
+void cbd_futex_wait(const uint32_t *word, uint32_t value, unsigned us);
+void cbd_futex_wake(const uint32_t *word);
+
+/* The same for several words; COUNT beyond what the kernel takes sleeps for
+ * 1 ms at most. */
+struct cbd_futex {
+	const uint32_t *word;
+	uint32_t value;
+};
+#define CBD_FUTEX_MAX 128 /* FUTEX_WAITV_MAX of Linux */
+void cbd_futex_wait_any(const struct cbd_futex *f, unsigned count, unsigned us);
+
+#endif

@@ -1,0 +1,701 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * cbd.c - nbdkit plugin: a disk of another host, through shared memory.
+ *
+ * Owns the parameters and the translation of NBD requests and errors into those
+ * of libcbd.  What exports there are is exports.c's, when to attach and to
+ * detach disk.c's.
+ *
+ * nbdkit calls everything up to get_ready in one thread before it forks.  The
+ * functions that take a handle come from up to 16 threads a connection.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NBDKIT_API_VERSION 2
+#include <nbdkit-plugin.h>
+
+#include <cbd.h>
+
+#include "disk.h"
+#include "exports.h"
+
+#define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
+
+/* nbdkit itself refuses reads and writes beyond this. */
+#define MAX_BLOCK_SIZE (64u << 20)
+
+#define MAX_TIMEOUT_S 86400
+
+static struct {
+	char *transport;
+	const char *backend;
+	unsigned queues;
+	int host_id;
+	enum cbd_poll poll;
+	unsigned timeout;
+	bool read_only;
+} param = { .queues = 1, .host_id = -1 };
+
+static struct cbd_transport *transport;
+
+/* With backend=: attached all the time.  NULL: the export name chooses. */
+static struct disk *fixed_disk;
+
+/* This process is the one that serves. */
+static bool started;
+
+/* One NBD connection. */
+struct connection {
+	struct connection *next;
+	struct disk *disk;
+	struct cbd_queue *queue;
+	struct cbd_connection *losses; /* who is told of lost data */
+};
+
+static pthread_mutex_t connections_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct connection *connections;
+
+/* ------------------------------------------------------------ parameters */
+
+#define KNOWN_KEYS "transport, backend, queues, host-id, poll, timeout, readonly"
+
+static const char config_help[] =
+	"[transport=]T         Shared memory: a devdax device or a file (required).\n"
+	"backend=ID|NAME       The disk to serve; without it, the export name chooses.\n"
+	"queues=N              Queues, used by the connections in turn (default 1).\n"
+	"host-id=H             Slot of this host (default: found by its identity).\n"
+	"poll=P                Waiting: adaptive (default), busy or sleep.\n"
+	"timeout=S             Seconds until a request fails (default 0: never).\n"
+	"readonly=true         Attach and serve read-only.";
+
+/* Decimal only, with one message for whatever is wrong with it. */
+static int parse_range(const char *key, const char *value, unsigned min, unsigned max,
+		       unsigned *result)
+{
+	bool digits = *value != '\0' && value[strspn(value, "0123456789")] == '\0';
+	unsigned long n = strtoul(value, NULL, 10); /* ULONG_MAX when too large */
+
+	if (!digits || n < min || n > max) {
+		nbdkit_error("%s=%s: must be a number from %u to %u", key, value, min, max);
+		return -1;
+	}
+	*result = (unsigned)n;
+	return 0;
+}
+
+static int parse_transport(const char *value)
+{
+	if (param.transport) {
+		nbdkit_error("transport=%s: there is one already: %s", value, param.transport);
+		return -1;
+	}
+	param.transport = nbdkit_realpath(value);
+	return param.transport ? 0 : -1;
+}
+
+static int parse_backend(const char *value)
+{
+	if (*value == '\0') {
+		nbdkit_error("backend=: must be the id or the name of a backend");
+		return -1;
+	}
+	param.backend = value;
+	return 0;
+}
+
+static int parse_host_id(const char *value)
+{
+	unsigned id;
+
+	if (parse_range("host-id", value, 0, CBD_MAX_HOSTS - 1, &id) < 0)
+		return -1;
+	param.host_id = (int)id;
+	return 0;
+}
+
+static int parse_poll(const char *value)
+{
+	if (cbd_poll_parse(value, &param.poll) < 0) {
+		nbdkit_error("poll=%s: must be adaptive, busy or sleep", value);
+		return -1;
+	}
+	return 0;
+}
+
+static int parse_readonly(const char *value)
+{
+	int r = nbdkit_parse_bool(value);
+
+	if (r == -1) {
+		nbdkit_error("readonly=%s: must be true or false", value);
+		return -1;
+	}
+	param.read_only = r;
+	return 0;
+}
+
+static int plugin_config(const char *key, const char *value)
+{
+	if (strcmp(key, "transport") == 0)
+		return parse_transport(value);
+	if (strcmp(key, "backend") == 0)
+		return parse_backend(value);
+	if (strcmp(key, "queues") == 0)
+		return parse_range(key, value, 1, CBD_MAX_CHANNELS, &param.queues);
+	if (strcmp(key, "host-id") == 0)
+		return parse_host_id(value);
+	if (strcmp(key, "poll") == 0)
+		return parse_poll(value);
+	if (strcmp(key, "timeout") == 0)
+		return parse_range(key, value, 0, MAX_TIMEOUT_S, &param.timeout);
+	if (strcmp(key, "readonly") == 0)
+		return parse_readonly(value);
+	nbdkit_error("unknown parameter '%s'; known are %s", key, KNOWN_KEYS);
+	return -1;
+}
+
+static int plugin_config_complete(void)
+{
+	if (!param.transport) {
+		nbdkit_error(
+			"the transport is missing: transport=PATH of a devdax device or a file");
+		return -1;
+	}
+	return 0;
+}
+
+static void plugin_dump(void)
+{
+	printf("cbd_library_version=%s\n", cbd_version());
+	printf("cbd_format_version=%d\n", CBD_FORMAT_VERSION);
+	printf("cbd_features=%s\n", CBD_FEATURES_KNOWN & CBD_FEATURE_DATA_CRC ? "data-crc" : "");
+}
+
+/* ------------------------------------------------------------ life cycle */
+
+/* From any thread, libcbd's own ones too. */
+static void log_event(void *opaque, enum cbd_log_level level, const char *message)
+{
+	(void)opaque;
+	if (level <= CBD_LOG_WARNING)
+		nbdkit_error("%s", message);
+	else
+		nbdkit_debug("%s", message);
+}
+
+static struct cbd_blkdev_options blkdev_options(const char *backend, bool read_only)
+{
+	return (struct cbd_blkdev_options){
+		.backend = backend,
+		.host_id = param.host_id,
+		.queues = param.queues,
+		.read_only = read_only,
+		.poll = param.poll,
+		.timeout_s = param.timeout,
+	};
+}
+
+static void close_fixed_disk(void)
+{
+	if (fixed_disk)
+		disk_close(fixed_disk);
+	fixed_disk = NULL;
+}
+
+/* A process that has a child goes on as the one that reports, or that runs the
+ * client of --run.  The attachment is the child's. */
+static void give_to_child(void)
+{
+	if (!started)
+		fixed_disk = NULL;
+}
+
+/* nbdkit just exits when it cannot, say, bind its socket.  Without this the
+ * backend would have to find out that its blkdev is dead. */
+static void detach_at_exit(void)
+{
+	if (!started)
+		close_fixed_disk();
+}
+
+static int attach_fixed_disk(void)
+{
+	struct cbd_blkdev_options options = blkdev_options(param.backend, param.read_only);
+
+	fixed_disk = disk_open(transport, &options);
+	if (!fixed_disk)
+		return -1;
+	if (atexit(detach_at_exit) != 0 || pthread_atfork(NULL, give_to_child, NULL) != 0) {
+		nbdkit_error("out of memory");
+		return -1;
+	}
+	return 0;
+}
+
+/* All that may be refused is done here, where the user still sees it: what
+ * fails after the fork leaves a stale socket and no message. */
+static int plugin_get_ready(void)
+{
+	cbd_set_log(log_event, NULL);
+	if (cbd_transport_open(param.transport, 0, &transport) < 0) {
+		nbdkit_error("%s", cbd_errmsg());
+		return -1;
+	}
+	if (cbd_transport_damaged(transport))
+		nbdkit_error("%s: the header is damaged, its copy is used", param.transport);
+	return param.backend ? attach_fixed_disk() : 0;
+}
+
+/* When this fails nbdkit exits, without cleanup and unload. */
+static int plugin_after_fork(void)
+{
+	if (fixed_disk && disk_start(fixed_disk) < 0)
+		return -1;
+	started = true;
+	return 0;
+}
+
+static void plugin_unload(void)
+{
+	close_fixed_disk();
+	if (transport)
+		cbd_transport_close(transport);
+	transport = NULL;
+	cbd_set_log(NULL, NULL);
+	free(param.transport);
+	param.transport = NULL;
+}
+
+/* --------------------------------------------------------------- exports */
+
+static int plugin_list_exports(int readonly, int is_tls, struct nbdkit_exports *exports)
+{
+	char text[EXPORT_DESCRIPTION_SIZE];
+
+	(void)readonly;
+	(void)is_tls;
+	if (!fixed_disk)
+		return exports_list(transport, exports);
+	if (exports_describe(transport, fixed_disk->backend, text) < 0)
+		return nbdkit_use_default_export(exports);
+	return nbdkit_add_export(exports, "", text);
+}
+
+static const char *plugin_default_export(int readonly, int is_tls)
+{
+	(void)readonly;
+	(void)is_tls;
+	return fixed_disk ? "" : exports_default(transport);
+}
+
+static const char *plugin_export_description(void *handle)
+{
+	struct connection *c = handle;
+	char text[EXPORT_DESCRIPTION_SIZE];
+
+	if (exports_describe(transport, c->disk->backend, text) < 0)
+		return NULL;
+	return nbdkit_strdup_intern(text);
+}
+
+/* ----------------------------------------------------------- connections */
+
+static struct disk *open_export(const char *name, bool read_only)
+{
+	struct cbd_backend_info info;
+	struct cbd_blkdev_options options;
+	char id[16];
+
+	if (exports_find(transport, name, &info) < 0)
+		return NULL;
+	snprintf(id, sizeof id, "%u", info.id);
+	options = blkdev_options(id, read_only);
+	return disk_get(transport, &options, &info);
+}
+
+static struct disk *get_disk(bool read_only)
+{
+	const char *name;
+
+	if (fixed_disk)
+		return fixed_disk;
+	name = nbdkit_export_name();
+	return name ? open_export(name, read_only) : NULL;
+}
+
+static void put_disk(struct disk *d)
+{
+	if (d != fixed_disk)
+		disk_put(d);
+}
+
+static void link_connection(struct connection *c)
+{
+	pthread_mutex_lock(&connections_lock);
+	c->next = connections;
+	connections = c;
+	pthread_mutex_unlock(&connections_lock);
+}
+
+static void unlink_connection(struct connection *c)
+{
+	struct connection **link = &connections;
+
+	pthread_mutex_lock(&connections_lock);
+	while (*link != c)
+		link = &(*link)->next;
+	*link = c->next;
+	pthread_mutex_unlock(&connections_lock);
+}
+
+static int connect_to(struct connection *c, struct disk *d)
+{
+	c->disk = d;
+	c->queue = disk_queue(d);
+	c->losses = cbd_connection_open(d->blkdev);
+	if (!c->losses) {
+		nbdkit_error("%s", cbd_errmsg());
+		return -1;
+	}
+	return 0;
+}
+
+static void *plugin_open(int readonly)
+{
+	struct connection *c = calloc(1, sizeof *c);
+	struct disk *d;
+
+	if (!c) {
+		nbdkit_error("calloc: %m");
+		return NULL;
+	}
+	d = get_disk(readonly || param.read_only);
+	if (!d)
+		goto no_disk;
+	if (connect_to(c, d) < 0)
+		goto no_connection;
+	link_connection(c);
+	return c;
+
+no_connection:
+	put_disk(d);
+no_disk:
+	free(c);
+	return NULL;
+}
+
+static void plugin_close(void *handle)
+{
+	struct connection *c = handle;
+
+	unlink_connection(c);
+	cbd_connection_close(c->losses);
+	put_disk(c->disk);
+	free(c);
+}
+
+/* nbdkit 1.32 that is told to quit ends the threads of open connections, but
+ * does not close these. */
+static void plugin_cleanup(void)
+{
+	while (connections)
+		plugin_close(connections);
+	close_fixed_disk();
+}
+
+static int64_t plugin_get_size(void *handle)
+{
+	struct connection *c = handle;
+
+	return (int64_t)c->disk->geometry.size;
+}
+
+static int plugin_block_size(void *handle, uint32_t *minimum, uint32_t *preferred,
+			     uint32_t *maximum)
+{
+	struct connection *c = handle;
+	uint32_t physical = c->disk->geometry.physical_block;
+
+	*minimum = 1;
+	*preferred = physical > 4096 && physical <= MAX_BLOCK_SIZE ? physical : 4096;
+	*maximum = MAX_BLOCK_SIZE;
+	return 0;
+}
+
+/* nbdkit asks only when -r was not given. */
+static int plugin_can_write(void *handle)
+{
+	struct connection *c = handle;
+
+	return !c->disk->read_only && !c->disk->geometry.read_only;
+}
+
+static int plugin_is_rotational(void *handle)
+{
+	struct connection *c = handle;
+
+	return c->disk->geometry.rotational;
+}
+
+static int plugin_can_trim(void *handle)
+{
+	struct connection *c = handle;
+
+	return c->disk->geometry.discard;
+}
+
+static int plugin_can_fast_zero(void *handle)
+{
+	struct connection *c = handle;
+
+	return c->disk->geometry.fast_zero;
+}
+
+static int always(void *handle)
+{
+	(void)handle;
+	return 1;
+}
+
+static int never(void *handle)
+{
+	(void)handle;
+	return 0;
+}
+
+static int plugin_can_fua(void *handle)
+{
+	(void)handle;
+	return NBDKIT_FUA_NATIVE;
+}
+
+static int plugin_can_cache(void *handle)
+{
+	(void)handle;
+	return NBDKIT_CACHE_NONE;
+}
+
+/* -------------------------------------------------------------- requests */
+
+/*
+ * nbdkit passes these to the client and makes EINVAL of all others, which would
+ * blame the client for what happened on the way.  EOVERFLOW and EOPNOTSUPP are
+ * among the others but for requests that ask for them; plugin_zero() does its
+ * own.
+ */
+static int nbd_error(int error)
+{
+	switch (error) {
+	case EPERM:
+	case EIO:
+	case ENOMEM:
+	case EINVAL:
+	case ENOSPC:
+	case ESHUTDOWN:
+		return error;
+	case EROFS:
+		return EPERM;
+	case EDQUOT:
+	case EFBIG:
+		return ENOSPC;
+	default:
+		return EIO;
+	}
+}
+
+static const char *verb(enum cbd_op op)
+{
+	switch (op) {
+	case CBD_OP_READ:
+		return "read";
+	case CBD_OP_WRITE:
+		return "write";
+	case CBD_OP_FLUSH:
+		return "flush";
+	case CBD_OP_DISCARD:
+		return "trim";
+	case CBD_OP_WRITE_ZEROES:
+		return "zero";
+	default:
+		return "request";
+	}
+}
+
+/* Makes of the result of libcbd that of a callback. */
+static int finish(const struct connection *c, const struct cbd_io *io, int result)
+{
+	if (result == 0)
+		return 0;
+	errno = -result;
+	if (io->op == CBD_OP_FLUSH)
+		nbdkit_error("backend %u: flush: %m", c->disk->backend);
+	else
+		nbdkit_error("backend %u: %s %" PRIu64 " bytes at %" PRIu64 ": %m",
+			     c->disk->backend, verb(io->op), io->length, io->offset);
+	nbdkit_set_error(nbd_error(-result));
+	return -1;
+}
+
+static unsigned io_flags(uint32_t flags)
+{
+	unsigned io = 0;
+
+	if (flags & NBDKIT_FLAG_FUA)
+		io |= CBD_IO_FUA;
+	if (flags & NBDKIT_FLAG_MAY_TRIM)
+		io |= CBD_IO_MAY_TRIM;
+	if (flags & NBDKIT_FLAG_FAST_ZERO)
+		io |= CBD_IO_FAST_ZERO;
+	return io;
+}
+
+static int plugin_pread(void *handle, void *buf, uint32_t count, uint64_t offset, uint32_t flags)
+{
+	struct connection *c = handle;
+	struct cbd_io io = {
+		.op = CBD_OP_READ,
+		.offset = offset,
+		.length = count,
+		.buf = buf,
+		.connection = c->losses,
+	};
+
+	(void)flags;
+	return finish(c, &io, cbd_queue_execute(c->queue, &io));
+}
+
+static int plugin_pwrite(void *handle, const void *buf, uint32_t count, uint64_t offset,
+			 uint32_t flags)
+{
+	struct connection *c = handle;
+	struct cbd_io io = {
+		.op = CBD_OP_WRITE,
+		.flags = io_flags(flags),
+		.offset = offset,
+		.length = count,
+		.buf = (void *)buf, /* only read from */
+		.connection = c->losses,
+	};
+
+	return finish(c, &io, cbd_queue_execute(c->queue, &io));
+}
+
+static int plugin_flush(void *handle, uint32_t flags)
+{
+	struct connection *c = handle;
+	struct cbd_io io = { .op = CBD_OP_FLUSH, .connection = c->losses };
+
+	(void)flags;
+	return finish(c, &io, cbd_queue_execute(c->queue, &io));
+}
+
+static int plugin_trim(void *handle, uint32_t count, uint64_t offset, uint32_t flags)
+{
+	struct connection *c = handle;
+	struct cbd_io io = {
+		.op = CBD_OP_DISCARD,
+		.flags = io_flags(flags),
+		.offset = offset,
+		.length = count,
+		.connection = c->losses,
+	};
+	int r = cbd_queue_execute(c->queue, &io);
+
+	/* It is advice: a disk that cannot follow has nothing to report. */
+	return finish(c, &io, r == -EOPNOTSUPP ? 0 : r);
+}
+
+static int write_zeroes(struct connection *c, const struct cbd_io *zero)
+{
+	static char zeroes[1 << 20]; /* never written to */
+	struct cbd_io io = {
+		.op = CBD_OP_WRITE,
+		.flags = zero->flags & CBD_IO_FUA,
+		.buf = zeroes,
+		.connection = c->losses,
+	};
+	uint64_t done;
+	int r = 0;
+
+	for (done = 0; r == 0 && done < zero->length; done += io.length) {
+		io.offset = zero->offset + done;
+		io.length = zero->length - done;
+		if (io.length > sizeof zeroes)
+			io.length = sizeof zeroes;
+		r = cbd_queue_execute(c->queue, &io);
+	}
+	return r;
+}
+
+/*
+ * nbdkit 1.32 falls back to writes after EOPNOTSUPP, but does not go on after
+ * the first 64 MiB and reports success.  So that error must leave this
+ * function for a fast zero only, where nbdkit passes it on.
+ */
+static int plugin_zero(void *handle, uint32_t count, uint64_t offset, uint32_t flags)
+{
+	struct connection *c = handle;
+	struct cbd_io io = {
+		.op = CBD_OP_WRITE_ZEROES,
+		.flags = io_flags(flags),
+		.offset = offset,
+		.length = count,
+		.connection = c->losses,
+	};
+	int r = cbd_queue_execute(c->queue, &io);
+
+	if (r == -EOPNOTSUPP && (flags & NBDKIT_FLAG_FAST_ZERO)) {
+		nbdkit_set_error(EOPNOTSUPP);
+		return -1;
+	}
+	if (r == -EOPNOTSUPP)
+		r = write_zeroes(c, &io);
+	return finish(c, &io, r);
+}
+
+static struct nbdkit_plugin plugin = {
+	.name = "cbd",
+	.longname = "nbdkit cbd plugin",
+	.version = CBD_VERSION_STRING,
+	.description = "Serves a disk of another host, reached through shared memory (CXL).",
+	.unload = plugin_unload,
+	.config = plugin_config,
+	.config_complete = plugin_config_complete,
+	.config_help = config_help,
+	.magic_config_key = "transport",
+	.dump_plugin = plugin_dump,
+	.get_ready = plugin_get_ready,
+	.after_fork = plugin_after_fork,
+	.cleanup = plugin_cleanup,
+	.list_exports = plugin_list_exports,
+	.default_export = plugin_default_export,
+	.export_description = plugin_export_description,
+	.open = plugin_open,
+	.close = plugin_close,
+	.get_size = plugin_get_size,
+	.block_size = plugin_block_size,
+	.can_write = plugin_can_write,
+	.can_flush = always,
+	.is_rotational = plugin_is_rotational,
+	.can_trim = plugin_can_trim,
+	.can_zero = always,
+	.can_fast_zero = plugin_can_fast_zero,
+	.can_extents = never,
+	.can_fua = plugin_can_fua,
+	.can_multi_conn = always,
+	.can_cache = plugin_can_cache,
+	.pread = plugin_pread,
+	.pwrite = plugin_pwrite,
+	.flush = plugin_flush,
+	.trim = plugin_trim,
+	.zero = plugin_zero,
+};
+
+/* What the macro defines, nbdkit's header does not declare. */
+struct nbdkit_plugin *plugin_init(void);
+NBDKIT_REGISTER_PLUGIN(plugin)

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * disk.c - the disks that this nbdkit serves: its attachments to backends.
+ *
+ * A disk with a fixed backend is attached before nbdkit forks and detached at
+ * its end.  One that an export name asked for is attached at the first
+ * connection, shared by all connections that ask for the same backend, and
+ * detached after the last one: a backend admits few blkdevs, and a listing of
+ * all exports must not keep it from others for good.
+ *
+ * To attach takes as long as the backend likes, so the lock is not held
+ * meanwhile: the state tells others to wait for this disk alone.
+ */
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+#define NBDKIT_API_VERSION 2
+#include <nbdkit-plugin.h>
+
+#include "disk.h"
+
+/* Guards the list, and state, users and turn of what is in it. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static struct disk *disks;
+
+/* The slot tells the backend's id: options may have named it by a name. */
+static unsigned backend_of(struct cbd_transport *t, struct cbd_blkdev *b)
+{
+	struct cbd_blkdev_info info;
+
+	return cbd_blkdev_get(t, cbd_blkdev_id(b), &info) == 0 ? info.backend_id : 0;
+}
+
+static int attach(struct disk *d, struct cbd_transport *t, const struct cbd_blkdev_options *options)
+{
+	if (cbd_blkdev_open(t, options, &d->blkdev) < 0) {
+		nbdkit_error("%s", cbd_errmsg());
+		return -1;
+	}
+	d->read_only = options->read_only;
+	cbd_blkdev_geometry(d->blkdev, &d->geometry);
+	nbdkit_debug("backend %s: attached as blkdev %u, queues %u, size %" PRIu64,
+		     options->backend, cbd_blkdev_id(d->blkdev), cbd_blkdev_queues(d->blkdev),
+		     d->geometry.size);
+	return 0;
+}
+
+static struct disk *new_disk(void)
+{
+	struct disk *d = calloc(1, sizeof *d);
+
+	if (!d)
+		nbdkit_error("calloc: %m");
+	return d;
+}
+
+struct disk *disk_open(struct cbd_transport *t, const struct cbd_blkdev_options *options)
+{
+	struct disk *d = new_disk();
+
+	if (d && attach(d, t, options) < 0) {
+		free(d);
+		return NULL;
+	}
+	if (d)
+		d->backend = backend_of(t, d->blkdev);
+	return d;
+}
+
+int disk_start(struct disk *d)
+{
+	if (cbd_blkdev_start(d->blkdev) < 0) {
+		nbdkit_error("%s", cbd_errmsg());
+		return -1;
+	}
+	return 0;
+}
+
+void disk_close(struct disk *d)
+{
+	cbd_blkdev_close(d->blkdev);
+	free(d);
+}
+
+/* A backend whose slot was taken over with another disk is another backend:
+ * the old attachment is of no use to new connections. */
+static struct disk *find(const struct cbd_backend_info *backend)
+{
+	struct disk *d = disks;
+
+	while (d && (d->backend != backend->id || d->identity != backend->disk_identity))
+		d = d->next;
+	return d;
+}
+
+static void unlink_disk(struct disk *d)
+{
+	struct disk **link = &disks;
+
+	while (*link != d)
+		link = &(*link)->next;
+	*link = d->next;
+}
+
+/* With the lock held: the disk that is attached already, else a new one that
+ * the caller has to attach. */
+static struct disk *join_or_add(const struct cbd_backend_info *backend)
+{
+	struct disk *d;
+
+	while ((d = find(backend)) && d->state != DISK_READY)
+		pthread_cond_wait(&changed, &lock);
+	if (!d) {
+		d = new_disk();
+		if (!d)
+			return NULL;
+		d->backend = backend->id;
+		d->identity = backend->disk_identity;
+		d->next = disks;
+		disks = d;
+	}
+	d->users++;
+	return d;
+}
+
+static void remove_disk(struct disk *d)
+{
+	pthread_mutex_lock(&lock);
+	unlink_disk(d);
+	pthread_cond_broadcast(&changed);
+	pthread_mutex_unlock(&lock);
+	free(d);
+}
+
+static int attach_and_start(struct disk *d, struct cbd_transport *t,
+			    const struct cbd_blkdev_options *options)
+{
+	if (attach(d, t, options) < 0)
+		return -1;
+	if (disk_start(d) < 0) {
+		cbd_blkdev_close(d->blkdev);
+		return -1;
+	}
+	return 0;
+}
+
+struct disk *disk_get(struct cbd_transport *t, const struct cbd_blkdev_options *options,
+		      const struct cbd_backend_info *backend)
+{
+	struct disk *d;
+	bool ready;
+
+	pthread_mutex_lock(&lock);
+	d = join_or_add(backend);
+	ready = d && d->state == DISK_READY;
+	pthread_mutex_unlock(&lock);
+	if (!d || ready)
+		return d;
+
+	if (attach_and_start(d, t, options) < 0) {
+		remove_disk(d);
+		return NULL;
+	}
+	pthread_mutex_lock(&lock);
+	d->state = DISK_READY;
+	pthread_cond_broadcast(&changed);
+	pthread_mutex_unlock(&lock);
+	return d;
+}
+
+void disk_put(struct disk *d)
+{
+	bool last;
+
+	pthread_mutex_lock(&lock);
+	last = --d->users == 0;
+	if (last)
+		d->state = DISK_DETACHING;
+	pthread_mutex_unlock(&lock);
+	if (!last)
+		return;
+
+	cbd_blkdev_close(d->blkdev);
+	remove_disk(d);
+}
+
+struct cbd_queue *disk_queue(struct disk *d)
+{
+	unsigned turn;
+
+	pthread_mutex_lock(&lock);
+	turn = d->turn++;
+	pthread_mutex_unlock(&lock);
+	return cbd_blkdev_queue(d->blkdev, turn % cbd_blkdev_queues(d->blkdev));
+}

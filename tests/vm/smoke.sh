@@ -1,0 +1,120 @@
+#!/bin/bash
+# The two-host smoke test: the real programs in two guests that share a devdax
+# device. This script owns the verdict; the guests belong to lab.sh, and what
+# the hosts do is in CASE-host1.sh and CASE-host2.sh.
+#
+# usage: smoke.sh hardware|software|host-id
+#
+# Exits as automake wants it: 0 passed, 1 failed, 77 skipped, 99 broken.
+# abs_top_builddir is the build tree under test, abs_top_srcdir its source;
+# CBD_VM_KEEP=1 keeps the run folder.
+
+set -euo pipefail
+
+here=$(cd "$(dirname "$0")" && pwd -P)
+: "${abs_top_srcdir:=$(cd "$here/../.." && pwd -P)}"
+PATH=$PATH:/usr/sbin:/sbin
+
+skip()
+{
+	echo "smoke.sh: skipped: $*"
+	exit 77
+}
+
+broken()
+{
+	echo "smoke.sh: $*"
+	exit 99
+}
+
+# By hand: the build tree is this folder or one above it, else the source tree.
+find_build()
+{
+	local dir=$PWD
+
+	while [ "$dir" != / ] && [ ! -x "$dir/run" ]; do
+		dir=$(dirname "$dir")
+	done
+	[ "$dir" != / ] || dir=$abs_top_srcdir
+	echo "$dir"
+}
+
+requires()
+{
+	local program
+
+	for program in "$@"; do
+		command -v "$program" >/dev/null || skip "$program is missing"
+	done
+}
+
+build_lab()
+{
+	local rc=0
+
+	"$here/lab.sh" build || rc=$?
+	case $rc in
+	0) ;;
+	77) skip "this machine cannot run the guests, see above" ;;
+	*) broken "what the guests boot from could not be built" ;;
+	esac
+}
+
+clean_up()
+{
+	if [ -n "${CBD_VM_KEEP:-}" ]; then
+		echo "smoke.sh: the run folder is $LAB_RUN"
+	else
+		"$here/lab.sh" clean
+	fi
+}
+
+new_run_folder()
+{
+	LAB_RUN=$(mktemp -d "${TMPDIR:-/tmp}/cbd-vm.XXXXXX")
+	export LAB_RUN
+	trap clean_up EXIT
+	trap 'exit 99' INT TERM HUP
+	cp "$here/guest-lib.sh" "$LAB_RUN/"
+	printf 'RUN=%q\nKIND=%q\n' "$abs_top_builddir/run" "$1" \
+		>"$LAB_RUN/settings"
+}
+
+report() # NODE FILE...
+{
+	local file
+
+	for file in "${@:2}"; do
+		echo "---- host $1: $file"
+		tail -n 100 "$LAB_RUN/node-$1/$file" 2>&1 || true
+	done
+}
+
+run_case() # CASE
+{
+	local rc=0 node
+
+	export LAB_TIMEOUT=${LAB_TIMEOUT:-400}
+	export LAB_SHOW=$abs_top_srcdir$'\n'$abs_top_builddir
+	"$here/lab.sh" run "$here/$1-host1.sh" "$here/$1-host2.sh" || rc=$?
+	for node in 1 2; do
+		report $node out
+		[ "$rc" = 0 ] || report $node console qemu.log
+	done
+	case $rc in
+	0 | 1) return "$rc" ;;
+	*) broken "lab.sh ended with $rc" ;;
+	esac
+}
+
+case ${1:-} in
+hardware | software) name=smoke kind=$1 ;;
+host-id) name=host-id kind= ;;
+*) broken "usage: smoke.sh hardware|software|host-id" ;;
+esac
+: "${abs_top_builddir:=$(find_build)}"
+requires nbdkit nbd-client nbdinfo qemu-img mkfs.ext4 e2fsck jq sha256sum
+[ -x "$abs_top_builddir/run" ] || broken "$abs_top_builddir: not built"
+build_lab
+new_run_folder "$kind"
+run_case "$name"
