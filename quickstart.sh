@@ -204,6 +204,7 @@ It works. The same by hand, in $PWD:
   build/run cbdctl list --backends /dev/shm/cbd
   nbdinfo 'nbd+unix:///?socket=/tmp/cbd.sock'
   kill \$(cat /tmp/cbd-nbdkit.pid); kill \$(cat /tmp/cbd-backend.pid)
+  rm -f /tmp/cbd.sock /tmp/cbd-nbdkit.pid /tmp/disk.img /dev/shm/cbd
 
 Two hosts with a common /dev/dax0.0: see README.md. All tests: ./quickstart.sh check
 END

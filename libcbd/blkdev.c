@@ -201,10 +201,11 @@ static void watch_backend(struct cbd_blkdev *b)
 
 static void look_at_queue(struct cbd_blkdev *b, struct cbd_queue *q)
 {
-	uint64_t now = cbd_now_ns();
+	uint64_t now;
 
 	pthread_mutex_lock(&q->lock);
 	cbd_grant_check(q);
+	now = cbd_now_ns(); /* with the lock: nothing in the queue is younger */
 	cbd_queue_timeouts(q, now);
 	if (q->attached && !b->suspect && q->n_free < q->depth && now - q->moved_ns > STALL_NS) {
 		q->moved_ns = now;
