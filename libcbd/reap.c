@@ -20,7 +20,7 @@
 #include "fault.h"
 
 #define BATCH 32
-#define PEEKS 64	    /* looks at the ring between two of the lock */
+#define PEEKS 8		    /* looks at the ring between two of the lock */
 #define GRANT_NS 1000000ull /* look at the grant after so long a wait */
 #define RETRY_NS 5000000ull /* read a bad payload again for so long */
 

@@ -15,7 +15,10 @@
 #include "heartbeat.h"
 #include "wait.h"
 
-#define SPIN_TURNS 200
+/* The other side answers a small request in 2 to 5 us when it has a CPU; when
+ * it has not, spinning keeps it from getting this one. */
+#define SPIN_NS 10000ull
+#define SPIN_SLEEP_NS 1000ull /* with poll=sleep */
 #define FIRST_SLEEP_US 50
 #define AWAKE_MIN_US 20
 #define AWAKE_START_US 100
@@ -41,8 +44,9 @@ void cbd_wait_init(struct cbd_wait *w, enum cbd_poll poll, unsigned most_us)
 
 void cbd_wait_hit(struct cbd_wait *w)
 {
-	if (w->poll == CBD_POLL_ADAPTIVE && w->turns > SPIN_TURNS &&
-	    w->sleep_us == FIRST_SLEEP_US && w->awake_us < AWAKE_MAX_US)
+	/* a long wait that was not slept through: it pays to stay awake */
+	if (w->poll == CBD_POLL_ADAPTIVE && w->turns && w->sleep_us == FIRST_SLEEP_US &&
+	    w->awake_us < AWAKE_MAX_US && cbd_now_ns() - w->since_ns > w->awake_us * 500ull)
 		w->awake_us += w->awake_us / 2;
 	w->turns = 0;
 	w->sleep_us = FIRST_SLEEP_US;
@@ -60,24 +64,22 @@ static unsigned next_sleep(struct cbd_wait *w)
 
 unsigned cbd_wait_turn(struct cbd_wait *w)
 {
-	unsigned spins = w->poll == CBD_POLL_SLEEP ? 10 : SPIN_TURNS;
+	uint64_t now = cbd_now_ns(), waited;
 
-	w->turns++;
-	if (w->poll == CBD_POLL_BUSY && !one_cpu()) {
+	if (w->turns++ == 0)
+		w->since_ns = now;
+	waited = now - w->since_ns;
+	if (!one_cpu() && (w->poll == CBD_POLL_BUSY ||
+			   waited < (w->poll == CBD_POLL_SLEEP ? SPIN_SLEEP_NS : SPIN_NS))) {
 		cbd_relax();
 		return 0;
 	}
-	if (w->turns <= spins && !one_cpu()) {
-		cbd_relax();
-		return 0;
-	}
-	if (w->turns == spins + 1 || w->turns == 1)
-		w->since_ns = cbd_now_ns();
-	if (w->sleep_us == FIRST_SLEEP_US && cbd_now_ns() - w->since_ns < w->awake_us * 1000ull) {
+	if (w->poll == CBD_POLL_BUSY ||
+	    (w->sleep_us == FIRST_SLEEP_US && waited < w->awake_us * 1000ull)) {
 		sched_yield();
 		return 0;
 	}
-	return w->poll == CBD_POLL_BUSY ? (sched_yield(), 0) : next_sleep(w);
+	return next_sleep(w);
 }
 
 int cbd_poll_parse(const char *text, enum cbd_poll *poll)

@@ -16,7 +16,7 @@ struct cbd_wait {
 	enum cbd_poll poll;
 	unsigned awake_us; /* how long to stay awake: the adaptive part */
 	unsigned turns;	   /* since the last hit */
-	uint64_t since_ns; /* when the yielding began */
+	uint64_t since_ns; /* when the first of them was */
 	unsigned sleep_us; /* the next interval */
 	unsigned most_us;  /* longest interval */
 };
