@@ -35,6 +35,17 @@ die()
 
 # --- Packages ---------------------------------------------------------------
 
+# become_root WHAT: sets as_root, which goes in front of a command
+become_root()
+{
+	as_root=()
+	if [ "$(id -u)" -ne 0 ]; then
+		command -v sudo >/dev/null || die "not root and no sudo. As root: $*"
+		as_root=(sudo)
+		[ -t 0 ] || as_root+=(-n)
+	fi
+}
+
 installed()
 {
 	[ "$(dpkg-query -W -f '${db:Status-Abbrev}' "$1" 2>/dev/null)" = "ii " ]
@@ -42,7 +53,7 @@ installed()
 
 install_packages()
 {
-	local package missing=() as_root=()
+	local package missing=()
 
 	if ! command -v dpkg-query >/dev/null; then
 		echo "packages   not a Debian system: configure will name what is missing"
@@ -57,17 +68,25 @@ install_packages()
 	fi
 
 	echo "packages   installing ${#missing[@]}: ${missing[*]}"
-	if [ "$(id -u)" -ne 0 ]; then
-		command -v sudo >/dev/null ||
-			die "not root and no sudo. As root: apt-get install ${missing[*]}"
-		as_root=(sudo)
-		[ -t 0 ] || as_root+=(-n)
-	fi
-	as_root+=(env DEBIAN_FRONTEND=noninteractive)
-	local apt=("${as_root[@]}" apt-get -qq -o DPkg::Lock::Timeout=600)
+	become_root "apt-get install ${missing[*]}"
+	local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive
+		apt-get -qq -o DPkg::Lock::Timeout=600)
 	# Without network the lists that are there may still do.
 	"${apt[@]}" update </dev/null || echo "packages   apt-get update failed, going on"
 	"${apt[@]}" install -y --no-install-recommends "${missing[@]}" </dev/null >/dev/null
+}
+
+# A container often has no identity, and cbd tells hosts apart by theirs.
+ensure_identity()
+{
+	if [ -s /etc/cbd/host-id ] || grep -qxE '[0-9a-f]{32}' /etc/machine-id 2>/dev/null; then
+		return
+	fi
+	echo "identity   this machine has no /etc/machine-id: writing /etc/cbd/host-id"
+	become_root "write a UUID to /etc/cbd/host-id"
+	# shellcheck disable=SC2016 # for the inner shell
+	"${as_root[@]}" sh -c 'mkdir -p /etc/cbd &&
+		cat /proc/sys/kernel/random/uuid >/etc/cbd/host-id'
 }
 
 # --- The main job -----------------------------------------------------------
@@ -213,10 +232,12 @@ END
 case $#:${1-} in
 0:)
 	install_packages "${build_packages[@]}"
+	ensure_identity
 	main_job
 	;;
 1:check)
 	install_packages "${build_packages[@]}" "${check_packages[@]}"
+	ensure_identity
 	exec .ci/check
 	;;
 1:-h | 1:--help)

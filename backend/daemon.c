@@ -25,6 +25,17 @@
 
 static int ready_pipe = -1; /* of the child, while the parent waits */
 
+void daemon_standard_files(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
 static void parent_wait(pid_t child, int fd) __attribute__((noreturn));
 
 static void parent_wait(pid_t child, int fd)

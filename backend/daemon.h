@@ -7,6 +7,10 @@
 
 #include <sys/types.h>
 
+/* Open what is closed of stdin, stdout and stderr: a disk that got one of their
+ * numbers would be written messages to.  First of all. */
+void daemon_standard_files(void);
+
 /*
  * Go on in a child; neither threads nor handles of libcbd would survive a
  * fork, so this comes first.  The parent waits: it exits with 0 when the child

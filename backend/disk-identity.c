@@ -2,9 +2,9 @@
 /*
  * disk-identity.c - which disk this is, and whether it may have lost data.
  *
- * Clients compare both after a backend has come back (rules 7 and 8): with
- * another identity they never write again, with another verifier they report a
- * loss.
+ * Clients compare both after a backend has come back (rules 7 and 8 of
+ * docs/protocol.md): with another identity they never write again, with another
+ * verifier they report a loss.
  *
  * Identity: of a block device what it says of itself (WWID, UUID, serial
  * number), with the place of a partition; without any, its device number,

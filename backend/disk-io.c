@@ -207,10 +207,10 @@ bool disk_wants_sync(const struct disk *d, const struct cbd_request *r)
 
 /* The kernel tells of pages that it could not write once: after that, a sync
  * that succeeds proves nothing about them. */
-void disk_sync_failed(struct disk_queue *q)
+void disk_sync_failed(struct disk_queue *q, int error)
 {
 	if (!q->disk->write_through)
-		q->events.lost(q->events.opaque);
+		q->events.lost(q->events.opaque, error);
 }
 
 int disk_sync(struct disk_queue *q)
@@ -221,7 +221,7 @@ int disk_sync(struct disk_queue *q)
 		err = fdatasync(q->disk->fd) < 0 ? -errno : 0;
 	while (err == -EINTR);
 	if (err < 0)
-		disk_sync_failed(q);
+		disk_sync_failed(q, err);
 	return err;
 }
 
@@ -239,7 +239,7 @@ int disk_durable_write_failed(struct disk_queue *q, const struct cbd_request *r,
 	if (error == -ENOSPC || error == -EDQUOT)
 		reached = disk_write(q, r->buf, r->length, r->offset, 0) == 0;
 	if (reached)
-		disk_sync_failed(q);
+		disk_sync_failed(q, error);
 	return error;
 }
 

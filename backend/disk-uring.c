@@ -222,7 +222,7 @@ static void uring_submit(struct disk_queue *q, struct disk_io *io)
 static void sync_done(struct uring_queue *u, struct disk_io *io, int result)
 {
 	if (result < 0)
-		disk_sync_failed(&u->base);
+		disk_sync_failed(&u->base, result);
 	finish(u, io, result);
 }
 

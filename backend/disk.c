@@ -168,9 +168,9 @@ static int open_file(struct disk *d, const struct disk_options *o, unsigned *wai
 }
 
 /*
- * Rule 7: a lock on the whole disk, on the open file description that does the
- * I/O.  It ends when the last I/O through it has ended and not before, even if
- * this process is killed.  Readers share.
+ * Rule 7 of docs/protocol.md: a lock on the whole disk, on the open file
+ * description that does the I/O.  It ends when the last I/O through it has ended
+ * and not before, even if this process is killed.  Readers share.
  */
 static int lock_file(const struct disk *d, unsigned *waited_ms)
 {

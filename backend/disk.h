@@ -106,12 +106,12 @@ struct disk_bounce {
  *
  * done: the request is finished with 0 or a negative errno; io belongs to the
  *     worker again.  Exactly once for each io that was submitted.
- * lost: what was acknowledged and not flushed may be gone.  Before the done of
- *     the request that found out.
+ * lost: what was acknowledged and not flushed may be gone, for that reason.
+ *     Before the done of the request that found out.
  */
 struct disk_events {
 	void (*done)(void *opaque, struct disk_io *io, int result);
-	void (*lost)(void *opaque);
+	void (*lost)(void *opaque, int error);
 	void *opaque;
 };
 
@@ -186,7 +186,7 @@ int disk_execute_rest(struct disk_queue *q, const struct cbd_request *r, uint32_
 /* fdatasync, and what follows from its failure: by itself for engines that do
  * it in another way. */
 int disk_sync(struct disk_queue *q);
-void disk_sync_failed(struct disk_queue *q);
+void disk_sync_failed(struct disk_queue *q, int error);
 
 /* Tells of a loss when ERROR, of a write with RWF_DSYNC, means one.  Returns
  * what the client gets. */

@@ -162,7 +162,7 @@ static int prepare(struct program *p)
  * The slot comes after the disk and its lock: clients of a crashed backend wait
  * for the next process in the slot, and one that took it only to find that it
  * cannot open the disk would end their waiting.  Both are held before anything
- * is granted (rule 7).
+ * is granted (rule 7 of docs/protocol.md).
  */
 static int start(struct program *p)
 {
@@ -274,6 +274,7 @@ int main(int argc, char **argv)
 	struct program p = { 0 };
 	int status = EXIT_FAILURE;
 
+	daemon_standard_files();
 	options_parse(&p.options, argc, argv);
 	if (p.options.verbose)
 		log_verbose();

@@ -9,6 +9,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -41,6 +42,7 @@ struct worker {
 	struct disk_io *waiting, **waiting_end; /* for their range, in order */
 	unsigned in_engine;
 	unsigned busy_us;
+	unsigned long errors, losses;
 
 	/* Between the threads. */
 	pthread_mutex_t lock;
@@ -84,10 +86,35 @@ static bool stopping(struct worker *w)
 
 /* -------------------------------------------------------------- requests */
 
+/* A disk that has begun to fail goes on to: the 1st, 2nd, 4th, 8th ... time is
+ * logged. */
+static bool worth_logging(unsigned long count)
+{
+	return (count & (count - 1)) == 0;
+}
+
+static void note_error(struct worker *w, const struct cbd_request *r, int error)
+{
+	static const char *const names[] = {
+		[CBD_OP_READ] = "read",
+		[CBD_OP_WRITE] = "write",
+		[CBD_OP_FLUSH] = "flush",
+		[CBD_OP_DISCARD] = "discard",
+		[CBD_OP_WRITE_ZEROES] = "write of zeroes",
+	};
+
+	if (error == -EOPNOTSUPP || !worth_logging(++w->errors))
+		return;
+	log_error("%s: %s of %u bytes at %" PRIu64 ": %s (error %lu)", w->disk->name, names[r->op],
+		  r->length, r->offset, strerror(-error), w->errors);
+}
+
 static void complete(struct worker *w, struct disk_io *io, int result)
 {
 	struct cbd_request *r = io->request;
 
+	if (result < 0)
+		note_error(w, r, result);
 	disk_range_remove(w->disk, io);
 	io->next = w->unused;
 	w->unused = io;
@@ -105,12 +132,14 @@ static void engine_done(void *opaque, struct disk_io *io, int result)
 	complete(w, io, result);
 }
 
-static void engine_lost(void *opaque)
+static void engine_lost(void *opaque, int error)
 {
 	struct worker *w = opaque;
 
-	log_warning("%s: acknowledged writes may be lost", w->disk->name);
 	cbd_backend_data_lost(w->backend);
+	if (worth_logging(++w->losses))
+		log_error("%s: sync: %s: writes before it may be lost (error %lu)", w->disk->name,
+			  strerror(-error), w->losses);
 }
 
 static void submit(struct worker *w, struct disk_io *io)
@@ -124,6 +153,8 @@ static int check(const struct disk *d, const struct cbd_request *r)
 {
 	uint64_t size = d->geometry.size;
 
+	if (r->op < CBD_OP_READ || r->op > CBD_OP_WRITE_ZEROES)
+		return -EOPNOTSUPP;
 	if (r->op != CBD_OP_READ && r->op != CBD_OP_FLUSH && d->read_only)
 		return -EPERM;
 	if (r->op != CBD_OP_FLUSH && (r->offset > size || r->length > size - r->offset))

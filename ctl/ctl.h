@@ -19,9 +19,15 @@
 
 int cmd_format(int argc, char **argv);
 int cmd_list(int argc, char **argv);
+int cmd_list_transports(int argc, char **argv);
+int cmd_clear(int argc, char **argv);
+int cmd_check(int argc, char **argv);
 
 /* "cbdctl: MESSAGE" on stderr. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* A damaged header goes on working; say so, and what helps. */
+void warn_if_damaged(const char *path, const struct cbd_transport *t);
 
 /* complain(), a hint to the --help of COMMAND (NULL: of cbdctl), exit. */
 void usage_error(const char *command, const char *format, ...)

@@ -99,9 +99,9 @@ static void add_state(struct json_object *o, enum cbd_liveness liveness, const c
 {
 	add_bool(o, "alive", liveness == CBD_ALIVE);
 	add_text(o, "state",
-		 liveness == CBD_SUSPECT ? "suspect" :
-		 liveness == CBD_DEAD	 ? "dead" :
-					   written);
+		 liveness == CBD_SUSPECT ? "suspect"
+		 : liveness == CBD_DEAD	 ? "dead"
+					 : written);
 }
 
 static struct json_object *json_host(const struct cbd_host_info *info)
@@ -398,8 +398,7 @@ static int list(struct list *l)
 	struct json_object *o;
 	int status;
 
-	if (cbd_transport_damaged(l->t))
-		complain("%s: the header is damaged, its copy is used", l->path);
+	warn_if_damaged(l->path, l->t);
 	/* Who is alive is seen only by watching for a while. */
 	if (cbd_transport_watch(l->t) < 0) {
 		complain("%s", cbd_errmsg());

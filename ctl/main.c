@@ -22,6 +22,10 @@ static const struct command {
 } commands[] = {
 	{ "format", cmd_format, "write an empty transport" },
 	{ "list", cmd_list, "show a transport and what is on it, as JSON" },
+	{ "list-transports", cmd_list_transports,
+	  "show which devices and files carry a transport" },
+	{ "clear", cmd_clear, "free what a dead host, backend or blkdev has left" },
+	{ "check", cmd_check, "look for damage in a transport, and repair it" },
 };
 
 /* As argv[0]: begins the messages of getopt_long(). */
@@ -61,6 +65,14 @@ void complain(const char *format, ...)
 	va_start(args, format);
 	complain_about(format, args);
 	va_end(args);
+}
+
+void warn_if_damaged(const char *path, const struct cbd_transport *t)
+{
+	if (cbd_transport_damaged(t))
+		complain("%s: the header is damaged, its copy is used; "
+			 "'cbdctl check --repair' restores it",
+			 path);
 }
 
 static void hint(const char *command)

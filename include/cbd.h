@@ -167,6 +167,54 @@ int cbd_blkdev_get(struct cbd_transport *t, unsigned id, struct cbd_blkdev_info 
 int cbd_channel_get(struct cbd_transport *t, unsigned backend, unsigned id,
 		    struct cbd_channel_info *info);
 
+/* -------------------------------------------------------- check and clear */
+
+enum cbd_verdict {
+	CBD_CHECK_NOTE,	    /* sound, for people to know */
+	CBD_CHECK_DAMAGED,  /* and nothing was done about it */
+	CBD_CHECK_REPAIRED, /* written again */
+	CBD_CHECK_LEFT,	    /* not repaired: somebody may be using it */
+};
+
+struct cbd_problem {
+	const char *object; /* "backend 1: state line" */
+	const char *what;   /* "is damaged (CRC)" */
+	uint64_t offset;    /* bytes, of the line; 0 for the header */
+	enum cbd_verdict verdict;
+};
+
+/* Called by cbd_transport_check(), in its thread, once for each finding;
+ * PROBLEM is valid during the call. */
+typedef void cbd_check_fn(void *opaque, const struct cbd_problem *problem);
+
+/*
+ * Look at the header, its copy and every control line.  Works on a live
+ * transport and then takes some heartbeats, as lines that look damaged may be
+ * under way; blocks as cbd_transport_watch().  Without CBD_CHECK_REPAIR nothing
+ * is written.  Returns the number of problems that are there still, 0 for a
+ * sound transport.  -EBADMSG: header and copy are both damaged; anything else:
+ * it could not be checked.
+ */
+#define CBD_CHECK_REPAIR 1u /* restore what no owner may be using */
+int cbd_transport_check(const char *path, unsigned flags, cbd_check_fn *fn, void *opaque);
+
+enum cbd_object { CBD_OBJECT_HOST, CBD_OBJECT_BACKEND, CBD_OBJECT_BLKDEV };
+
+struct cbd_clear_options {
+	int host_gone; /* the operator says that this host is gone, -1: nothing */
+	bool force;    /* the same of whichever host a suspect owner is on */
+};
+
+/*
+ * Free slot ID of a kind: its owner is proven dead, or gone by the operator's
+ * word.  A host gives back all its slots.  -ENOENT: it is not in use; -EBUSY:
+ * it is alive, or only suspect, and the message names the owner; -EINVAL: no
+ * such slot, or the owner is on another host than host_gone.  Blocks as
+ * cbd_transport_watch().
+ */
+int cbd_clear(struct cbd_transport *t, enum cbd_object object, unsigned id,
+	      const struct cbd_clear_options *options);
+
 /* --------------------------------------------------------------- waiting */
 
 enum cbd_poll {
@@ -293,7 +341,8 @@ struct cbd_disk_geometry {
 	uint32_t logical_block, physical_block, optimal_block; /* bytes, powers of two */
 	bool rotational, read_only, write_through, discard, fast_zero;
 	uint8_t disk_id[32]; /* stable: the same disk gives the same id on any host */
-	uint64_t verifier;   /* changes when acknowledged, unflushed data may be gone */
+	uint64_t verifier;   /* changes when acknowledged, unflushed data may be gone; its
+			      * low 16 bits are 0: libcbd counts failed syncs there */
 };
 
 struct cbd_backend_options {
@@ -306,11 +355,24 @@ struct cbd_backend_options {
 	uint64_t allow_hosts; /* bit h; 0: all */
 	enum cbd_poll poll;
 	size_t private_align; /* of private payload buffers; 0: 64 bytes */
+	bool fenced;	      /* the host that served this slot last is known to be off, or
+		      * cut from the disk: take its slot although it is silent
+		      * only, or its page cache may still be written back */
 };
 
 /*
+ * Ask the process of this host that serves slot ID to hand it over: it drains,
+ * its blkdevs wait, and it leaves.  Returns 0 when the slot is free to open
+ * (also when nobody of this host serves it), -ETIMEDOUT when that takes longer
+ * than TIMEOUT_MS.
+ */
+int cbd_backend_takeover(struct cbd_transport *t, int host_id, unsigned id, unsigned timeout_ms);
+
+/*
  * Claim backend slot options->id.  Nothing is granted before
- * cbd_backend_publish().  -EBUSY: the slot has an owner (the message names it).
+ * cbd_backend_publish().  -EBUSY: the slot has an owner (the message names it),
+ * or another host that lives has served it, did not stop in order and may
+ * still write data back (rule 7.5; see fenced).
  */
 int cbd_backend_open(struct cbd_transport *t, const struct cbd_backend_options *options,
 		     struct cbd_backend **backend);
@@ -322,7 +384,9 @@ int cbd_backend_publish(struct cbd_backend *b, const struct cbd_disk_geometry *g
  * The control work: beat, answer requests, grant, take back the channels of
  * those that detached or are proven dead.  Call it from one thread, again
  * after at most the milliseconds that it returns.  A negative value: the slot
- * was lost to another owner (stop at once) or the memory is gone.
+ * was lost to another owner (stop at once) or the memory is gone.  When another
+ * process asks to take over, it drains as if cbd_backend_drain() were called:
+ * look at cbd_backend_drained() after each tick.
  */
 int cbd_backend_tick(struct cbd_backend *b);
 
@@ -335,7 +399,9 @@ bool cbd_backend_drained(const struct cbd_backend *b);
  * thread. */
 void cbd_backend_data_lost(struct cbd_backend *b);
 
-/* Release the slot.  No handler call may be under way. */
+/* Release the slot.  No handler call may be under way; after a drain everything
+ * that was acknowledged is on stable storage, so that another host may serve
+ * the disk. */
 void cbd_backend_close(struct cbd_backend *b);
 
 /* Handler I of 0..handlers-1, owned by the backend.  All calls on one handler

@@ -18,6 +18,7 @@
 #include "error.h"
 #include "fault.h"
 #include "host.h"
+#include "step.h"
 
 void *cbd_backend_reply(const struct cbd_backend *b, unsigned d)
 {
@@ -105,9 +106,11 @@ static int grant(struct cbd_backend *b, struct cbd_bchannel *bc, unsigned host)
 		h->assigned++;
 	bc->given = true;
 	cbd_handler_give(h, hc);
+	cbd_step("grant-given");
 	pthread_mutex_lock(&b->verifier_lock);
 	r = cbd_backend_put_grant(b, bc);
 	pthread_mutex_unlock(&b->verifier_lock);
+	cbd_step("grant-written");
 	return r;
 }
 
@@ -117,7 +120,9 @@ static void free_channel(struct cbd_backend *b, struct cbd_bchannel *bc)
 		bc->hc.h->assigned--;
 	bc->hc.h = NULL;
 	bc->given = bc->quarantined = false;
-	set_grant_state(b, bc, b->draining ? CBD_GRANT_CLOSED : CBD_GRANT_FREE);
+	/* at a hand-over the grant stays: its blkdev waits for the next one */
+	if (!b->handover || !b->draining)
+		set_grant_state(b, bc, b->draining ? CBD_GRANT_CLOSED : CBD_GRANT_FREE);
 }
 
 void cbd_backend_stop_channel(struct cbd_bchannel *bc)
@@ -145,7 +150,9 @@ static void reply(struct cbd_backend *b, unsigned d, const struct cbd_request_li
 	answer.sequence = q->sequence;
 	answer.backend_incarnation = b->state.incarnation;
 	b->replies[d] = answer;
+	cbd_step("reply");
 	cbd_line_put(b->t, cbd_backend_reply(b, d), &b->replies[d]);
+	cbd_step("reply-written");
 }
 
 static void refuse(struct cbd_backend *b, unsigned d, const struct cbd_request_line *q,
@@ -199,6 +206,7 @@ static bool is_dead(const struct cbd_backend *b, unsigned d)
 static void begin_stop(struct cbd_backend *b, unsigned d, enum cbd_attachment_state state)
 {
 	b->att[d].state = state;
+	cbd_step("stop-begun");
 	for (unsigned c = 0; c < b->t->header.channels; c++)
 		if (is_of(&b->channels[c], d))
 			cbd_backend_stop_channel(&b->channels[c]);
@@ -214,9 +222,11 @@ static bool is_drained(const struct cbd_backend *b, unsigned d)
 
 static void end_attachment(struct cbd_backend *b, unsigned d)
 {
+	cbd_step("channels-drained");
 	for (unsigned c = 0; c < b->t->header.channels; c++)
 		if (is_of(&b->channels[c], d))
 			free_channel(b, &b->channels[c]);
+	cbd_step("channels-freed");
 	b->att[d].state = CBD_ATT_NONE;
 	cbd_log(CBD_LOG_INFO, "backend %u: blkdev %u has left", b->id, d);
 }
@@ -286,6 +296,18 @@ static void attach(struct cbd_backend *b, unsigned d, const struct cbd_request_l
 	memcpy(att->owner, claim->owner, 16);
 }
 
+/* Is it this claim's owner who asks?  A new owner's claim beside the request
+ * of the one before must not bring that to life. */
+static bool is_bound(struct cbd_backend *b, unsigned d, const struct cbd_request_line *q,
+		     const struct cbd_claim_line *claim)
+{
+	struct cbd_state_line s;
+
+	return claim->state == CBD_CLAIM_RAISED &&
+	       cbd_line_get(b->t, blkdev_line(b, d, CBD_BLKDEV_STATE), &s) == 0 &&
+	       s.incarnation == q->incarnation && memcmp(s.owner, claim->owner, 16) == 0;
+}
+
 /* True: not decided yet. */
 static bool admit(struct cbd_backend *b, unsigned d, const struct cbd_request_line *q)
 {
@@ -300,7 +322,7 @@ static bool admit(struct cbd_backend *b, unsigned d, const struct cbd_request_li
 	}
 	/* left over from a blkdev that is gone: nobody waits for an answer */
 	if (!cbd_claim_raised(b->t, CBD_CLAIM_BLKDEV, d, q->host, &claim) ||
-	    claim.state != CBD_CLAIM_RAISED)
+	    !is_bound(b, d, q, &claim))
 		return false;
 	r = find_place(b, q);
 	if (r == -EAGAIN)
@@ -494,6 +516,8 @@ static void judge_channel(struct cbd_backend *b, struct cbd_bchannel *bc)
 			  judge(b, bc->grant.blkdev, &q, &claim) == FOUND_UNKNOWN;
 	if (!bc->quarantined)
 		free_channel(b, bc);
+	else if (bc->grant.state != CBD_GRANT_QUARANTINED)
+		set_grant_state(b, bc, CBD_GRANT_QUARANTINED);
 }
 
 static void adopt_all(struct cbd_backend *b)

@@ -18,6 +18,7 @@
 #include "blkdev.h"
 #include "error.h"
 #include "host.h"
+#include "step.h"
 
 #define STEP_US 500
 
@@ -37,8 +38,9 @@ static int grant_valid(const struct cbd_queue *q, const struct cbd_grant_line *g
 	uint64_t first = (uint64_t)(q->ch.data - q->ch.base);
 
 	if (g->ring_slots != q->ch.slots || g->depth == 0 || g->depth > g->ring_slots ||
-	    g->depth < q->depth || start < first || start > q->ch.length ||
-	    size > q->ch.length - start || size < q->b->geometry.max_data)
+	    g->depth < q->depth || (q->parts && g->data_pages < q->extents.units) ||
+	    start < first || start > q->ch.length || size > q->ch.length - start ||
+	    size < q->b->geometry.max_data)
 		return cbd_error(EPROTO, "backend %u: channel %u: the grant makes no sense",
 				 q->b->backend, q->ch.id);
 	return 0;
@@ -200,8 +202,10 @@ void cbd_leave(struct cbd_queue *q, enum cbd_leave_reason reason)
 	}
 	cbd_log(CBD_LOG_WARNING, "backend %u: channel %u: leaving the epoch, reason %d",
 		q->b->backend, q->ch.id, (int)reason);
+	cbd_step("leave");
 	if (cbd_line_put(q->b->t, cbd_channel_blkdev_line(&q->ch, CBD_CHANNEL_LEAVE), &line) < 0)
 		cbd_queue_break(q, -EIO);
+	cbd_step("leave-written");
 	cbd_ring_doorbell(q->b);
 }
 
@@ -434,7 +438,9 @@ int cbd_attach(struct cbd_blkdev *b, const struct cbd_blkdev_options *o)
 
 	if (r < 0)
 		return r;
+	cbd_step("attach");
 	r = put_request(b, CBD_REQUEST_ATTACH);
+	cbd_step("attach-requested");
 	if (r == 0)
 		r = wait_reply(b, &reply, deadline, &beaten);
 	if (r < 0)
@@ -449,6 +455,7 @@ int cbd_attach(struct cbd_blkdev *b, const struct cbd_blkdev_options *o)
 	if (r < 0)
 		return r;
 	find_peer(b);
+	cbd_step("attach-granted");
 	return take_grants(b, &reply);
 }
 
@@ -496,7 +503,9 @@ void cbd_detach(struct cbd_blkdev *b)
 
 	if (b->request.state != CBD_REQUEST_ATTACH)
 		return;
+	cbd_step("detach");
 	put_request(b, CBD_REQUEST_DETACH);
+	cbd_step("detach-requested");
 	while ((r = get_reply(b, &reply)) == 0) {
 		if (!backend_beats(b)) {
 			cbd_log(CBD_LOG_WARNING,

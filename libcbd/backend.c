@@ -18,11 +18,13 @@
 #include "error.h"
 #include "fault.h"
 #include "host.h"
+#include "step.h"
 
 #define TICK_MS 5
 #define TICK_BUSY_MS 1
 #define MAX_DATA (512u << 10)
 #define MAX_RANGE (32u << 20)
+#define LOST_MASK 0xffffull /* of a verifier: counts failed syncs */
 
 static void *info_line(const struct cbd_backend *b, unsigned line)
 {
@@ -62,8 +64,10 @@ static int enter_slot(struct cbd_backend *b, const struct cbd_backend_options *o
 
 	if (r == -EIO)
 		return r;
-	if (r == -EBADMSG)
+	if (r == -EBADMSG) {
+		memset(&old, 0, sizeof(old));
 		cbd_random(&old.incarnation, sizeof(old.incarnation));
+	}
 	b->state = (struct cbd_state_line){
 		.incarnation = old.incarnation + 1 ? old.incarnation + 1 : 1,
 		.host = (uint16_t)b->t->host,
@@ -73,6 +77,8 @@ static int enter_slot(struct cbd_backend *b, const struct cbd_backend_options *o
 	memcpy(b->state.owner, b->claim.line.owner, 16);
 	memcpy(b->state.boot_id, b->t->identity.boot_id, 16);
 	b->beat.incarnation = b->state.incarnation;
+	b->found = old;
+	b->entered = true;
 	r = put_state(b, CBD_SLOT_STARTING);
 	if (r == 0)
 		r = cbd_text_put(b->t, info_line(b, CBD_BACKEND_NAME), CBD_NAME_LINES,
@@ -109,6 +115,7 @@ static struct cbd_backend *new_backend(struct cbd_transport *t, const struct cbd
 	b->n_handlers = o->handlers;
 	b->max_blkdevs = o->max_blkdevs ? o->max_blkdevs : 1;
 	b->allow_hosts = o->allow_hosts;
+	b->fenced = o->fenced;
 	pthread_mutex_init(&b->verifier_lock, NULL);
 	b->handlers = calloc(o->handlers, sizeof(*b->handlers));
 	b->channels = calloc(t->header.channels, sizeof(*b->channels));
@@ -140,6 +147,139 @@ static int init_handlers(struct cbd_backend *b, const struct cbd_backend_options
 	return 0;
 }
 
+/*
+ * Rule 7.5.  The slot is free, but how was it left?  A host that lives, served
+ * this disk through its page cache and did not stop in order may write old
+ * data back long after.
+ */
+static int check_last_owner(struct cbd_backend *b)
+{
+	struct cbd_state_line s;
+	struct cbd_geometry_line g;
+	uint8_t boot[16];
+	char text[100];
+
+	if (cbd_line_get(b->t, info_line(b, CBD_BACKEND_STATE), &s) < 0 ||
+	    cbd_line_get(b->t, info_line(b, CBD_BACKEND_GEOMETRY), &g) < 0)
+		return 0;
+	if (b->fenced || s.state == CBD_SLOT_FREE || s.state == CBD_SLOT_GONE ||
+	    s.state == CBD_SLOT_HANDOVER || (int)s.host == b->t->host)
+		return 0;
+	if (g.flags & (CBD_GEOMETRY_WRITE_THROUGH | CBD_GEOMETRY_READ_ONLY))
+		return 0;
+	if (!cbd_host_boot(b->t, s.host, boot) || memcmp(boot, s.boot_id, 16) != 0)
+		return 0; /* it has been rebooted since */
+	return cbd_error(EBUSY,
+			 "%s: backend %u: was served by %s, which did not stop in order and may "
+			 "still write back old data; start it there, or fence that host",
+			 b->t->path, b->id, cbd_host_describe(b->t, s.host, text, sizeof(text)));
+}
+
+static int claim_slot(struct cbd_backend *b)
+{
+	struct cbd_claim_line line;
+	int owner = cbd_claim_owner(b->t, CBD_CLAIM_BACKEND, b->id, &line), r;
+
+	if (!b->fenced || owner == b->t->host)
+		owner = -1;
+	r = cbd_claim_take_from(b->t, CBD_CLAIM_BACKEND, b->id, owner, &b->claim);
+	if (r == 0)
+		r = check_last_owner(b);
+	if (r < 0)
+		cbd_claim_release(&b->claim);
+	return r;
+}
+
+/* -------------------------------------------------------------- take over */
+
+static void *request_line(const struct cbd_transport *t, unsigned host, unsigned backend)
+{
+	return cbd_host_line(t, host, CBD_HOST_REQUESTS + backend / CBD_LINES_PER_PAGE,
+			     backend % CBD_LINES_PER_PAGE);
+}
+
+static int ask_for_takeover(struct cbd_transport *t, unsigned id, uint32_t incarnation)
+{
+	struct cbd_host_request_line q;
+	void *place = request_line(t, (unsigned)t->host, id);
+
+	if (cbd_line_get(t, place, &q) < 0)
+		cbd_random(&q.sequence, sizeof(q.sequence));
+	q = (struct cbd_host_request_line){ .sequence = q.sequence + 1,
+					    .request = CBD_HOST_REQUEST_TAKEOVER,
+					    .incarnation = incarnation };
+	cbd_random(q.owner, sizeof(q.owner));
+	return cbd_line_put(t, place, &q);
+}
+
+int cbd_backend_takeover(struct cbd_transport *t, int host_id, unsigned id, unsigned timeout_ms)
+{
+	uint64_t until = cbd_now_ns() + timeout_ms * 1000000ull;
+	struct cbd_state_line s;
+	int r;
+
+	if (id >= t->header.backends)
+		return cbd_error(EINVAL, "%s: backend %u: the transport has 0..%u", t->path, id,
+				 t->header.backends - 1);
+	r = cbd_host_join(t, host_id);
+	if (r == 0)
+		r = cbd_line_get(t, cbd_backend_line(t, id, CBD_BACKEND_INFO, CBD_BACKEND_STATE),
+				 &s);
+	if (r < 0 || !cbd_lock_held(t->fd, CBD_LOCK_BACKEND(id)))
+		return r;
+	r = ask_for_takeover(t, id, s.incarnation);
+	while (r == 0 && cbd_lock_held(t->fd, CBD_LOCK_BACKEND(id))) {
+		if (cbd_now_ns() >= until)
+			return cbd_error(ETIMEDOUT,
+					 "%s: backend %u: the running process (pid %u) does not "
+					 "hand over",
+					 t->path, id, s.pid);
+		cbd_sleep_us(200);
+	}
+	return r;
+}
+
+/* All of them dropped under one fence. */
+static void sample_hosts(struct cbd_backend *b, bool *changed)
+{
+	const struct cbd_mem *m = &b->t->mem;
+	struct cbd_line copy;
+	struct cbd_fault f;
+
+	if (!CBD_FAULT_TRY(&f))
+		return; /* the next beat fails on it */
+	for (unsigned h = 0; h < b->t->header.hosts; h++)
+		cbd_line_drop_start(m, request_line(b->t, h, b->id));
+	cbd_drop_done(m);
+	for (unsigned h = 0; h < b->t->header.hosts; h++)
+		changed[h] = !cbd_line_await(m, request_line(b->t, h, b->id), b->asked[h], &copy);
+	cbd_fault_end(&f);
+}
+
+/* A request of my host that names this incarnation; those of other hosts are
+ * looked at too, so that a disk can move in order. */
+static void look_at_hosts(struct cbd_backend *b)
+{
+	struct cbd_host_request_line q;
+	bool changed[CBD_MAX_HOSTS] = { false };
+
+	sample_hosts(b, changed);
+	for (unsigned h = 0; h < b->t->header.hosts; h++) {
+		if (!changed[h] || cbd_line_get(b->t, request_line(b->t, h, b->id), &q) < 0)
+			continue;
+		b->asked[h] = q.sequence;
+		if (q.incarnation != b->state.incarnation || b->draining ||
+		    (q.request != CBD_HOST_REQUEST_TAKEOVER && q.request != CBD_HOST_REQUEST_DRAIN))
+			continue;
+		cbd_log(CBD_LOG_INFO, "backend %u: host %u asks to %s", b->id, h,
+			q.request == CBD_HOST_REQUEST_DRAIN ? "stop" : "take over");
+		b->handover = q.request == CBD_HOST_REQUEST_TAKEOVER;
+		cbd_backend_drain(b);
+	}
+}
+
+/* ------------------------------------------------------------------- open */
+
 int cbd_backend_open(struct cbd_transport *t, const struct cbd_backend_options *o,
 		     struct cbd_backend **out)
 {
@@ -155,7 +295,7 @@ int cbd_backend_open(struct cbd_transport *t, const struct cbd_backend_options *
 	b = new_backend(t, o);
 	if (!b)
 		return cbd_error(ENOMEM, "backend: %m");
-	r = cbd_claim_take(t, CBD_CLAIM_BACKEND, o->id, &b->claim);
+	r = claim_slot(b);
 	if (r == 0)
 		r = enter_slot(b, o);
 	if (r == 0)
@@ -182,6 +322,7 @@ static uint64_t digest(uint64_t hash, const void *data, size_t len)
 
 static void fill_identity(struct cbd_backend *b, const struct cbd_disk_geometry *g)
 {
+	struct cbd_identity_line old;
 	uint64_t hash = digest(0xcbf29ce484222325ull, g->disk_id, sizeof(g->disk_id));
 
 	hash = digest(hash, &g->size, sizeof(g->size));
@@ -189,6 +330,11 @@ static void fill_identity(struct cbd_backend *b, const struct cbd_disk_geometry 
 	memcpy(b->identity.disk_id, g->disk_id, sizeof(g->disk_id));
 	b->identity.disk_identity = hash;
 	b->identity.verifier = g->verifier;
+	/* A predecessor on this boot may have counted failed syncs that no
+	 * blkdev has seen: what it published stays. */
+	if (cbd_line_get(b->t, info_line(b, CBD_BACKEND_IDENTITY), &old) == 0 &&
+	    old.disk_identity == hash && ((old.verifier ^ g->verifier) & ~LOST_MASK) == 0)
+		b->identity.verifier = old.verifier;
 }
 
 /* A quarter of the smallest data area, so that several large requests fit. */
@@ -244,7 +390,9 @@ int cbd_backend_publish(struct cbd_backend *b, const struct cbd_disk_geometry *g
 	if (r < 0)
 		return r;
 	cbd_shared_set(&b->beaten_ns, cbd_boottime_ns());
+	cbd_step("publish-described");
 	cbd_backend_adopt(b);
+	cbd_step("publish-adopted");
 	r = put_state(b, CBD_SLOT_LIVE);
 	b->published = r == 0;
 	return r;
@@ -318,7 +466,6 @@ static void finish_drain(struct cbd_backend *b)
 	if (!b->draining || b->drained || attached(b) != 0)
 		return;
 	b->drained = true;
-	put_state(b, CBD_SLOT_GONE);
 }
 
 int cbd_backend_tick(struct cbd_backend *b)
@@ -333,6 +480,7 @@ int cbd_backend_tick(struct cbd_backend *b)
 		if (r < 0)
 			return r;
 	}
+	look_at_hosts(b);
 	if (b->published)
 		busy = cbd_backend_admit(b, beat);
 	finish_drain(b);
@@ -363,7 +511,8 @@ bool cbd_backend_drained(const struct cbd_backend *b)
 void cbd_backend_data_lost(struct cbd_backend *b)
 {
 	pthread_mutex_lock(&b->verifier_lock);
-	b->identity.verifier = digest(b->identity.verifier, &b->beat.counter, 8) + 1;
+	b->identity.verifier = (b->identity.verifier & ~LOST_MASK) |
+			       ((b->identity.verifier + 1) & LOST_MASK);
 	cbd_line_put(b->t, info_line(b, CBD_BACKEND_IDENTITY), &b->identity);
 	for (unsigned c = 0; c < b->t->header.channels; c++) {
 		struct cbd_bchannel *bc = &b->channels[c];
@@ -378,14 +527,26 @@ void cbd_backend_data_lost(struct cbd_backend *b)
 
 /* ------------------------------------------------------------------ close */
 
+/* It never served: how the slot was left still counts, but not the number. */
+static void put_back(struct cbd_backend *b)
+{
+	uint32_t incarnation = b->state.incarnation;
+
+	b->state = b->found;
+	b->state.incarnation = incarnation;
+	cbd_line_put(b->t, info_line(b, CBD_BACKEND_STATE), &b->state);
+}
+
 void cbd_backend_close(struct cbd_backend *b)
 {
 	if (!b)
 		return;
 	if (b->claim.lock.fd >= 0) {
 		/* published and not drained is a crash in order: blkdevs wait */
-		if (!b->published)
-			put_state(b, CBD_SLOT_FREE);
+		if (!b->published && b->entered)
+			put_back(b);
+		else if (b->drained)
+			put_state(b, b->handover ? CBD_SLOT_HANDOVER : CBD_SLOT_GONE);
 		cbd_claim_release(&b->claim);
 	}
 	for (unsigned i = 0; i < b->handlers_ready; i++)

@@ -40,16 +40,19 @@ struct cbd_backend {
 	unsigned n_handlers, max_blkdevs;
 	uint64_t allow_hosts;
 	uint32_t features;
-	bool published, draining, drained;
+	bool entered, published, draining, drained;
 	bool waiting; /* a request is not decided, a channel not drained */
 	struct cbd_handler *handlers;
 	unsigned handlers_ready;
 	struct cbd_bchannel *channels; /* of the pool */
 	struct cbd_attachment *att;    /* by blkdev slot */
 	struct cbd_reply_line *replies;
-	uint64_t *bells; /* doorbell counts seen, by blkdev slot */
+	uint64_t *bells;	       /* doorbell counts seen, by blkdev slot */
+	uint64_t asked[CBD_MAX_HOSTS]; /* request sequences seen, by host */
+	bool handover;		       /* another process takes over: blkdevs wait */
+	bool fenced;
 
-	struct cbd_state_line state;
+	struct cbd_state_line state, found; /* found: as the one before left it */
 	struct cbd_beat_line beat;
 	struct cbd_geometry_line geometry;
 	struct cbd_identity_line identity;

@@ -30,6 +30,7 @@ struct cbd_connection {
 struct cbd_pending {
 	struct cbd_io io;
 	uint64_t at, left; /* what has no part yet */
+	uint64_t since_ns; /* submitted */
 	unsigned parts;	   /* in flight */
 	int result;	   /* the first error */
 	bool done;

@@ -81,8 +81,8 @@ static int send(struct cbd_channel *ch, void *line, void *entry, uint32_t seed)
 }
 
 /* Position and epoch are the first two words of both kinds of entry. */
-static int receive(struct cbd_channel *ch, const void *line, uint64_t position, uint32_t seed,
-		   void *copy)
+static int receive(struct cbd_channel *ch, const void *line, bool drop, uint64_t position,
+		   uint32_t seed, void *copy)
 {
 	struct cbd_fault f;
 	uint64_t words[2];
@@ -90,6 +90,10 @@ static int receive(struct cbd_channel *ch, const void *line, uint64_t position, 
 
 	if (!CBD_FAULT_TRY(&f))
 		return -EIO;
+	if (drop) {
+		cbd_line_drop_start(&ch->t->mem, line);
+		cbd_drop_done(&ch->t->mem);
+	}
 	there = cbd_line_await(&ch->t->mem, line, position, copy);
 	cbd_fault_end(&f);
 	if (!there)
@@ -120,12 +124,17 @@ int cbd_channel_send_ce(struct cbd_channel *ch, struct cbd_ce *ce)
 
 int cbd_channel_receive_se(struct cbd_channel *ch, uint64_t position, struct cbd_se *se)
 {
-	return receive(ch, &ch->se[position & (ch->slots - 1)], position, ch->se_seed, se);
+	return receive(ch, &ch->se[position & (ch->slots - 1)], true, position, ch->se_seed, se);
+}
+
+int cbd_channel_receive_dropped_se(struct cbd_channel *ch, uint64_t position, struct cbd_se *se)
+{
+	return receive(ch, &ch->se[position & (ch->slots - 1)], false, position, ch->se_seed, se);
 }
 
 int cbd_channel_receive_ce(struct cbd_channel *ch, uint64_t count, struct cbd_ce *ce)
 {
-	return receive(ch, &ch->ce[count & (ch->slots - 1)], count, ch->ce_seed, ce);
+	return receive(ch, &ch->ce[count & (ch->slots - 1)], true, count, ch->ce_seed, ce);
 }
 
 bool cbd_channel_bad(const struct cbd_channel *ch, uint64_t now_ns)
@@ -170,5 +179,5 @@ void cbd_channel_push(const struct cbd_transport *t, unsigned backend, unsigned 
 {
 	const struct cbd_area *area = cbd_channel_area(t, backend, id);
 
-	cbd_mem_push(&t->mem, t->base + area->offset, area->length);
+	cbd_fault_push(&t->mem, t->base + area->offset, area->length);
 }

@@ -52,7 +52,11 @@ int cbd_channel_send_ce(struct cbd_channel *ch, struct cbd_ce *ce);
 int cbd_channel_receive_se(struct cbd_channel *ch, uint64_t position, struct cbd_se *se);
 int cbd_channel_receive_ce(struct cbd_channel *ch, uint64_t count, struct cbd_ce *ce);
 
-/* Drop the line of a position now; several before one cbd_drop_done(). */
+/* The line was dropped already, by the caller, with others under one fence. */
+int cbd_channel_receive_dropped_se(struct cbd_channel *ch, uint64_t position, struct cbd_se *se);
+
+/* Drop the line of a position now; several before one cbd_drop_done().  Inside
+ * a recovery point. */
 static inline void cbd_channel_drop_se(const struct cbd_channel *ch, uint64_t position)
 {
 	cbd_line_drop_start(&ch->t->mem, &ch->se[position & (ch->slots - 1)]);

@@ -16,7 +16,9 @@
 #include "channel.h"
 #include "claim.h"
 #include "error.h"
+#include "fault.h"
 #include "host.h"
+#include "step.h"
 
 #define RAISE_TRIES 16
 
@@ -97,14 +99,14 @@ static void push_slot(struct cbd_transport *t, enum cbd_claim_kind kind, unsigne
 	if (!t->mem.software)
 		return;
 	if (kind == CBD_CLAIM_BACKEND) {
-		cbd_mem_push(&t->mem, cbd_backend_line(t, slot, CBD_BACKEND_INFO, 0),
-			     (cbd_backend_pages(&t->header) - CBD_BACKEND_INFO) * CBD_PAGE_SIZE);
+		cbd_fault_push(&t->mem, cbd_backend_line(t, slot, CBD_BACKEND_INFO, 0),
+			       (cbd_backend_pages(&t->header) - CBD_BACKEND_INFO) * CBD_PAGE_SIZE);
 		for (unsigned c = 0; c < t->header.channels; c++)
 			cbd_channel_push(t, slot, c);
 		return;
 	}
-	cbd_mem_push(&t->mem, cbd_blkdev_line(t, slot, CBD_BLKDEV_INFO, 0),
-		     (CBD_BLKDEV_PAGES - CBD_BLKDEV_INFO) * CBD_PAGE_SIZE);
+	cbd_fault_push(&t->mem, cbd_blkdev_line(t, slot, CBD_BLKDEV_INFO, 0),
+		       (CBD_BLKDEV_PAGES - CBD_BLKDEV_INFO) * CBD_PAGE_SIZE);
 	for (unsigned b = 0; b < t->header.backends; b++)
 		for (unsigned c = 0; c < t->header.channels; c++)
 			if (cbd_channel_user(t, b, c) == (int)slot)
@@ -144,16 +146,16 @@ static int bury(struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot
 }
 
 /* Another host that has raised its line, or -1; and the highest generation. */
-static int other_raised(const struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot,
-			uint64_t *generation)
+static int other_raised(const struct cbd_claim *c, uint64_t *generation)
 {
+	const struct cbd_transport *t = c->t;
 	struct cbd_claim_line line;
 	int other = -1;
 
 	for (unsigned h = 0; h < t->header.hosts; h++) {
 		if ((int)h == t->host)
 			continue;
-		if (cbd_claim_raised(t, kind, slot, h, &line))
+		if (cbd_claim_raised(t, c->kind, c->slot, h, &line) && (int)h != c->gone)
 			other = (int)h;
 		if (line.generation > *generation)
 			*generation = line.generation;
@@ -183,7 +185,7 @@ static int raise_line(struct cbd_claim *c)
 	if (cbd_line_get(t, claim_line(t, c->kind, c->slot, (unsigned)t->host), &old) == 0)
 		generation = old.generation;
 	for (int tries = 0; tries < RAISE_TRIES; tries++) {
-		other = other_raised(t, c->kind, c->slot, &generation);
+		other = other_raised(c, &generation);
 		if (other >= 0)
 			return owned_by(t, c->kind, c->slot, other);
 		c->line.generation = ++generation;
@@ -191,8 +193,9 @@ static int raise_line(struct cbd_claim *c)
 		r = cbd_line_put(t, claim_line(t, c->kind, c->slot, (unsigned)t->host), &c->line);
 		if (r < 0)
 			return r;
+		cbd_step("claim-raised");
 		cbd_store_load_fence();
-		other = other_raised(t, c->kind, c->slot, &generation);
+		other = other_raised(c, &generation);
 		if (other < 0)
 			return 0;
 		r = lower(t, c->kind, c->slot, &c->line, CBD_CLAIM_RELEASED);
@@ -202,6 +205,18 @@ static int raise_line(struct cbd_claim *c)
 		cbd_sleep_us(1000 + jitter * 100u);
 	}
 	return owned_by(t, c->kind, c->slot, other);
+}
+
+/* Nobody of that host writes the line any more; that was proven. */
+static int lower_gone(struct cbd_claim *c)
+{
+	void *place = claim_line(c->t, c->kind, c->slot, (unsigned)c->gone);
+	struct cbd_claim_line line;
+
+	if (cbd_line_get(c->t, place, &line) < 0)
+		memset(&line, 0, sizeof(line));
+	line.state = CBD_CLAIM_DEAD;
+	return cbd_line_put(c->t, place, &line);
 }
 
 static int take_locked(struct cbd_claim *c)
@@ -214,9 +229,12 @@ static int take_locked(struct cbd_claim *c)
 				 kind_name(c->kind), c->slot);
 	if (r < 0)
 		return cbd_error(-r, "%s: lock: %m", t->path);
+	cbd_step("claim-locked");
 	r = bury(t, c->kind, c->slot);
 	if (r >= 0)
 		r = raise_line(c);
+	if (r >= 0 && c->gone >= 0)
+		r = lower_gone(c);
 	if (r < 0)
 		cbd_lock_release(&c->lock);
 	return r;
@@ -225,10 +243,18 @@ static int take_locked(struct cbd_claim *c)
 int cbd_claim_take(struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot,
 		   struct cbd_claim *c)
 {
+	return cbd_claim_take_from(t, kind, slot, -1, c);
+}
+
+int cbd_claim_take_from(struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot, int host,
+			struct cbd_claim *c)
+{
 	struct cbd_lock join = CBD_LOCK_NONE;
 	int r;
 
-	*c = (struct cbd_claim){ .t = t, .kind = kind, .slot = slot, .lock = CBD_LOCK_NONE };
+	*c = (struct cbd_claim){
+		.t = t, .kind = kind, .slot = slot, .lock = CBD_LOCK_NONE, .gone = host
+	};
 	if (slot >= slots_of(t, kind))
 		return cbd_error(EINVAL, "%s: %s %u: the transport has 0..%u", t->path,
 				 kind_name(kind), slot, slots_of(t, kind) - 1);
@@ -266,6 +292,7 @@ void cbd_claim_release(struct cbd_claim *c)
 {
 	if (c->lock.fd < 0)
 		return;
+	cbd_step("claim-release");
 	lower(c->t, c->kind, c->slot, &c->line, CBD_CLAIM_RELEASED);
 	cbd_lock_release(&c->lock);
 }

@@ -18,6 +18,7 @@ struct cbd_claim {
 	unsigned slot;
 	struct cbd_lock lock;
 	struct cbd_claim_line line; /* as I raised it */
+	int gone;		    /* host whose line does not count, -1: none */
 };
 
 #define CBD_CLAIM_INIT                \
@@ -29,6 +30,12 @@ struct cbd_claim {
  * that names the owner. */
 int cbd_claim_take(struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot,
 		   struct cbd_claim *c);
+
+/* The same from HOST, which is proven gone although its line is raised (rule
+ * 7.5): its line is lowered, and if it was not gone it stops at its next
+ * beat.  -1: nobody. */
+int cbd_claim_take_from(struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot, int host,
+			struct cbd_claim *c);
 
 /* At each beat: is it still mine?  Stores the line again if it was lost.
  * -ESTALE: another host has replaced me; stop at once. */

@@ -87,3 +87,36 @@ int cbd_fault_load(const struct cbd_mem *m, void *dst, const void *src, size_t l
 	cbd_fault_end(&f);
 	return 0;
 }
+
+int cbd_fault_push(const struct cbd_mem *m, const void *p, size_t len)
+{
+	struct cbd_fault f;
+
+	if (!CBD_FAULT_TRY(&f))
+		return -EIO;
+	cbd_mem_push(m, p, len);
+	cbd_fault_end(&f);
+	return 0;
+}
+
+int cbd_fault_take(const struct cbd_mem *m, const void *p, size_t len)
+{
+	struct cbd_fault f;
+
+	if (!CBD_FAULT_TRY(&f))
+		return -EIO;
+	cbd_sys_take(m, p, len);
+	cbd_fault_end(&f);
+	return 0;
+}
+
+int cbd_fault_landed(const struct cbd_mem *m, void *p, size_t len)
+{
+	struct cbd_fault f;
+
+	if (!CBD_FAULT_TRY(&f))
+		return -EIO;
+	cbd_sys_landed(m, p, len);
+	cbd_fault_end(&f);
+	return 0;
+}

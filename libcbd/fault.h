@@ -36,4 +36,9 @@ void cbd_fault_end(struct cbd_fault *f);
 int cbd_fault_store(const struct cbd_mem *m, void *dst, const void *src, size_t len);
 int cbd_fault_load(const struct cbd_mem *m, void *dst, const void *src, size_t len);
 
+/* Push a range; before the kernel takes from it; after the kernel stored there. */
+int cbd_fault_push(const struct cbd_mem *m, const void *p, size_t len);
+int cbd_fault_take(const struct cbd_mem *m, const void *p, size_t len);
+int cbd_fault_landed(const struct cbd_mem *m, void *p, size_t len);
+
 #endif

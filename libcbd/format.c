@@ -21,6 +21,7 @@
 #include "error.h"
 #include "fault.h"
 #include "format.h"
+#include "step.h"
 #include "transport.h"
 
 #define DEFAULT_HOSTS 16
@@ -194,9 +195,8 @@ int cbd_table_check(const char *path, const struct cbd_header *h, const struct c
 	return 0;
 }
 
-/* One of the two places; *table only on success. */
-static int header_read(const char *path, const struct cbd_mem *mem, const char *base, uint64_t size,
-		       uint64_t offset, struct cbd_header *h, struct cbd_area **table)
+int cbd_header_read(const char *path, const struct cbd_mem *mem, const char *base, uint64_t size,
+		    uint64_t offset, struct cbd_header *h, struct cbd_area **table)
 {
 	struct cbd_area *copy;
 	size_t bytes;
@@ -221,19 +221,18 @@ static int header_read(const char *path, const struct cbd_mem *mem, const char *
 	return r;
 }
 
-/* The copy's place follows from the size alone when the first page is lost:
- * the last header area's length is not known, so its pages are tried. */
-static int copy_find(const char *path, const struct cbd_mem *mem, const char *base, uint64_t size,
-		     struct cbd_header *h, struct cbd_area **table)
+/* The copy that ends at END.  The length of its area is not known when the
+ * first page is lost, so its pages are tried. */
+static int copy_before(const char *path, const struct cbd_mem *mem, const char *base, uint64_t size,
+		       uint64_t end, struct cbd_header *h, struct cbd_area **table)
 {
 	uint64_t most = 1 + pages((uint64_t)CBD_MAX_BACKENDS * CBD_MAX_CHANNELS *
 				  sizeof(struct cbd_area));
-	uint64_t end = size / CBD_PAGE_SIZE * CBD_PAGE_SIZE;
 
 	for (uint64_t p = 2; p <= most && p * CBD_PAGE_SIZE < end; p++) {
 		uint64_t offset = end - p * CBD_PAGE_SIZE;
 
-		if (header_read(path, mem, base, size, offset, h, table) < 0)
+		if (cbd_header_read(path, mem, base, size, offset, h, table) < 0)
 			continue;
 		if (h->copy_area.offset == offset)
 			return 0;
@@ -243,23 +242,38 @@ static int copy_find(const char *path, const struct cbd_mem *mem, const char *ba
 	return -ENOMEDIUM;
 }
 
+/* Where the damaged header says that the transport ends, which need not be
+ * where the file ends; else there. */
+static int copy_find(const char *path, const struct cbd_mem *mem, const char *base, uint64_t size,
+		     uint64_t hint, struct cbd_header *h, struct cbd_area **table)
+{
+	uint64_t end = size / CBD_PAGE_SIZE * CBD_PAGE_SIZE;
+
+	if (hint < end && hint % CBD_PAGE_SIZE == 0 &&
+	    copy_before(path, mem, base, size, hint, h, table) == 0)
+		return 0;
+	return copy_before(path, mem, base, size, end, h, table);
+}
+
 int cbd_header_find(const char *path, const struct cbd_mem *mem, const char *base, uint64_t size,
 		    struct cbd_header *h, struct cbd_area **table, bool *damaged)
 {
 	struct cbd_header copy;
-	int r = header_read(path, mem, base, size, 0, h, table);
+	int r;
 
 	*damaged = false;
+	memset(h, 0, sizeof(*h));
+	r = cbd_header_read(path, mem, base, size, 0, h, table);
 	/* a newer version, or a file cut short, is not a damaged header */
 	if (r == 0 || r == -EPROTONOSUPPORT || r == -ENOMEM)
 		return r;
-	if (copy_find(path, mem, base, size, &copy, table) == 0) {
+	if (copy_find(path, mem, base, size, h->size, &copy, table) == 0) {
 		*h = copy;
 		*damaged = true;
 		return 0;
 	}
 	/* once more, for its message */
-	return header_read(path, mem, base, size, 0, h, table);
+	return cbd_header_read(path, mem, base, size, 0, h, table);
 }
 
 /* ------------------------------------------------------------------ build */
@@ -382,7 +396,7 @@ static int wipe(const struct cbd_mem *mem, char *base, uint64_t offset, uint64_t
 		r = cbd_fault_store(mem, base + offset, zeroes, n);
 		offset += n;
 	}
-	cbd_mem_push(mem, base, CBD_LINE_SIZE); /* a fence for the above */
+	cbd_fault_push(mem, base, CBD_LINE_SIZE); /* a fence for the above */
 	return r;
 }
 
@@ -429,18 +443,30 @@ static int put_states(const struct cbd_mem *mem, char *base, const struct cbd_he
 	return r;
 }
 
-static int put_header(const struct cbd_mem *mem, char *at, const struct cbd_header *h,
-		      const struct cbd_area *table)
+static int magic_store(const struct cbd_mem *mem, char *at, const struct cbd_header *h)
 {
-	int r = cbd_fault_store(mem, at + CBD_PAGE_SIZE, table,
-				(size_t)h->table_entries * sizeof(*table));
+	struct cbd_fault f;
 
+	if (!CBD_FAULT_TRY(&f))
+		return -EIO;
+	cbd_line_store(mem, at, h);
+	cbd_fault_end(&f);
+	return 0;
+}
+
+int cbd_header_put(const struct cbd_mem *mem, char *at, const struct cbd_header *h,
+		   const struct cbd_area *table)
+{
+	int r = wipe(mem, at, 0, CBD_LINE_SIZE);
+
+	if (r == 0)
+		r = cbd_fault_store(mem, at + CBD_PAGE_SIZE, table,
+				    (size_t)h->table_entries * sizeof(*table));
 	if (r == 0)
 		r = cbd_fault_store(mem, at + CBD_LINE_SIZE, (const char *)h + CBD_LINE_SIZE,
 				    CBD_PAGE_SIZE - CBD_LINE_SIZE);
-	if (r == 0)
-		cbd_line_store(mem, at, h); /* the line with the magic, last */
-	return r;
+	/* the line with the magic comes last */
+	return r == 0 ? magic_store(mem, at, h) : r;
 }
 
 static int write_all(const char *path, char *base, const struct cbd_header *h,
@@ -450,18 +476,24 @@ static int write_all(const char *path, char *base, const struct cbd_header *h,
 	uint64_t control = h->channel_area.offset;
 	int r = wipe(&mem, base, 0, CBD_PAGE_SIZE);
 
+	cbd_step("format-magic");
 	if (r == 0)
 		r = wipe(&mem, base, h->copy_area.offset, h->copy_area.length);
+	cbd_step("format-copy");
 	if (r == 0)
 		r = wipe(&mem, base, 0, control);
 	if (r == 0)
 		r = wipe_channels(&mem, base, h, table);
+	cbd_step("format-wiped");
 	if (r == 0)
 		r = put_states(&mem, base, h);
+	cbd_step("format-states");
 	if (r == 0)
-		r = put_header(&mem, base + h->copy_area.offset, h, table);
+		r = cbd_header_put(&mem, base + h->copy_area.offset, h, table);
+	cbd_step("format-copy-written");
 	if (r == 0)
-		r = put_header(&mem, base, h, table);
+		r = cbd_header_put(&mem, base, h, table);
+	cbd_step("format-written");
 	return r < 0 ? cbd_error(-r, "%s: write: the memory is poisoned or gone", path) : 0;
 }
 
@@ -510,6 +542,28 @@ static int grow(const char *path, struct cbd_file *f, uint64_t size)
 	return 0;
 }
 
+/* The copy of an older, larger transport in the same file would be taken for
+ * this one's, should this one's header be damaged. */
+static int forget_copies(const char *path, const struct cbd_file *f)
+{
+	struct cbd_mem mem = { .software = true };
+	struct cbd_header h, old;
+	struct cbd_area *table;
+	char *base;
+	size_t length;
+	int r = cbd_file_map(f, path, true, f->size, &base, &length);
+
+	if (r < 0)
+		return r;
+	r = cbd_fault_load(&mem, &h, base, sizeof(h));
+	while (r == 0 && copy_find(path, &mem, base, f->size, h.size, &old, &table) == 0) {
+		free(table);
+		r = wipe(&mem, base, old.copy_area.offset, CBD_LINE_SIZE);
+	}
+	munmap(base, length);
+	return r < 0 ? cbd_error(-r, "%s: write: the memory is poisoned or gone", path) : 0;
+}
+
 static int format_file(const char *path, const struct cbd_format_options *options,
 		       struct cbd_file *f)
 {
@@ -528,6 +582,8 @@ static int format_file(const char *path, const struct cbd_format_options *option
 	r = cbd_header_build(path, &o, size, &h, &table);
 	if (r == 0)
 		r = grow(path, f, size);
+	if (r == 0)
+		r = forget_copies(path, f);
 	if (r == 0)
 		r = cbd_file_map(f, path, true, h.size, &base, &length);
 	if (r == 0)

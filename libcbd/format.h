@@ -23,6 +23,16 @@ int cbd_header_check(const char *path, const struct cbd_header *header, uint64_t
 int cbd_table_check(const char *path, const struct cbd_header *header,
 		    const struct cbd_area *table);
 
+/* Read and check the one at OFFSET of a mapping of SIZE bytes.  *table is the
+ * caller's to free, on success only. */
+int cbd_header_read(const char *path, const struct cbd_mem *mem, const char *base, uint64_t size,
+		    uint64_t offset, struct cbd_header *header, struct cbd_area **table);
+
+/* Store header and table at AT: the line with the magic goes first and comes
+ * back last.  0 or -EIO. */
+int cbd_header_put(const struct cbd_mem *mem, char *at, const struct cbd_header *header,
+		   const struct cbd_area *table);
+
 /* Read header and table from a mapping, the copy at the end when the first is
  * damaged.  *table is the caller's to free. */
 int cbd_header_find(const char *path, const struct cbd_mem *mem, const char *base, uint64_t size,

@@ -150,9 +150,9 @@ static int bring(struct cbd_hrequest *r)
 	if (!is_private(hc)) {
 		r->pub.buf = shared;
 		r->pub.shared = true;
-		if (r->se.op == CBD_OP_WRITE)
-			cbd_sys_take(&hc->ch.t->mem, shared, r->se.length);
-		return 0;
+		return r->se.op == CBD_OP_WRITE
+			       ? cbd_fault_take(&hc->ch.t->mem, shared, r->se.length)
+			       : 0;
 	}
 	e = private_buffer(r, hc->h->align);
 	if (e < 0)
@@ -231,11 +231,8 @@ static unsigned fetch_channel(struct cbd_handler *h, struct cbd_hchannel *hc,
 		struct cbd_se se;
 		int r;
 
-		if (more) {
-			cbd_channel_drop_se(&hc->ch, hc->position);
-			cbd_drop_done(&hc->ch.t->mem);
-		}
-		r = cbd_channel_receive_se(&hc->ch, hc->position, &se);
+		r = more ? cbd_channel_receive_se(&hc->ch, hc->position, &se)
+			 : cbd_channel_receive_dropped_se(&hc->ch, hc->position, &se);
 		if (r < 0)
 			cbd_flag_set(&hc->bad, true);
 		if (r <= 0 || !lease_holds(h))
@@ -315,11 +312,14 @@ static bool resting(struct cbd_hchannel *hc)
 
 static void drop_all(const struct cbd_handler *h)
 {
-	if (h->n_active == 0)
-		return;
+	struct cbd_fault f;
+
+	if (h->n_active == 0 || !CBD_FAULT_TRY(&f))
+		return; /* whoever receives finds the fault */
 	for (unsigned i = 0; i < h->n_active; i++)
 		cbd_channel_drop_se(&h->active[i]->ch, h->active[i]->position);
 	cbd_drop_done(&h->active[0]->ch.t->mem);
+	cbd_fault_end(&f);
 }
 
 unsigned cbd_handler_fetch(struct cbd_handler *h, struct cbd_request **out, unsigned max)
@@ -351,10 +351,8 @@ static int deliver(struct cbd_hrequest *r, uint32_t *crc)
 {
 	struct cbd_hchannel *hc = r->hc;
 
-	if (r->pub.shared) {
-		cbd_sys_landed(&hc->ch.t->mem, r->pub.buf, r->se.length);
-		return 0;
-	}
+	if (r->pub.shared)
+		return cbd_fault_landed(&hc->ch.t->mem, r->pub.buf, r->se.length);
 	if (hc->data_crc)
 		*crc = cbd_channel_payload_crc(hc->ch.ce_seed, r->private, r->se.length);
 	return cbd_fault_store(&hc->ch.t->mem, hc->ch.data + r->se.data_offset, r->private,
@@ -393,7 +391,7 @@ static bool something(const struct cbd_handler *h)
 			if (hc->inflight == 0)
 				return true; /* to be retired */
 		} else if (!cbd_flag_get(&hc->bad) && lease_holds(h) &&
-			   cbd_channel_receive_se(&hc->ch, hc->position, &se) != 0) {
+			   cbd_channel_receive_dropped_se(&hc->ch, hc->position, &se) != 0) {
 			return true;
 		}
 	}

@@ -161,6 +161,18 @@ static enum slot_is slot_is(const struct cbd_transport *t, unsigned h)
 	return SLOT_OTHERS;
 }
 
+static bool token_taken(struct cbd_transport *t, unsigned h, uint64_t token)
+{
+	struct cbd_fault f;
+	bool taken;
+
+	if (!CBD_FAULT_TRY(&f))
+		return false;
+	taken = cbd_token_swap(&claim_line(t, h)->token, 0, token);
+	cbd_fault_end(&f);
+	return taken;
+}
+
 /* -EAGAIN: another host was faster. */
 static int slot_take(struct cbd_transport *t, unsigned h)
 {
@@ -169,7 +181,7 @@ static int slot_take(struct cbd_transport *t, unsigned h)
 
 	memcpy(line.uuid, t->identity.uuid, 16);
 	if (!t->mem.software) {
-		if (!cbd_token_swap(&claim_line(t, h)->token, 0, line.token))
+		if (!token_taken(t, h, line.token))
 			return -EAGAIN;
 		return cbd_line_put(t, claim_line(t, h), &line);
 	}
@@ -309,10 +321,14 @@ static int beat_locked(struct cbd_transport *t)
 {
 	struct cbd_beat_line beat = { .counter = 0 };
 	uint8_t boot[16];
+	int r;
 
 	if (t->host_lock.fd < 0) {
-		if (cbd_lock_take(&t->host_lock, t->fd, CBD_LOCK_HOST(t->host), false, 0) < 0)
+		r = cbd_lock_take(&t->host_lock, t->fd, CBD_LOCK_HOST(t->host), false, 0);
+		if (r == -EBUSY)
 			return 0; /* another process of this host beats */
+		/* Without the right to open the file again (another user by
+		 * now) it beats beside the others: only change counts. */
 		t->host_counter = beat_counter(t, (unsigned)t->host);
 	}
 	if (cbd_host_boot(t, (unsigned)t->host, boot) && memcmp(boot, t->identity.boot_id, 16) != 0)

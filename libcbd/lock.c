@@ -61,8 +61,8 @@ int cbd_lock_renew(struct cbd_lock *l)
 {
 	int copy = cbd_lock_reopen(l->fd, !l->shared), r;
 
-	if (copy < 0)
-		return copy;
+	if (copy < 0) /* another user by now: the old description serves */
+		return copy == -EACCES ? 0 : copy;
 	set_lock(l->fd, l->byte, F_UNLCK);
 	r = set_lock(copy, l->byte, l->shared ? F_RDLCK : F_WRLCK);
 	close(l->fd);

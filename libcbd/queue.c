@@ -248,33 +248,58 @@ void cbd_queue_break(struct cbd_queue *q, int error)
 	cbd_queue_issue(q);
 }
 
-/* Rule 9: the user gets EIO; tag and data stay taken until the answer. */
+/* A part that is out: the user gets EIO, tag and data stay taken until the
+ * answer (rule 9). */
+static void part_timeout(struct cbd_queue *q, struct cbd_part *p)
+{
+	struct cbd_pending *io = p->pending;
+
+	p->pending = NULL;
+	pthread_mutex_lock(&q->b->lock);
+	q->b->timed_out++;
+	pthread_mutex_unlock(&q->b->lock);
+	if (p->state == CBD_PART_READY)
+		cbd_part_end(q, p, -EIO); /* it was never out */
+	if (io->result == 0)
+		io->result = -EIO;
+	if (--io->parts == 0 && io->left == 0)
+		cbd_pending_complete(q, io);
+}
+
+/* What has no part yet is taken out of the list wherever it stands. */
+static void waiting_timeouts(struct cbd_queue *q, uint64_t now_ns, uint64_t most_ns)
+{
+	struct cbd_pending **place = &q->waiting, *io;
+
+	while ((io = *place)) {
+		if (now_ns - io->since_ns < most_ns) {
+			place = &io->next;
+			continue;
+		}
+		*place = io->next;
+		io->left = 0;
+		if (io->result == 0)
+			io->result = -EIO;
+		if (io->parts == 0)
+			cbd_pending_complete(q, io);
+	}
+	q->waiting_tail = place;
+}
+
 void cbd_queue_timeouts(struct cbd_queue *q, uint64_t now_ns)
 {
 	uint64_t most = q->b->timeout_s * 1000000000ull;
-	struct cbd_pending *io;
 
 	if (!most)
 		return;
+	waiting_timeouts(q, now_ns, most);
 	for (unsigned tag = 0; tag < q->depth; tag++) {
 		struct cbd_part *p = &q->parts[tag];
 
-		if (p->state == CBD_PART_FREE || p->busy || !p->pending ||
-		    now_ns - p->since_ns < most)
-			continue;
-		io = p->pending;
-		p->pending = NULL;
-		pthread_mutex_lock(&q->b->lock);
-		q->b->timed_out++;
-		pthread_mutex_unlock(&q->b->lock);
-		if (p->state == CBD_PART_READY)
-			cbd_part_end(q, p, -EIO); /* it was never out */
-		if (io->result == 0)
-			io->result = -EIO;
-		if (--io->parts == 0 && io->left == 0)
-			cbd_pending_complete(q, io);
+		if (p->state != CBD_PART_FREE && !p->busy && p->pending &&
+		    now_ns - p->pending->since_ns >= most)
+			part_timeout(q, p);
 	}
-	cbd_queue_issue(q); /* drops the rest of requests that failed here */
 }
 
 /* ------------------------------------------------------------- public API */
@@ -308,7 +333,8 @@ static int check_io(struct cbd_blkdev *b, const struct cbd_io *io)
 		return cbd_error(EPERM, "the device is read-only");
 	pthread_mutex_lock(&b->lock);
 	if (b->timed_out)
-		r = cbd_error(EIO, "a write has timed out and may still land (rule 9)");
+		r = cbd_error(EIO,
+			      "a request has timed out and is not over yet; no writes until it is");
 	pthread_mutex_unlock(&b->lock);
 	return r < 0 ? r : check_range(b, io);
 }
@@ -319,6 +345,7 @@ static void submit(struct cbd_queue *q, struct cbd_pending *p)
 	p->at = p->io.op == CBD_OP_FLUSH ? 0 : p->io.offset;
 	p->left = p->io.op == CBD_OP_FLUSH ? 0 : p->io.length;
 	p->next = NULL;
+	p->since_ns = cbd_now_ns();
 	if (p->io.op == CBD_OP_FLUSH)
 		cbd_flush_submitted(q->b, p);
 	if (p->result < 0 || (p->left == 0 && p->io.op != CBD_OP_FLUSH)) {

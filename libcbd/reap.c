@@ -83,8 +83,6 @@ static unsigned gather(struct cbd_queue *q, struct cbd_part **batch)
 		struct cbd_part *p;
 		int r;
 
-		cbd_channel_drop_ce(&q->ch, q->count);
-		cbd_drop_done(&q->ch.t->mem);
 		r = cbd_channel_receive_ce(&q->ch, q->count, &ce);
 		if (r < 0)
 			cbd_queue_break(q, -EIO);

@@ -196,8 +196,12 @@ int cbd_transport_open(const char *path, unsigned flags, struct cbd_transport **
 		t->ino = f.ino;
 		r = transport_map(t, &f);
 	}
-	if (r == 0)
+	/* only who takes part has to have an identity */
+	if (r == 0) {
 		r = cbd_identity_read(&t->identity);
+		if (t->read_only)
+			r = 0;
+	}
 	if (r < 0) {
 		cbd_transport_close(t);
 		return r;

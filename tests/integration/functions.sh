@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# shellcheck shell=bash
+#
+# functions.sh - what the tests of this folder share: preconditions, cleaning up,
+# starting the programs, bounded waiting. Sourced by each test.
+#
+# A test has three places of its own, with names that no other test has:
+# $tmp for sockets and logs, $disks on a file system with blocks, and $memory, on
+# tmpfs, for transports. All are removed at its end, after the processes that it
+# has started.
+
+set -eu -o pipefail
+export LC_ALL=C.UTF-8
+unset CDPATH
+
+# Tests run under make: an answer on stdin would be somebody else's.
+exec </dev/null
+
+# --- Preconditions ----------------------------------------------------------
+
+# skip REASON
+skip()
+{
+	echo "$0: $*"
+	exit 77
+}
+
+# fail REASON
+fail()
+{
+	echo "$0: $*" >&2
+	exit 1
+}
+
+# requires COMMAND...: the test makes no sense where this fails
+requires()
+{
+	"$@" >/dev/null 2>&1 || skip "'$*' fails"
+}
+
+# requires_program NAME...
+requires_program()
+{
+	local name
+
+	for name in "$@"; do
+		command -v "$name" >/dev/null || skip "$name is not installed"
+	done
+}
+
+# --- Cleaning up ------------------------------------------------------------
+
+cleanup_commands=()
+
+# cleanup_fn COMMAND...: at the end of the test, the last one first
+cleanup_fn()
+{
+	cleanup_commands+=("$(printf '%q ' "$@")")
+}
+
+# shellcheck disable=SC2317,SC2329 # reached through the trap
+cleanup()
+{
+	local status=$? i
+
+	trap - EXIT
+	trap '' INT TERM HUP
+	set +e
+	if [ $status -ne 0 ] && [ $status -ne 77 ]; then
+		show_logs
+	fi
+	for ((i = ${#cleanup_commands[@]} - 1; i >= 0; i--)); do
+		eval "${cleanup_commands[i]}"
+	done
+	exit $status
+}
+
+# shellcheck disable=SC2317,SC2329 # reached through the trap
+show_logs()
+{
+	local log
+
+	for log in "$tmp"/*.log; do
+		[ -s "$log" ] || continue
+		echo "--- ${log##*/}"
+		tail -n 40 "$log"
+	done
+}
+
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+trap 'exit 129' HUP
+
+# --- Waiting ----------------------------------------------------------------
+
+# wait_until SECONDS COMMAND...: for a condition, not for a time
+wait_until()
+{
+	local end=$((SECONDS + $1))
+	shift
+
+	until "$@"; do
+		[ $SECONDS -le $end ] || return 1
+		sleep 0.02
+	done
+}
+
+# Whether it runs: a zombie does not.
+alive()
+{
+	local stat
+
+	stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
+	stat=${stat##*) }
+	[ "${stat%% *}" != Z ]
+}
+
+gone()
+{
+	! alive "$1"
+}
+
+# stop PID: by SIGTERM, and by SIGKILL if it does not obey
+stop()
+{
+	kill "$1" 2>/dev/null || return 0
+	if ! wait_until 10 gone "$1"; then
+		echo "process $1 does not end"
+		kill -9 "$1"
+		return 1
+	fi
+}
+
+# stop_pidfile FILE: what a daemon has written there, if it has come so far
+stop_pidfile()
+{
+	[ ! -s "$1" ] || stop "$(cat "$1")"
+}
+
+# --- Places -----------------------------------------------------------------
+
+# has_space FOLDER MEGABYTES
+has_space()
+{
+	[ "$(df -Pm "$1" 2>/dev/null | awk 'NR == 2 { print $4 }')" -ge "$2" ] 2>/dev/null
+}
+
+# A socket has a short path.
+tmp=$(mktemp -d /tmp/cbd-test.XXXXXX)
+cleanup_fn rm -rf "$tmp"
+disks=$(mktemp -d /var/tmp/cbd-test.XXXXXX)
+cleanup_fn rm -rf "$disks"
+# In containers /dev/shm may be tiny.
+memory=/dev/shm
+has_space $memory 512 || memory=/var/tmp
+memory=$(mktemp -d $memory/cbd-test.XXXXXX)
+cleanup_fn rm -rf "$memory"
+
+# --- The programs -----------------------------------------------------------
+
+# share N: of operations, less of them where each is slow
+share()
+{
+	local percent=${CBD_TEST_PERCENT:-100}
+
+	case ${ASAN_OPTIONS-} in
+	*exitcode=99*) percent=${CBD_TEST_PERCENT:-30} ;;
+	esac
+	echo $(($1 * percent / 100))
+}
+
+# format_transport NAME [OPTION]...: sets $transport. The small default makes the
+# rings wrap often, and requests wait for space.
+format_transport()
+{
+	transport=$memory/$1
+	shift
+	cbdctl format --size 24M --channel-size 1M --depth 32 --backends 4 --channels 4 \
+		--heartbeat 100 --dead-after 20 "$@" "$transport" >"$tmp/format.json"
+}
+
+# disk FILE SIZE: an empty one; sets $disk
+make_disk()
+{
+	disk=$1
+	rm -f "$disk"
+	truncate -s "$2" "$disk"
+}
+
+declare -A backend_pids # by id
+
+# start_backend ID [OPTION]... DISK: on $transport, until it is ready
+start_backend()
+{
+	local id=$1 log=$tmp/backend-$1.log
+	shift
+
+	: >"$log"
+	cbd-backend -f -t "$transport" --id "$id" "$@" 2>"$log" &
+	backend_pids[$id]=$!
+	cleanup_fn stop $!
+	wait_until 20 backend_started "$id" || fail "backend $id: not ready in time"
+	backend_ready "$id" || fail "backend $id: has not started"
+}
+
+backend_ready()
+{
+	grep -q "^cbd-backend: backend $1: ready, " "$tmp/backend-$1.log"
+}
+
+# It is ready or never will be.
+backend_started()
+{
+	backend_ready "$1" || gone "${backend_pids[$1]}"
+}
+
+# stop_backend ID: in order
+stop_backend()
+{
+	local status=0
+
+	kill "${backend_pids[$1]}"
+	wait_until 10 gone "${backend_pids[$1]}" || fail "backend $1: does not stop"
+	wait "${backend_pids[$1]}" || status=$?
+	[ $status -eq 0 ] || fail "backend $1: ended with status $status"
+}
+
+# kill_backend ID: as a crash does
+kill_backend()
+{
+	kill -9 "${backend_pids[$1]}"
+	wait "${backend_pids[$1]}" 2>/dev/null || true
+}
+
+# start_nbdkit [ARGUMENT]...: in the background, until it serves; sets $nbdkit_pid,
+# $socket and $uri
+start_nbdkit()
+{
+	socket=$tmp/nbdkit.sock
+	uri="nbd+unix:///?socket=$socket"
+	rm -f "$tmp/nbdkit.pid" "$socket"
+	nbdkit -f -U "$socket" -P "$tmp/nbdkit.pid" "$@" 2>"$tmp/nbdkit.log" &
+	nbdkit_pid=$!
+	cleanup_fn stop $!
+	wait_until 20 nbdkit_started || fail "nbdkit: not ready in time"
+	[ -s "$tmp/nbdkit.pid" ] || fail "nbdkit: has not started"
+}
+
+nbdkit_started()
+{
+	[ -s "$tmp/nbdkit.pid" ] || gone "$nbdkit_pid"
+}
+
+programs=${abs_top_builddir:?run it with "run", of the build folder}/tests/integration
+random_io=$programs/random-io
+nbd_io=$programs/nbd-io
+
+# --- Checking ---------------------------------------------------------------
+
+# expect STATUS TEXT COMMAND...: ends with STATUS, and says TEXT on stderr
+expect()
+{
+	local status=$1 text=$2 real=0
+	shift 2
+
+	"$@" >"$tmp/expect.out" 2>"$tmp/expect.err" || real=$?
+	[ $real -eq "$status" ] ||
+		fail "$* ended with status $real, not $status: $(cat "$tmp/expect.err")"
+	[ -z "$text" ] || grep -qF -e "$text" "$tmp/expect.err" ||
+		fail "$* does not say '$text' but: $(cat "$tmp/expect.err")"
+}

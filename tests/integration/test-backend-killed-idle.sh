@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# cbd-backend is killed while nothing is under way, and everybody can see that it
+# is dead; then requests come, and wait for the next one.
+
+. "$(dirname "$0")/functions.sh"
+
+requires_program nbdkit jq
+
+seen_dead()
+{
+	cbdctl list -B "$transport" | jq -e '.[0].state == "suspect" or .[0].state == "dead"'
+}
+
+format_transport transport --dead-after 5
+make_disk "$disks/disk" 16M
+start_backend 1 "$disk"
+start_nbdkit cbd "$transport" backend=1
+"$nbd_io" "$uri" write:0:1M:1 flush
+kill_backend 1
+wait_until 10 seen_dead >/dev/null || fail "nobody notices that the backend is dead"
+
+"$nbd_io" "$uri" read:0:1M:1 write:1M:1M:2 flush read:1M:1M:2 &
+reader=$!
+cleanup_fn stop $reader
+start_backend 1 "$disk"
+wait_until 20 gone $reader || fail "the request waits for ever"
+wait $reader || fail "the request has failed"
+
+# another disk in the same slot is not written to
+kill_backend 1
+make_disk "$disks/other" 16M
+start_backend 1 "$disk"
+"$nbd_io" "$uri" fails:ESHUTDOWN:write:0:1M:3 fails:ESHUTDOWN:read:0:1M:0
+cmp -n 16777216 "$disk" /dev/zero

@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* unit.c - see unit.h. */
+#include <config.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fault.h"
+#include "unit.h"
+
+/* ------------------------------------------------------------------ files */
+
+static char directory[64];
+
+static bool make_directory(const char *where)
+{
+	if (!where || access(where, W_OK) != 0)
+		return false;
+	snprintf(directory, sizeof(directory), "%s/cbd-unit-XXXXXX", where);
+	return mkdtemp(directory) != NULL;
+}
+
+static void remove_directory(void)
+{
+	DIR *d = opendir(directory);
+	struct dirent *entry;
+
+	while (d && (entry = readdir(d)))
+		if (entry->d_name[0] != '.')
+			unlinkat(dirfd(d), entry->d_name, 0);
+	if (d)
+		closedir(d);
+	rmdir(directory);
+}
+
+int unit_main(Suite *suite)
+{
+	SRunner *runner = srunner_create(suite);
+	int failed;
+
+	if (!make_directory("/dev/shm") && !make_directory(getenv("TMPDIR")) &&
+	    !make_directory("/tmp")) {
+		perror("no place for temporary files");
+		return EXIT_FAILURE;
+	}
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	remove_directory();
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+void unit_path(char path[UNIT_PATH])
+{
+	int fd;
+
+	snprintf(path, UNIT_PATH, "%s/XXXXXX", directory);
+	fd = mkstemp(path);
+	ck_assert_int_ge(fd, 0);
+	close(fd);
+	unlink(path);
+}
+
+/* splitmix64 */
+uint64_t unit_random(uint64_t *state)
+{
+	uint64_t x = *state += 0x9e3779b97f4a7c15ull;
+
+	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
+	x = (x ^ x >> 27) * 0x94d049bb133111ebull;
+	return x ^ x >> 31;
+}
+
+void unit_fill(void *buf, size_t size, uint64_t seed)
+{
+	unsigned char *p = buf;
+	uint64_t state = seed, word = 0;
+
+	for (size_t i = 0; i < size; i++) {
+		if (i % 8 == 0)
+			word = unit_random(&state);
+		p[i] = (unsigned char)(word >> 8 * (i % 8));
+	}
+}
+
+/* ------------------------------------------------------------------- disk */
+
+/* The buffer may lie in shared memory, which may be gone. */
+static int transfer(void *to, const void *from, size_t length)
+{
+	struct cbd_fault f;
+
+	if (!CBD_FAULT_TRY(&f))
+		return -EIO;
+	memcpy(to, from, length);
+	cbd_fault_end(&f);
+	return 0;
+}
+
+int unit_disk_run(struct unit_disk *d, const struct cbd_request *r)
+{
+	int result;
+
+	ck_assert_uint_le(r->offset, d->size);
+	ck_assert_uint_le(r->length, d->size - r->offset);
+	pthread_mutex_lock(&d->lock);
+	d->ops[r->op]++;
+	d->flags[r->op] = r->flags;
+	result = d->fail[r->op];
+	pthread_mutex_unlock(&d->lock);
+	if (result < 0)
+		return result;
+	if (r->op == CBD_OP_READ)
+		return transfer(r->buf, d->data + r->offset, r->length);
+	if (r->op == CBD_OP_WRITE)
+		return transfer(d->data + r->offset, r->buf, r->length);
+	if (r->op == CBD_OP_DISCARD || r->op == CBD_OP_WRITE_ZEROES)
+		memset(d->data + r->offset, 0, r->length);
+	return 0;
+}
+
+unsigned unit_disk_ops(struct unit_disk *d, enum cbd_op op)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&d->lock);
+	n = d->ops[op];
+	pthread_mutex_unlock(&d->lock);
+	return n;
+}
+
+unsigned unit_disk_flags(struct unit_disk *d, enum cbd_op op)
+{
+	unsigned flags;
+
+	pthread_mutex_lock(&d->lock);
+	flags = d->flags[op];
+	pthread_mutex_unlock(&d->lock);
+	return flags;
+}
+
+void unit_disk_fail(struct unit_disk *d, enum cbd_op op, int error)
+{
+	pthread_mutex_lock(&d->lock);
+	d->fail[op] = -error;
+	pthread_mutex_unlock(&d->lock);
+}
+
+/* ----------------------------------------------------------------- server */
+
+static bool serve_handler(struct pair *p, struct cbd_handler *h)
+{
+	struct cbd_request *r[16];
+	unsigned n = cbd_handler_fetch(h, r, 16);
+
+	for (unsigned i = 0; i < n; i++)
+		cbd_handler_complete(h, r[i], unit_disk_run(&p->disk, r[i]));
+	if (n)
+		cbd_handler_hit(h);
+	return n > 0;
+}
+
+static void *serve(void *arg)
+{
+	struct pair *p = arg;
+	uint64_t next = 0;
+
+	while (!cbd_flag_get(&p->stop)) {
+		bool found = false;
+
+		if (cbd_now_ns() >= next) {
+			int ms = cbd_backend_tick(p->backend);
+
+			if (ms < 0) {
+				p->server_error = ms;
+				break;
+			}
+			next = cbd_now_ns() + (unsigned)ms * 1000000ull;
+		}
+		for (unsigned i = 0; i < p->o.handlers; i++)
+			found |= serve_handler(p, cbd_backend_handler(p->backend, i));
+		if (!found)
+			cbd_handler_wait(cbd_backend_handler(p->backend, 0), 500);
+	}
+	return NULL;
+}
+
+void server_start(struct pair *p)
+{
+	if (p->serving)
+		return;
+	p->stop = false;
+	p->server_error = 0;
+	ck_assert_int_eq(pthread_create(&p->server, NULL, serve, p), 0);
+	p->serving = true;
+}
+
+void server_stop(struct pair *p)
+{
+	if (!p->serving)
+		return;
+	cbd_flag_set(&p->stop, true);
+	pthread_join(p->server, NULL);
+	p->serving = false;
+}
+
+/* ------------------------------------------------------------------- pair */
+
+static void set_default(unsigned *value, unsigned otherwise)
+{
+	if (!*value)
+		*value = otherwise;
+}
+
+static void set_defaults(struct pair_options *o)
+{
+	if (!o->kind)
+		o->kind = CBD_COHERENCE_HARDWARE;
+	set_default(&o->ring_slots, 16);
+	set_default(&o->channels, 4);
+	set_default(&o->handlers, 1);
+	set_default(&o->queues, 1);
+	set_default(&o->heartbeat_ms, 50);
+	set_default(&o->dead_after, 10);
+	if (!o->disk_size)
+		o->disk_size = 1u << 20;
+}
+
+void pair_format(struct pair *p, const struct pair_options *o)
+{
+	struct cbd_format_options f;
+
+	memset(p, 0, sizeof(*p));
+	p->o = *o;
+	set_defaults(&p->o);
+	f = (struct cbd_format_options){
+		.size = (uint64_t)(p->o.channels + 1) << 20,
+		.hosts = 4,
+		.backends = 1,
+		.blkdevs = 4,
+		.channels = p->o.channels,
+		.channel_size = 1u << 20,
+		.depth = p->o.ring_slots,
+		.heartbeat_ms = p->o.heartbeat_ms,
+		.dead_after = p->o.dead_after,
+		.coherence = p->o.kind,
+		.data_crc = p->o.data_crc,
+	};
+	unit_path(p->path);
+	unit_ok(cbd_format(p->path, &f));
+	unit_ok(cbd_transport_open(p->path, 0, &p->bt));
+	unit_ok(cbd_transport_open(p->path, 0, &p->ct));
+	p->disk.size = p->o.disk_size;
+	p->disk.data = malloc(p->disk.size);
+	ck_assert_ptr_nonnull(p->disk.data);
+	unit_fill(p->disk.data, p->disk.size, 1);
+	pthread_mutex_init(&p->disk.lock, NULL);
+	p->geometry = (struct cbd_disk_geometry){
+		.size = p->disk.size,
+		.logical_block = 512,
+		.physical_block = 4096,
+		.optimal_block = 4096,
+		.discard = true,
+		.fast_zero = true,
+		.read_only = p->o.disk_read_only,
+		.disk_id = "a disk",
+		.verifier = 7,
+	};
+}
+
+static void backend_open(struct pair *p)
+{
+	struct cbd_backend_options o = {
+		.host_id = -1,
+		.name = "disk",
+		.handlers = p->o.handlers,
+		.max_blkdevs = p->o.max_blkdevs,
+		.allow_hosts = p->o.allow_hosts,
+	};
+
+	unit_ok(cbd_backend_open(p->bt, &o, &p->backend));
+	unit_ok(cbd_backend_publish(p->backend, &p->geometry));
+}
+
+void pair_publish(struct pair *p)
+{
+	backend_open(p);
+	server_start(p);
+}
+
+struct cbd_blkdev_options pair_blkdev_options(const struct pair *p)
+{
+	return (struct cbd_blkdev_options){
+		.backend = "disk",
+		.host_id = -1,
+		.queues = p->o.queues,
+		.depth = p->o.depth,
+		.read_only = p->o.read_only,
+		.timeout_s = p->o.timeout_s,
+		.attach_timeout_ms = 10000,
+	};
+}
+
+void pair_attach(struct pair *p)
+{
+	struct cbd_blkdev_options o = pair_blkdev_options(p);
+
+	unit_ok(cbd_blkdev_open(p->ct, &o, &p->blkdev));
+	p->q = cbd_blkdev_queue(p->blkdev, 0);
+	if (p->o.stepping)
+		server_stop(p);
+	else
+		unit_ok(cbd_blkdev_start(p->blkdev));
+}
+
+void pair_open(struct pair *p, const struct pair_options *o)
+{
+	pair_format(p, o);
+	pair_publish(p);
+	pair_attach(p);
+}
+
+void pair_crash(struct pair *p)
+{
+	server_stop(p);
+	cbd_backend_close(p->backend);
+	p->backend = NULL;
+	backend_open(p);
+}
+
+void pair_close(struct pair *p)
+{
+	if (p->blkdev) {
+		if (p->backend)
+			server_start(p);
+		cbd_blkdev_close(p->blkdev);
+	}
+	server_stop(p);
+	cbd_backend_close(p->backend);
+	cbd_transport_close(p->ct);
+	cbd_transport_close(p->bt);
+	pthread_mutex_destroy(&p->disk.lock);
+	free(p->disk.data);
+	unlink(p->path);
+}
+
+/* --------------------------------------------------------------- stepping */
+
+unsigned pair_fetch(struct pair *p, struct cbd_request **r, unsigned max)
+{
+	ck_assert(!p->serving);
+	unit_ok(cbd_backend_tick(p->backend));
+	return cbd_handler_fetch(cbd_backend_handler(p->backend, 0), r, max);
+}
+
+void pair_fetch_all(struct pair *p, struct cbd_request **r, unsigned n)
+{
+	unsigned have = 0;
+
+	unit_wait((have += pair_fetch(p, r + have, n - have)) == n);
+}
+
+void pair_complete(struct pair *p, struct cbd_request *r)
+{
+	cbd_handler_complete(cbd_backend_handler(p->backend, 0), r, unit_disk_run(&p->disk, r));
+}
+
+void pair_submit(struct pair *p, enum cbd_op op, void *buf, uint64_t offset, uint64_t length,
+		 uintptr_t cookie)
+{
+	struct cbd_io io = {
+		.op = op, .buf = buf, .offset = offset, .length = length, .cookie = (void *)cookie
+	};
+
+	unit_ok(cbd_queue_submit(p->q, &io));
+}
+
+struct cbd_completion pair_reap(struct pair *p)
+{
+	struct cbd_completion c = { .result = 1 };
+
+	ck_assert_int_eq(cbd_queue_poll(p->q, &c, 1, 20000), 1);
+	return c;
+}
+
+void pair_reap_none(struct pair *p)
+{
+	struct cbd_completion c;
+
+	ck_assert_int_eq(cbd_queue_poll(p->q, &c, 1, 0), 0);
+}

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * unit.h - what the unit tests share: files that go away, a disk in memory,
+ * and a pair: a backend and a blkdev on one transport, in one process.
+ *
+ * A test either lets the pair's server thread do the backend's work, or stops
+ * it and steps: tick, fetch and complete in the order that it wants.
+ */
+#ifndef CBD_UNIT_H
+#define CBD_UNIT_H
+
+#include <check.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend.h"
+#include "blkdev.h"
+#include "error.h"
+#include "host.h"
+
+#define UNIT_PATH 128
+#define UNIT_TIMEOUT 120 /* seconds; only a hang gets there */
+
+/* Run the suite in a directory of its own, which is removed at the end. */
+int unit_main(Suite *suite);
+
+/* A fresh name in that directory; nothing is there yet. */
+void unit_path(char path[UNIT_PATH]);
+
+/* The same numbers in every run. */
+uint64_t unit_random(uint64_t *state);
+
+/* Bytes that depend on SEED and on their place. */
+void unit_fill(void *buf, size_t size, uint64_t seed);
+
+/* Both return what was expected, or the test ends with the library's message. */
+#define unit_ok(call)                                                                   \
+	do {                                                                            \
+		int unit_r = (call);                                                    \
+		ck_assert_msg(unit_r >= 0, "%s: %s (%d)", #call, cbd_errmsg(), unit_r); \
+	} while (0)
+#define unit_fails(call, error)                                                              \
+	do {                                                                                 \
+		int unit_r = (call);                                                         \
+		ck_assert_msg(unit_r == -(error), "%s: %d instead of %d: %s", #call, unit_r, \
+			      -(error), unit_r < 0 ? cbd_errmsg() : "");                     \
+	} while (0)
+
+/* Wait, with a bound, until CONDITION holds. */
+#define unit_wait(condition)                                                               \
+	do {                                                                               \
+		uint64_t unit_until = cbd_now_ns() + 20000000000ull;                       \
+		while (!(condition)) {                                                     \
+			ck_assert_msg(cbd_now_ns() < unit_until, "never: %s", #condition); \
+			cbd_sleep_us(200);                                                 \
+		}                                                                          \
+	} while (0)
+
+/* ------------------------------------------------------------------- disk */
+
+#define UNIT_OPS 8
+
+struct unit_disk {
+	unsigned char *data;
+	size_t size;
+	pthread_mutex_t lock;	  /* guards: */
+	unsigned ops[UNIT_OPS];	  /* executed */
+	unsigned flags[UNIT_OPS]; /* of the last one */
+	int fail[UNIT_OPS];	  /* negative errno to answer with */
+};
+
+/* Execute a request; its result. */
+int unit_disk_run(struct unit_disk *d, const struct cbd_request *r);
+unsigned unit_disk_ops(struct unit_disk *d, enum cbd_op op);
+unsigned unit_disk_flags(struct unit_disk *d, enum cbd_op op);
+void unit_disk_fail(struct unit_disk *d, enum cbd_op op, int error);
+
+/* ------------------------------------------------------------------- pair */
+
+/* A zero takes the default in brackets. */
+struct pair_options {
+	enum cbd_coherence kind; /* [hardware] */
+	bool data_crc;
+	unsigned ring_slots; /* [16] */
+	unsigned channels;   /* [4] */
+	unsigned handlers;   /* [1] */
+	unsigned queues;     /* [1] */
+	unsigned depth;
+	unsigned heartbeat_ms; /* [50] */
+	unsigned dead_after;   /* [10] */
+	unsigned timeout_s;
+	unsigned max_blkdevs;
+	uint64_t allow_hosts;
+	size_t disk_size; /* [1 MiB] */
+	bool disk_read_only, read_only;
+	bool stepping; /* the server thread only helps to attach */
+};
+
+struct pair {
+	struct pair_options o;
+	char path[UNIT_PATH];
+	struct cbd_transport *bt, *ct; /* of the backend, of the client */
+	struct cbd_disk_geometry geometry;
+	struct unit_disk disk;
+	struct cbd_backend *backend;
+	struct cbd_blkdev *blkdev;
+	struct cbd_queue *q; /* the blkdev's first */
+	pthread_t server;
+	bool serving, stop;
+	int server_error; /* of tick, after server_stop() */
+};
+
+void pair_open(struct pair *p, const struct pair_options *o);
+void pair_close(struct pair *p);
+
+/* pair_open() in three steps. */
+void pair_format(struct pair *p, const struct pair_options *o);
+void pair_publish(struct pair *p); /* backend and server thread */
+void pair_attach(struct pair *p);
+
+/* What cbd_blkdev_open() is given. */
+struct cbd_blkdev_options pair_blkdev_options(const struct pair *p);
+
+void server_start(struct pair *p);
+void server_stop(struct pair *p);
+
+/* The backend's process ends without a word; another one takes its place. */
+void pair_crash(struct pair *p);
+
+/* With the server stopped: one tick, one fetch. */
+unsigned pair_fetch(struct pair *p, struct cbd_request **r, unsigned max);
+
+/* The same until N requests were fetched, with a bound. */
+void pair_fetch_all(struct pair *p, struct cbd_request **r, unsigned n);
+
+/* Execute on the disk and complete. */
+void pair_complete(struct pair *p, struct cbd_request *r);
+
+/* One submission with COOKIE; the completions that have come, waiting. */
+void pair_submit(struct pair *p, enum cbd_op op, void *buf, uint64_t offset, uint64_t length,
+		 uintptr_t cookie);
+struct cbd_completion pair_reap(struct pair *p);
+
+/* No completion is there. */
+void pair_reap_none(struct pair *p);
+
+#endif
