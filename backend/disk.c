@@ -307,7 +307,19 @@ static int setup_direct(struct disk *d)
 static int setup_write_through(struct disk *d)
 {
 	d->geometry.write_through = true;
-	if (fdatasync(d->fd) == 0)
+	return disk_settle(d);
+}
+
+void disk_forget(struct disk *d)
+{
+	if (d->block_device)
+		ioctl(d->fd, BLKFLSBUF, 0);
+	posix_fadvise(d->fd, 0, 0, POSIX_FADV_DONTNEED);
+}
+
+int disk_settle(struct disk *d)
+{
+	if (d->read_only || fdatasync(d->fd) == 0)
 		return 0;
 	log_error("%s: cannot be synchronised: %s", d->name, strerror(errno));
 	return -errno;

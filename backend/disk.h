@@ -62,6 +62,13 @@ struct disk_options {
  * NULL after a message.  disk_close() gives the lock back.
  */
 struct disk *disk_open(const char *name, const struct disk_options *options);
+
+/* Drop what this host has in its page cache: another host has written to the
+ * disk since. */
+void disk_forget(struct disk *d);
+
+/* Bring all that was written to stable storage; logs a failure. */
+int disk_settle(struct disk *d);
 void disk_close(struct disk *d);
 
 /* Fill in disk_id and verifier of the geometry (disk-identity.c). */

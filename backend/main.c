@@ -28,6 +28,7 @@
 /* While it drains, the end is looked for more often than the control work
  * asks for. */
 #define DRAIN_POLL_MS 2
+#define TAKEOVER_MS 30000
 
 struct program {
 	struct options options;
@@ -42,6 +43,8 @@ struct program {
 	ev_signal term, interrupt;
 	ev_timer tick;
 	bool draining;
+	bool moved;  /* another host served the slot last */
+	bool fenced; /* the host that served the slot last is cut off */
 };
 
 /* ------------------------------------------------------------------ start */
@@ -106,6 +109,7 @@ static int claim(struct program *p)
 		.allow_hosts = p->options.allow_hosts,
 		.poll = p->options.poll,
 		.private_align = p->options.direct ? CBD_PAGE_SIZE : 0,
+		.fenced = p->fenced,
 	};
 
 	if (cbd_backend_open(p->transport, &options, &p->backend) < 0)
@@ -139,6 +143,51 @@ static int publish(struct program *p)
 	return 0;
 }
 
+/* ---------------------------------------------------------------- take over */
+
+/* Runs while another host may still be alive: its exit status is the proof. */
+static int run_fence(struct program *p, unsigned host)
+{
+	char number[16];
+	int status;
+
+	snprintf(number, sizeof(number), "%u", host);
+	setenv("CBD_HOST_ID", number, 1);
+	log_info("backend %u: fencing host %u: %s", p->options.id, host, p->options.fence);
+	status = system(p->options.fence);
+	if (status == 0)
+		return 0;
+	log_error("backend %u: --fence: '%s' has failed (status %d); host %u is not fenced",
+		  p->options.id, p->options.fence, status, host);
+	return -1;
+}
+
+/* A slot that another host served last needs proof that this host is cut off
+ * (rule 7.5); one of this host is asked to hand over. */
+static int take_over(struct program *p)
+{
+	const struct options *o = &p->options;
+	struct cbd_backend_info info;
+	int host;
+
+	host = cbd_transport_join(p->transport, o->host_id);
+	if (host < 0 || cbd_backend_get(p->transport, o->id, &info) < 0)
+		return library_failed();
+	p->moved = info.incarnation != 0 && (int)info.host_id != host;
+	if (!o->takeover)
+		return 0;
+	p->fenced = o->fenced;
+	if (o->fence != NULL && p->moved && info.state != CBD_SLOT_FREE &&
+	    info.state != CBD_SLOT_GONE) {
+		if (run_fence(p, info.host_id) < 0)
+			return -1;
+		p->fenced = true;
+	}
+	if (cbd_backend_takeover(p->transport, o->host_id, o->id, TAKEOVER_MS) < 0)
+		return library_failed();
+	return 0;
+}
+
 /* All that may fail for its own reasons. */
 static int prepare(struct program *p)
 {
@@ -150,11 +199,14 @@ static int prepare(struct program *p)
 		return -1;
 	if (cbd_transport_open(o->transport, 0, &p->transport) < 0)
 		return library_failed();
-	if (open_disk(p) < 0)
-		return -1;
 	p->engine = disk_engine_find(o->engine);
 	if (p->engine == NULL)
 		return -1;
+	/* last of all: from here on clients wait */
+	if (take_over(p) < 0 || open_disk(p) < 0)
+		return -1;
+	if (p->moved)
+		disk_forget(p->disk);
 	return start_workers(p);
 }
 
@@ -195,7 +247,8 @@ static void on_tick(struct ev_loop *loop, ev_timer *timer, int events)
 	(void)events;
 	if (ms < 0)
 		slot_lost(p);
-	if (p->draining && cbd_backend_drained(p->backend)) {
+	/* by a signal, or because another process takes over */
+	if (cbd_backend_drained(p->backend)) {
 		ev_break(loop, EVBREAK_ALL);
 		return;
 	}
@@ -258,6 +311,10 @@ static void stop(struct program *p)
 		if (p->workers[i] != NULL)
 			worker_stop(p->workers[i]);
 	free(p->workers);
+	/* what was acknowledged is on the disk before another host may serve it */
+	if (p->backend != NULL && cbd_backend_drained(p->backend) &&
+	    !cbd_backend_handed_over(p->backend) && disk_settle(p->disk) < 0)
+		cbd_backend_data_lost(p->backend);
 	if (p->backend != NULL)
 		cbd_backend_close(p->backend);
 	if (p->disk != NULL)

@@ -30,6 +30,9 @@ enum {
 	OPT_MAX_BLKDEVS,
 	OPT_ALLOW_HOST,
 	OPT_POLL,
+	OPT_TAKEOVER,
+	OPT_FENCE,
+	OPT_FENCED,
 };
 
 static const char short_options[] = "t:ru:fP:vhV";
@@ -47,6 +50,9 @@ static const struct option long_options[] = {
 	{ "max-blkdevs", required_argument, NULL, OPT_MAX_BLKDEVS },
 	{ "allow-host", required_argument, NULL, OPT_ALLOW_HOST },
 	{ "poll", required_argument, NULL, OPT_POLL },
+	{ "takeover", no_argument, NULL, OPT_TAKEOVER },
+	{ "fence", required_argument, NULL, OPT_FENCE },
+	{ "fenced", no_argument, NULL, OPT_FENCED },
 	{ "user", required_argument, NULL, 'u' },
 	{ "foreground", no_argument, NULL, 'f' },
 	{ "pidfile", required_argument, NULL, 'P' },
@@ -73,6 +79,9 @@ static const char help[] =
 	"      --max-blkdevs=N     clients at the same time (default 1)\n"
 	"      --allow-host=H,..   serve these hosts only (default: all)\n"
 	"      --poll=P            how to wait: adaptive, busy or sleep (default adaptive)\n"
+	"      --takeover          take the slot over from the process that serves it\n"
+	"      --fence=COMMAND     with --takeover: cut off the host that served it\n"
+	"      --fenced            with --takeover: that host is known to be cut off\n"
 	"  -u, --user=USER         become USER when everything is open\n"
 	"  -f, --foreground        do not become a daemon, log to stderr\n"
 	"  -P, --pidfile=FILE      write the process id to FILE when ready\n"
@@ -221,6 +230,15 @@ static void parse_option(struct options *o, int c, const char *arg, bool *have_i
 	case OPT_POLL:
 		o->poll = parse_poll(arg);
 		break;
+	case OPT_TAKEOVER:
+		o->takeover = true;
+		break;
+	case OPT_FENCE:
+		o->fence = arg;
+		break;
+	case OPT_FENCED:
+		o->fenced = true;
+		break;
 	case 'u':
 		o->user = arg;
 		break;
@@ -251,6 +269,12 @@ static void check_present(const struct options *o, bool have_id)
 		usage_error("--transport: is required");
 	if (!have_id)
 		usage_error("--id: is required");
+	if ((o->fence != NULL || o->fenced) && !o->takeover)
+		usage_error("--%s: needs --takeover", o->fenced ? "fenced" : "fence");
+	if (o->fence != NULL && o->fenced)
+		usage_error("--fence, --fenced: are one or the other");
+	if (o->fence != NULL && o->fence[0] == '\0')
+		usage_error("--fence: must not be empty");
 	if (o->pidfile != NULL && o->pidfile[0] == '\0')
 		usage_error("--pidfile: must not be empty");
 }

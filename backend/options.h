@@ -27,6 +27,9 @@ struct options {
 	unsigned max_blkdevs;
 	uint64_t allow_hosts; /* bit h; 0: all */
 	enum cbd_poll poll;
+	bool takeover;
+	const char *fence; /* command, or NULL */
+	bool fenced;
 	const char *user; /* or NULL */
 	bool foreground;
 	const char *pidfile; /* or NULL */

@@ -91,6 +91,14 @@ int cbd_format(const char *path, const struct cbd_format_options *options);
 int cbd_transport_open(const char *path, unsigned flags, struct cbd_transport **t);
 void cbd_transport_close(struct cbd_transport *t);
 
+/*
+ * Take part as a host: find or take this machine's host slot (HOST_ID, or -1:
+ * by identity).  Opening a blkdev or a backend does it too.  Returns the slot.
+ * -EADDRINUSE: another machine with the same identity is alive in the slot;
+ * -EEXIST: HOST_ID belongs to another machine; -ENOSPC: no free slot.
+ */
+int cbd_transport_join(struct cbd_transport *t, int host_id);
+
 /* A private copy, valid until close. */
 const struct cbd_header *cbd_transport_header(const struct cbd_transport *t);
 bool cbd_transport_damaged(const struct cbd_transport *t);
@@ -395,13 +403,17 @@ int cbd_backend_tick(struct cbd_backend *b);
 void cbd_backend_drain(struct cbd_backend *b);
 bool cbd_backend_drained(const struct cbd_backend *b);
 
+/* It drains for a successor on this host, which shares the page cache: what was
+ * written need not be synced first. */
+bool cbd_backend_handed_over(const struct cbd_backend *b);
+
 /* Tell of a failed sync, before its completion: the verifier changes.  Any
  * thread. */
 void cbd_backend_data_lost(struct cbd_backend *b);
 
 /* Release the slot.  No handler call may be under way; after a drain everything
- * that was acknowledged is on stable storage, so that another host may serve
- * the disk. */
+ * that was acknowledged is on stable storage (unless handed over on this host),
+ * so that another host may serve the disk. */
 void cbd_backend_close(struct cbd_backend *b);
 
 /* Handler I of 0..handlers-1, owned by the backend.  All calls on one handler

@@ -604,7 +604,7 @@ bool cbd_backend_admit(struct cbd_backend *b, bool beat)
 		/* the bell first: a request that comes after is rung again */
 		if (rung[d])
 			answer_bell(b, d);
-		if (beat || rung[d] || b->waiting)
+		if (beat || rung[d] || b->waiting || b->draining)
 			busy |= examine(b, d);
 	}
 	for (unsigned c = 0; c < b->t->header.channels; c++)

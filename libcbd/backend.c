@@ -163,7 +163,7 @@ static int check_last_owner(struct cbd_backend *b)
 	    cbd_line_get(b->t, info_line(b, CBD_BACKEND_GEOMETRY), &g) < 0)
 		return 0;
 	if (b->fenced || s.state == CBD_SLOT_FREE || s.state == CBD_SLOT_GONE ||
-	    s.state == CBD_SLOT_HANDOVER || (int)s.host == b->t->host)
+	    (int)s.host == b->t->host)
 		return 0;
 	if (g.flags & (CBD_GEOMETRY_WRITE_THROUGH | CBD_GEOMETRY_READ_ONLY))
 		return 0;
@@ -274,6 +274,7 @@ static void look_at_hosts(struct cbd_backend *b)
 		cbd_log(CBD_LOG_INFO, "backend %u: host %u asks to %s", b->id, h,
 			q.request == CBD_HOST_REQUEST_DRAIN ? "stop" : "take over");
 		b->handover = q.request == CBD_HOST_REQUEST_TAKEOVER;
+		b->handover_host = (int)h;
 		cbd_backend_drain(b);
 	}
 }
@@ -502,6 +503,11 @@ void cbd_backend_drain(struct cbd_backend *b)
 		b->drained = true;
 }
 
+bool cbd_backend_handed_over(const struct cbd_backend *b)
+{
+	return b->handover && b->handover_host == b->t->host;
+}
+
 bool cbd_backend_drained(const struct cbd_backend *b)
 {
 	return b->drained;
@@ -546,7 +552,8 @@ void cbd_backend_close(struct cbd_backend *b)
 		if (!b->published && b->entered)
 			put_back(b);
 		else if (b->drained)
-			put_state(b, b->handover ? CBD_SLOT_HANDOVER : CBD_SLOT_GONE);
+			put_state(b,
+				  cbd_backend_handed_over(b) ? CBD_SLOT_HANDOVER : CBD_SLOT_GONE);
 		cbd_claim_release(&b->claim);
 	}
 	for (unsigned i = 0; i < b->handlers_ready; i++)

@@ -50,6 +50,7 @@ struct cbd_backend {
 	uint64_t *bells;	       /* doorbell counts seen, by blkdev slot */
 	uint64_t asked[CBD_MAX_HOSTS]; /* request sequences seen, by host */
 	bool handover;		       /* another process takes over: blkdevs wait */
+	int handover_host;
 	bool fenced;
 
 	struct cbd_state_line state, found; /* found: as the one before left it */

@@ -309,6 +309,13 @@ int cbd_host_join(struct cbd_transport *t, int host_id)
 	return r < 0 ? r : cbd_host_beat(t);
 }
 
+int cbd_transport_join(struct cbd_transport *t, int host_id)
+{
+	int r = cbd_host_join(t, host_id);
+
+	return r < 0 ? r : t->host;
+}
+
 void cbd_host_leave(struct cbd_transport *t)
 {
 	cbd_lock_release(&t->host_lock);
