@@ -199,6 +199,10 @@ static int prepare(struct program *p)
 		return -1;
 	if (cbd_transport_open(o->transport, 0, &p->transport) < 0)
 		return library_failed();
+	if (cbd_transport_damaged(p->transport))
+		log_warning("%s: the header is damaged, its copy is used; 'cbdctl check --repair' "
+			    "restores it",
+			    o->transport);
 	p->engine = disk_engine_find(o->engine);
 	if (p->engine == NULL)
 		return -1;

@@ -248,7 +248,8 @@ static int find_place(struct cbd_backend *b, const struct cbd_request_line *q)
 			begin_stop(b, o, CBD_ATT_DYING);
 		live += att->state == CBD_ATT_LIVE;
 		leaving += att->state == CBD_ATT_DETACHING || att->state == CBD_ATT_DYING;
-		wait |= att->state == CBD_ATT_DYING && att->host == q->host;
+		wait |= (att->state == CBD_ATT_DYING || att->state == CBD_ATT_DETACHING) &&
+			att->host == q->host;
 	}
 	if (live >= b->max_blkdevs)
 		return -EBUSY;
@@ -349,6 +350,8 @@ static bool admit(struct cbd_backend *b, unsigned d, const struct cbd_request_li
 	return false;
 }
 
+static void adopt_blkdev(struct cbd_backend *b, unsigned d);
+
 /* One blkdev slot; true while something is under way. */
 static bool examine(struct cbd_backend *b, unsigned d)
 {
@@ -356,11 +359,15 @@ static bool examine(struct cbd_backend *b, unsigned d)
 	struct cbd_request_line q;
 	bool for_me;
 
+	/* a damaged one asks for nothing: a living owner stores it again at
+	 * its next beat, a dead one is seen by its claim */
 	if (cbd_line_get(b->t, blkdev_line(b, d, CBD_BLKDEV_REQUEST), &q) < 0)
-		return false; /* its owner stores it again at its next beat */
+		memset(&q, 0, sizeof(q));
 	for_me = q.backend == b->id && q.incarnation != 0;
 	if (att->state == CBD_ATT_LIVE && is_dead(b, d))
 		begin_stop(b, d, CBD_ATT_DYING);
+	if (att->state == CBD_ATT_LIVE && for_me && (int32_t)(q.incarnation - att->incarnation) > 0)
+		begin_stop(b, d, CBD_ATT_DYING); /* another life of the slot */
 	if (att->state == CBD_ATT_LIVE && for_me && q.incarnation == att->incarnation &&
 	    (q.state == CBD_REQUEST_DETACH || q.state == CBD_REQUEST_ABANDONED))
 		begin_stop(b, d, CBD_ATT_DETACHING);
@@ -371,8 +378,15 @@ static bool examine(struct cbd_backend *b, unsigned d)
 			return true;
 		end_attachment(b, d);
 	}
-	if (!for_me || att->state != CBD_ATT_NONE || answered(b, d, &q))
+	if (!for_me || att->state != CBD_ATT_NONE)
 		return false;
+	if (answered(b, d, &q)) {
+		/* granted, and its channels were taken from it on a word that
+		 * was not its own: it asks still */
+		if (!b->draining)
+			adopt_blkdev(b, d);
+		return false;
+	}
 	if (q.state == CBD_REQUEST_ATTACH)
 		return admit(b, d, &q);
 	if (q.state == CBD_REQUEST_DETACH)
@@ -409,6 +423,8 @@ static bool look_at_channel(struct cbd_backend *b, struct cbd_bchannel *bc, bool
 	}
 	if (!leaves || !asks_to_leave(b, bc))
 		return false;
+	/* says that it is being drained, which may take its time */
+	set_grant_state(b, bc, CBD_GRANT_LEAVING);
 	cbd_backend_stop_channel(bc);
 	return true;
 }
@@ -421,13 +437,18 @@ enum found { FOUND_NOBODY, FOUND_MINE, FOUND_UNKNOWN };
 static enum found judge(struct cbd_backend *b, unsigned d, struct cbd_request_line *q,
 			struct cbd_claim_line *claim)
 {
+	struct cbd_state_line s;
 	int owner = cbd_claim_owner(b->t, CBD_CLAIM_BLKDEV, d, claim);
 
 	if (owner < 0)
 		return FOUND_NOBODY;
 	if (claim->state != CBD_CLAIM_RAISED ||
-	    cbd_line_get(b->t, blkdev_line(b, d, CBD_BLKDEV_REQUEST), q) < 0)
+	    cbd_line_get(b->t, blkdev_line(b, d, CBD_BLKDEV_REQUEST), q) < 0 ||
+	    cbd_line_get(b->t, blkdev_line(b, d, CBD_BLKDEV_STATE), &s) < 0)
 		return FOUND_UNKNOWN;
+	/* the claim of a newcomer beside the lines of the one before */
+	if (memcmp(s.owner, claim->owner, 16) != 0 || s.incarnation != q->incarnation)
+		return FOUND_NOBODY;
 	if (q->backend != b->id || q->state != CBD_REQUEST_ATTACH || (int)q->host != owner)
 		return FOUND_NOBODY;
 	return FOUND_MINE;
@@ -499,6 +520,10 @@ static void adopt_blkdev(struct cbd_backend *b, unsigned d)
 	} else {
 		n = map_from_grants(b, d, &q, map);
 	}
+	/* a reply that names what another one has is not mine */
+	for (unsigned c = 0; c < b->t->header.channels; c++)
+		if (map[c / 8] >> c % 8 & 1 && b->channels[c].given)
+			return;
 	if (n == q.queues)
 		take_over(b, d, &q, &claim, map);
 }
@@ -543,7 +568,7 @@ void cbd_backend_adopt(struct cbd_backend *b)
 /* Lines that were damaged at the start are stored again by their owners. */
 static void adopt_late(struct cbd_backend *b)
 {
-	for (unsigned c = 0; c < b->t->header.channels; c++)
+	for (unsigned c = 0; c < b->t->header.channels && !b->draining; c++)
 		if (b->channels[c].quarantined) {
 			adopt_all(b);
 			return;

@@ -92,9 +92,11 @@ static void publish_all(struct cbd_queue *q)
 static void find_peer(struct cbd_blkdev *b)
 {
 	struct cbd_claim_line claim;
+	bool same;
 
-	b->same_boot = cbd_claim_owner(b->t, CBD_CLAIM_BACKEND, b->backend, &claim) >= 0 &&
-		       memcmp(claim.boot_id, b->t->identity.boot_id, 16) == 0;
+	same = cbd_claim_owner(b->t, CBD_CLAIM_BACKEND, b->backend, &claim) >= 0 &&
+	       memcmp(claim.boot_id, b->t->identity.boot_id, 16) == 0;
+	cbd_flag_set(&b->same_boot, same);
 }
 
 /* Enter the epoch of a checked grant: both cursors are 0 by definition. */
@@ -130,7 +132,8 @@ static void follow_grant(struct cbd_queue *q, const struct cbd_grant_line *g)
 		q->foreign = true;
 		return;
 	}
-	cbd_verifier_changed(q->b, incarnation, lost);
+	/* what is out is executed again: only the acknowledged can be lost */
+	cbd_verifier_changed(q->b, incarnation, lost, false);
 	find_peer(q->b);
 	for (unsigned tag = 0; tag < q->depth; tag++)
 		if (q->parts[tag].state != CBD_PART_FREE)
@@ -140,22 +143,61 @@ static void follow_grant(struct cbd_queue *q, const struct cbd_grant_line *g)
 	cbd_queue_issue(q);
 }
 
+/* A write that is out may have been executed before the sync that failed, and
+ * is acknowledged after the loss was seen. */
+static bool writes_out(const struct cbd_queue *q)
+{
+	for (unsigned tag = 0; tag < q->depth; tag++) {
+		const struct cbd_part *p = &q->parts[tag];
+
+		if ((p->state == CBD_PART_PUBLISHED || p->state == CBD_PART_ARRIVED) &&
+		    p->se.op != CBD_OP_READ && p->se.op != CBD_OP_FLUSH)
+			return true;
+	}
+	return false;
+}
+
 static void same_epoch(struct cbd_queue *q, const struct cbd_grant_line *g)
 {
 	if (g->verifier != q->verifier) {
 		/* a sync has failed there (rule 8) */
 		q->verifier = g->verifier;
-		cbd_verifier_changed(q->b, q->backend_incarnation, true);
+		cbd_verifier_changed(q->b, q->backend_incarnation, true, writes_out(q));
 	}
-	if (g->state == CBD_GRANT_LEAVING)
+	q->draining = g->state == CBD_GRANT_LEAVING;
+	if (q->draining)
 		cbd_leave(q, CBD_LEAVE_BAD_ENTRY);
 	q->closing = g->state == CBD_GRANT_CLOSED;
+}
+
+/* Lost and found: the owner stored the grant again. What was submitted
+ * meanwhile is published now. */
+static void attach_again(struct cbd_queue *q)
+{
+	if (q->attached || q->broken)
+		return;
+	q->attached = true;
+	publish_all(q);
+}
+
+/* A new epoch that is closed already: its backend stopped in order, and what
+ * the one before left is not executed any more. */
+static void new_epoch(struct cbd_queue *q, const struct cbd_grant_line *g)
+{
+	if (g->state == CBD_GRANT_GRANTED || g->state == CBD_GRANT_LEAVING) {
+		follow_grant(q, g);
+		return;
+	}
+	if (g->state == CBD_GRANT_CLOSED) {
+		q->attached = false;
+		cbd_queue_break(q, -ESHUTDOWN);
+	}
 }
 
 bool cbd_grant_check(struct cbd_queue *q)
 {
 	struct cbd_grant_line g;
-	uint32_t incarnation;
+	uint64_t epoch = q->ch.epoch;
 	int r;
 
 	if (q->foreign || (q->broken && q->broken != -ESHUTDOWN))
@@ -165,34 +207,48 @@ bool cbd_grant_check(struct cbd_queue *q)
 		cbd_queue_break(q, -EIO);
 	if (r < 0)
 		return r != -EIO; /* damaged: its writer stores it again at its next beat */
+	if (g.epoch != 0 && (int64_t)(g.epoch - epoch) < 0)
+		return true; /* a zombie's late store */
 	if (!is_mine(q, &g)) {
 		q->attached = false; /* rule 5; a grant may come */
 		return false;
 	}
-	incarnation = (uint32_t)(g.epoch >> 32);
-	if ((int32_t)(incarnation - q->backend_incarnation) < 0)
-		return true; /* a zombie's late store */
-	if (g.epoch == q->ch.epoch) {
-		if (!q->broken)
-			q->attached = true;
-		same_epoch(q, &g);
-		return !q->broken;
+	if (g.epoch != epoch) {
+		new_epoch(q, &g);
+		return false;
 	}
-	if (g.state == CBD_GRANT_GRANTED)
-		follow_grant(q, &g);
-	return false;
+	attach_again(q);
+	if (q->ch.epoch == epoch && !q->broken)
+		same_epoch(q, &g);
+	return q->ch.epoch == epoch && !q->broken;
+}
+
+static struct cbd_leave_line leave_line(const struct cbd_queue *q)
+{
+	return (struct cbd_leave_line){ .epoch = q->ch.epoch,
+					.incarnation = q->b->state.incarnation,
+					.reason = q->leave_reason };
+}
+
+/* At each beat, until the epoch is left. */
+void cbd_leave_assert(struct cbd_queue *q)
+{
+	struct cbd_leave_line line = leave_line(q);
+
+	if (q->attached && !q->broken && q->left_epoch == q->ch.epoch)
+		cbd_line_assert(q->b->t, cbd_channel_blkdev_line(&q->ch, CBD_CHANNEL_LEAVE), &line);
 }
 
 /* Rule 6. */
 void cbd_leave(struct cbd_queue *q, enum cbd_leave_reason reason)
 {
-	struct cbd_leave_line line = { .epoch = q->ch.epoch,
-				       .incarnation = q->b->state.incarnation,
-				       .reason = reason };
+	struct cbd_leave_line line;
 
 	if (!q->attached || q->left_epoch == q->ch.epoch)
 		return;
 	q->left_epoch = q->ch.epoch;
+	q->leave_reason = reason;
+	line = leave_line(q);
 	q->counters.leaves++;
 	if (q->leaves++ == CBD_MAX_LEAVES) {
 		cbd_log(CBD_LOG_ERROR, "backend %u: channel %u keeps failing; its I/O ends",
@@ -393,9 +449,15 @@ static int queue_setup(struct cbd_queue *q, const struct cbd_grant_line *g)
 		cbd_random(&q->parts[tag].generation, sizeof(q->parts[tag].generation));
 	}
 	q->n_free = depth;
+	if (g->disk_identity != q->b->disk_identity)
+		return cbd_error(ESHUTDOWN, "%s: backend %u: its disk has changed meanwhile",
+				 q->b->t->path, q->b->backend);
 	cbd_extents_init(&q->extents, g->data_pages);
 	cbd_wait_init(&q->wait, q->b->poll, q->b->same_boot ? 5000 : 500);
 	enter(q, g);
+	/* it may have been restarted since its state was read */
+	if ((int32_t)(q->backend_incarnation - q->b->backend_incarnation) > 0)
+		q->b->backend_incarnation = q->backend_incarnation;
 	return 0;
 }
 
@@ -448,8 +510,9 @@ int cbd_attach(struct cbd_blkdev *b, const struct cbd_blkdev_options *o)
 	if (reply.state != CBD_REPLY_GRANTED)
 		return refusal(b, &reply);
 	b->data_crc = reply.features & CBD_FEATURE_DATA_CRC;
-	if (b->t->mem.software && !b->data_crc)
-		return cbd_error(EPROTO, "%s: backend %u: no payload CRC in software kind",
+	if ((b->t->mem.software || (b->t->header.flags & CBD_HEADER_DATA_CRC)) && !b->data_crc)
+		return cbd_error(EPROTO,
+				 "%s: backend %u: grants no payload CRC, the transport asks it",
 				 b->t->path, b->backend);
 	r = disk_read(b);
 	if (r < 0)
@@ -497,19 +560,20 @@ static void abandon(struct cbd_blkdev *b)
 
 void cbd_detach(struct cbd_blkdev *b)
 {
-	uint64_t beaten = cbd_now_ns();
+	uint64_t beaten = cbd_now_ns(), deadline = beaten + cbd_suspect_ns(b->t);
 	struct cbd_reply_line reply;
 	int r;
 
-	if (b->request.state != CBD_REQUEST_ATTACH)
+	if (b->request.state != CBD_REQUEST_ATTACH || b->lost)
 		return;
 	cbd_step("detach");
 	put_request(b, CBD_REQUEST_DETACH);
 	cbd_step("detach-requested");
 	while ((r = get_reply(b, &reply)) == 0) {
-		if (!backend_beats(b)) {
-			cbd_log(CBD_LOG_WARNING,
-				"backend %u: is dead or suspect; detached without it", b->backend);
+		/* rule 4: bounded; also when a disk that hangs keeps it from draining */
+		if (!backend_beats(b) || cbd_now_ns() >= deadline) {
+			cbd_log(CBD_LOG_WARNING, "backend %u: does not answer; detached without it",
+				b->backend);
 			abandon(b);
 			return;
 		}

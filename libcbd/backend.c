@@ -55,21 +55,42 @@ static int check_options(const struct cbd_transport *t, const struct cbd_backend
 	return 0;
 }
 
+/* The state line tells; when it was torn by a death, the lines beside it.  A
+ * lower one than before would never be followed. */
+static uint32_t last_incarnation(const struct cbd_backend *b, uint32_t known)
+{
+	struct cbd_beat_line beat;
+	struct cbd_grant_line g;
+
+	if (known)
+		return known;
+	if (cbd_line_get(b->t, info_line(b, CBD_BACKEND_BEAT), &beat) == 0)
+		known = cbd_newer(known, beat.incarnation);
+	for (unsigned c = 0; c < b->t->header.channels; c++)
+		if (cbd_line_get(b->t,
+				 cbd_channel_backend_line(&b->channels[c].hc.ch, CBD_CHANNEL_GRANT),
+				 &g) == 0)
+			known = cbd_newer(known, (uint32_t)(g.epoch >> 32));
+	if (!known)
+		cbd_random(&known, sizeof(known));
+	return known;
+}
+
 /* A new incarnation: whatever the slot's lines say of the one before is of
  * another life. */
 static int enter_slot(struct cbd_backend *b, const struct cbd_backend_options *o)
 {
 	struct cbd_state_line old;
+	uint32_t incarnation;
 	int r = cbd_line_get(b->t, info_line(b, CBD_BACKEND_STATE), &old);
 
 	if (r == -EIO)
 		return r;
-	if (r == -EBADMSG) {
+	if (r == -EBADMSG)
 		memset(&old, 0, sizeof(old));
-		cbd_random(&old.incarnation, sizeof(old.incarnation));
-	}
+	incarnation = last_incarnation(b, old.incarnation) + 1;
 	b->state = (struct cbd_state_line){
-		.incarnation = old.incarnation + 1 ? old.incarnation + 1 : 1,
+		.incarnation = incarnation ? incarnation : 1,
 		.host = (uint16_t)b->t->host,
 		.pid = (uint32_t)getpid(),
 		.handlers = (uint16_t)b->n_handlers,

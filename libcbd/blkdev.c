@@ -81,14 +81,16 @@ void cbd_flush_done(struct cbd_queue *q, struct cbd_pending *p)
 	pthread_mutex_unlock(&b->lock);
 }
 
-void cbd_verifier_changed(struct cbd_blkdev *b, uint32_t incarnation, bool lost)
+/* OUT: a write that may have been executed before the loss is not answered
+ * yet. */
+void cbd_verifier_changed(struct cbd_blkdev *b, uint32_t incarnation, bool lost, bool out)
 {
 	pthread_mutex_lock(&b->lock);
 	if ((int32_t)(incarnation - b->backend_incarnation) > 0)
 		b->backend_incarnation = incarnation;
 	/* each queue sees the change for itself: one loss may count twice,
 	 * which fails one flush more, never one less */
-	if (lost && b->written != b->flushed) {
+	if (lost && (out || b->written != b->flushed)) {
 		b->losses++;
 		b->flushed = b->written;
 		cbd_log(CBD_LOG_ERROR,
@@ -199,19 +201,37 @@ static void watch_backend(struct cbd_blkdev *b)
 		b->suspect = l == CBD_SUSPECT;
 }
 
+/*
+ * Nothing moves although the backend beats.  First the epoch is left, which
+ * costs nothing when the disk is only slow: the backend says that it drains
+ * and takes its time.  When it does not even say that, the lines between us
+ * are not sane, and nobody will mend them.
+ */
+static void look_for_stall(struct cbd_blkdev *b, struct cbd_queue *q, uint64_t now)
+{
+	if (b->suspect || q->n_free == q->depth || q->draining || now - q->moved_ns < STALL_NS)
+		return;
+	q->moved_ns = now;
+	if (q->attached && q->left_epoch != q->ch.epoch) {
+		q->leaves = 0; /* slow is not broken */
+		cbd_leave(q, CBD_LEAVE_STALLED);
+		return;
+	}
+	cbd_log(CBD_LOG_ERROR, "backend %u: channel %u does not move; its I/O ends", b->backend,
+		q->ch.id);
+	cbd_queue_break(q, -EIO);
+}
+
 static void look_at_queue(struct cbd_blkdev *b, struct cbd_queue *q)
 {
 	uint64_t now;
 
 	pthread_mutex_lock(&q->lock);
 	cbd_grant_check(q);
+	cbd_leave_assert(q);
 	now = cbd_now_ns(); /* with the lock: nothing in the queue is younger */
 	cbd_queue_timeouts(q, now);
-	if (q->attached && !b->suspect && q->n_free < q->depth && now - q->moved_ns > STALL_NS) {
-		q->moved_ns = now;
-		q->leaves = 0; /* slow is not broken */
-		cbd_leave(q, CBD_LEAVE_STALLED);
-	}
+	look_for_stall(b, q, now);
 	cbd_wake_one(q);
 	pthread_mutex_unlock(&q->lock);
 }
@@ -220,6 +240,7 @@ static void look_at_queue(struct cbd_blkdev *b, struct cbd_queue *q)
 static void give_up(struct cbd_blkdev *b)
 {
 	cbd_log(CBD_LOG_ERROR, "%s", cbd_errmsg());
+	b->lost = true;
 	for (unsigned i = 0; i < b->n_queues; i++) {
 		pthread_mutex_lock(&b->queues[i].lock);
 		cbd_queue_break(&b->queues[i], -EIO);
@@ -326,19 +347,36 @@ static int claim_any(struct cbd_blkdev *b)
 			 b->t->header.blkdevs);
 }
 
+/* The state line tells; when it was torn by a death, the lines beside it. */
+static uint32_t last_incarnation(struct cbd_blkdev *b, uint32_t known)
+{
+	struct cbd_beat_line beat;
+	struct cbd_request_line request;
+
+	if (known)
+		return known;
+	if (cbd_line_get(b->t, info_line(b, CBD_BLKDEV_BEAT), &beat) == 0)
+		known = cbd_newer(known, beat.incarnation);
+	if (cbd_line_get(b->t, info_line(b, CBD_BLKDEV_REQUEST), &request) == 0)
+		known = cbd_newer(known, request.incarnation);
+	if (!known)
+		cbd_random(&known, sizeof(known));
+	return known;
+}
+
 /* A new incarnation; the lines of the one before lose their meaning. */
 static int enter_slot(struct cbd_blkdev *b)
 {
 	struct cbd_state_line old;
 	struct cbd_doorbell_line bell;
+	uint32_t incarnation;
 	int r = cbd_line_get(b->t, info_line(b, CBD_BLKDEV_STATE), &old);
 
 	if (r == -EIO)
 		return r;
-	if (r == -EBADMSG)
-		cbd_random(&old.incarnation, sizeof(old.incarnation));
+	incarnation = last_incarnation(b, r == 0 ? old.incarnation : 0) + 1;
 	b->state = (struct cbd_state_line){
-		.incarnation = old.incarnation + 1 ? old.incarnation + 1 : 1,
+		.incarnation = incarnation ? incarnation : 1,
 		.host = (uint16_t)b->t->host,
 		.pid = (uint32_t)getpid(),
 		.backend = (uint16_t)b->backend,
@@ -469,18 +507,56 @@ static void stop_thread(struct cbd_blkdev *b)
 	pthread_join(b->thread, NULL);
 }
 
+/* What was submitted and not reaped: finished if that is to be had. */
+static void drain(struct cbd_blkdev *b)
+{
+	uint64_t deadline = cbd_now_ns() + cbd_suspect_ns(b->t);
+
+	for (unsigned i = 0; i < b->n_queues; i++) {
+		struct cbd_queue *q = &b->queues[i];
+
+		pthread_mutex_lock(&q->lock);
+		if (q->parts && !b->suspect && !b->lost)
+			cbd_reap_idle(q, deadline);
+		pthread_mutex_unlock(&q->lock);
+	}
+}
+
+/* Requests that nobody will answer; their completions are not reaped. */
+static void end_all(struct cbd_blkdev *b)
+{
+	for (unsigned i = 0; i < b->n_queues; i++) {
+		struct cbd_queue *q = &b->queues[i];
+
+		pthread_mutex_lock(&q->lock);
+		cbd_queue_break(q, -ESHUTDOWN);
+		pthread_mutex_unlock(&q->lock);
+	}
+}
+
+static void leave_slot(struct cbd_blkdev *b)
+{
+	bool abandoned = b->request.state == CBD_REQUEST_ABANDONED;
+
+	put_counters(b);
+	put_state(b, abandoned ? CBD_SLOT_ABANDONED : CBD_SLOT_FREE);
+	cbd_claim_release(&b->claim);
+}
+
 void cbd_blkdev_close(struct cbd_blkdev *b)
 {
 	if (!b)
 		return;
 	stop_thread(b);
-	if (b->claim.lock.fd >= 0) {
+	if (b->claim.lock.fd >= 0 && b->lost) {
+		cbd_lock_release(&b->claim.lock);
+	} else if (b->claim.lock.fd >= 0) {
+		drain(b);
 		cbd_detach(b);
-		put_counters(b);
-		put_state(b, b->request.state == CBD_REQUEST_ABANDONED ? CBD_SLOT_ABANDONED
-								       : CBD_SLOT_FREE);
-		cbd_claim_release(&b->claim);
+		leave_slot(b);
 	}
+	if (b->queues)
+		end_all(b);
 	for (unsigned i = 0; b->queues && i < b->n_queues; i++)
 		cbd_queue_free(&b->queues[i]);
 	free(b->queues);

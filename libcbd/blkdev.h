@@ -79,10 +79,12 @@ struct cbd_queue {
 	struct cbd_channel ch;
 	uint32_t backend_incarnation; /* of the epoch */
 	uint64_t verifier;
-	bool attached;		  /* an epoch is in force */
-	bool foreign;		  /* the backend came back with another disk */
-	bool closing;		  /* the backend has stopped in order: ESHUTDOWN */
-	uint64_t left_epoch;	  /* asked to leave it */
+	bool attached;	     /* an epoch is in force */
+	bool foreign;	     /* the backend came back with another disk */
+	bool closing;	     /* the backend has stopped in order: ESHUTDOWN */
+	uint64_t left_epoch; /* asked to leave it */
+	enum cbd_leave_reason leave_reason;
+	bool draining;		  /* the backend drains it: LEAVING */
 	int broken;		  /* negative errno: every request ends with it */
 	uint64_t position, count; /* cursors of the SE and the CE ring */
 	uint64_t moved_ns;	  /* last CE, or the first SE after idleness */
@@ -132,6 +134,7 @@ struct cbd_blkdev {
 
 	struct cbd_watch watch; /* of the backend, by the heartbeat thread */
 	bool suspect;		/* said so in the log */
+	bool lost;		/* the slot is another's, or the memory is gone: write nothing */
 };
 
 /* attach.c */
@@ -143,6 +146,7 @@ void cbd_detach(struct cbd_blkdev *b);
  * Queue lock held; may drop it. Returns true when the epoch is unchanged. */
 bool cbd_grant_check(struct cbd_queue *q);
 void cbd_leave(struct cbd_queue *q, enum cbd_leave_reason reason);
+void cbd_leave_assert(struct cbd_queue *q);
 
 /* queue.c; queue lock held */
 void cbd_queue_init(struct cbd_queue *q, struct cbd_blkdev *b, unsigned index);
@@ -157,6 +161,7 @@ void cbd_pending_complete(struct cbd_queue *q, struct cbd_pending *p);
 
 /* reap.c; queue lock held */
 void cbd_reap_until(struct cbd_queue *q, struct cbd_pending *mine, uint64_t deadline_ns);
+void cbd_reap_idle(struct cbd_queue *q, uint64_t deadline_ns);
 void cbd_wake_one(struct cbd_queue *q);
 void cbd_waiter_init(struct cbd_waiter *w, struct cbd_pending *pending);
 
@@ -164,7 +169,7 @@ void cbd_waiter_init(struct cbd_waiter *w, struct cbd_pending *pending);
 bool cbd_written(struct cbd_queue *q); /* false: acknowledged by a gone backend */
 void cbd_flush_submitted(struct cbd_blkdev *b, struct cbd_pending *p);
 void cbd_flush_done(struct cbd_queue *q, struct cbd_pending *p);
-void cbd_verifier_changed(struct cbd_blkdev *b, uint32_t backend_incarnation, bool lost);
+void cbd_verifier_changed(struct cbd_blkdev *b, uint32_t backend_incarnation, bool lost, bool out);
 int cbd_ring_doorbell(struct cbd_blkdev *b);
 int cbd_blkdev_beat(struct cbd_blkdev *b);
 

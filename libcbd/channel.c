@@ -169,10 +169,9 @@ int cbd_channel_user(const struct cbd_transport *t, unsigned backend, unsigned i
 	struct cbd_grant_line g;
 
 	cbd_channel_init(&ch, t, backend, id);
-	if (cbd_line_get(t, cbd_channel_backend_line(&ch, CBD_CHANNEL_GRANT), &g) < 0 ||
-	    g.state == CBD_GRANT_FREE)
-		return -1;
-	return g.blkdev;
+	if (cbd_line_get(t, cbd_channel_backend_line(&ch, CBD_CHANNEL_GRANT), &g) < 0)
+		return -2;
+	return g.state == CBD_GRANT_FREE ? -1 : g.blkdev;
 }
 
 void cbd_channel_push(const struct cbd_transport *t, unsigned backend, unsigned id)

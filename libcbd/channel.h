@@ -82,7 +82,7 @@ bool cbd_channel_bad(const struct cbd_channel *ch, uint64_t now_ns);
 /* CRC of payload in private memory, in the direction of an SE or a CE. */
 uint32_t cbd_channel_payload_crc(uint32_t seed, const void *data, size_t len);
 
-/* The blkdev slot that channel's grant names, -1: none. */
+/* The blkdev slot that channel's grant names; -1: none, -2: it is damaged. */
 int cbd_channel_user(const struct cbd_transport *t, unsigned backend, unsigned id);
 
 /* Push everything of a channel, for a process of this host that died. */

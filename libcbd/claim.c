@@ -109,7 +109,8 @@ static void push_slot(struct cbd_transport *t, enum cbd_claim_kind kind, unsigne
 		       (CBD_BLKDEV_PAGES - CBD_BLKDEV_INFO) * CBD_PAGE_SIZE);
 	for (unsigned b = 0; b < t->header.backends; b++)
 		for (unsigned c = 0; c < t->header.channels; c++)
-			if (cbd_channel_user(t, b, c) == (int)slot)
+			if (cbd_channel_user(t, b, c) == (int)slot ||
+			    cbd_channel_user(t, b, c) == -2)
 				cbd_channel_push(t, b, c);
 }
 
@@ -135,12 +136,10 @@ static int bury(struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot
 	} else if (line.state != CBD_CLAIM_RAISED) {
 		return 0;
 	}
-	if (r == 0 && memcmp(line.boot_id, t->identity.boot_id, 16) == 0) {
-		if (!same_lock(t, &line))
-			return cbd_error(EBUSY, "%s: %s %u: is owned through another device node",
-					 t->path, kind_name(kind), slot);
-		push_slot(t, kind, slot);
-	}
+	if (r == 0 && memcmp(line.boot_id, t->identity.boot_id, 16) == 0 && !same_lock(t, &line))
+		return cbd_error(EBUSY, "%s: %s %u: is owned through another device node", t->path,
+				 kind_name(kind), slot);
+	push_slot(t, kind, slot);
 	r = lower(t, kind, slot, &line, CBD_CLAIM_DEAD);
 	return r < 0 ? r : 1;
 }
@@ -285,6 +284,11 @@ int cbd_claim_check(struct cbd_claim *c)
 	if (r == 0 && line.state != CBD_CLAIM_RAISED && memcmp(line.owner, c->line.owner, 16) == 0)
 		return cbd_error(ESTALE, "%s: %s %u: it was cleared", t->path, kind_name(c->kind),
 				 c->slot);
+	/* a later boot of this host's identity: I am the zombie */
+	if (r == 0 && line.state == CBD_CLAIM_RAISED && line.generation > c->line.generation &&
+	    memcmp(line.owner, c->line.owner, 16) != 0)
+		return cbd_error(ESTALE, "%s: %s %u: another process of this host's slot owns it",
+				 t->path, kind_name(c->kind), c->slot);
 	return cbd_line_assert(t, claim_line(t, c->kind, c->slot, (unsigned)t->host), &c->line);
 }
 

@@ -238,14 +238,14 @@ static int clear_slot(struct cbd_transport *t, enum cbd_claim_kind kind, unsigne
 
 /* ------------------------------------------------------------------- host */
 
-static bool owns(const struct cbd_transport *t, unsigned host, enum cbd_claim_kind kind,
-		 unsigned slot, struct victim *v)
+static bool owns(struct cbd_transport *t, unsigned host, enum cbd_claim_kind kind, unsigned slot,
+		 struct victim *v)
 {
-	return look((struct cbd_transport *)t, kind, slot, v) == 0 && v->host == (int)host;
+	return look(t, kind, slot, v) == 0 && v->host == (int)host;
 }
 
 /* The first slot of the host, in V. */
-static bool owns_any(const struct cbd_transport *t, unsigned host, struct victim *v)
+static bool owns_any(struct cbd_transport *t, unsigned host, struct victim *v)
 {
 	for (int kind = CBD_CLAIM_BACKEND; kind <= CBD_CLAIM_BLKDEV; kind++)
 		for (unsigned i = 0; i < slots_of(t, kind); i++)

@@ -104,16 +104,29 @@ static inline void cbd_drop_done(const struct cbd_mem *m)
 		cbd_cpu_full_fence();
 }
 
+/* A private copy need not be aligned for words: memcpy. */
+static inline void cbd_copy_set(void *copy, int word, uint64_t value)
+{
+	memcpy((char *)copy + word * sizeof(value), &value, sizeof(value));
+}
+
+static inline uint64_t cbd_copy_get(const void *copy, int word)
+{
+	uint64_t value;
+
+	memcpy(&value, (const char *)copy + word * sizeof(value), sizeof(value));
+	return value;
+}
+
 /* The first word is loaded first: acquire keeps the others behind it, and the
  * writer stored it last. */
 static inline void cbd_line_copy(const void *line, void *copy, uint64_t first)
 {
 	const cbd_word64 *from = line;
-	cbd_word64 *to = copy;
 
-	to[0] = first;
+	cbd_copy_set(copy, 0, first);
 	for (int i = 1; i < CBD_LINE_WORDS; i++)
-		to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+		cbd_copy_set(copy, i, __atomic_load_n(&from[i], __ATOMIC_RELAXED));
 }
 
 static inline bool cbd_line_await(const struct cbd_mem *m, const void *line, uint64_t word,
@@ -136,15 +149,14 @@ static inline void cbd_line_load(const struct cbd_mem *m, const void *line, void
 static inline void cbd_line_store(const struct cbd_mem *m, void *line, const void *copy)
 {
 	cbd_word64 *to = line;
-	const cbd_word64 *from = copy;
 
 	/* Non-temporal and written-back payload becomes visible before the
 	 * line that announces it. */
 	if (m->software)
 		cbd_cpu_store_fence();
 	for (int i = 1; i < CBD_LINE_WORDS; i++)
-		__atomic_store_n(&to[i], from[i], __ATOMIC_RELAXED);
-	__atomic_store_n(&to[0], from[0], __ATOMIC_RELEASE);
+		__atomic_store_n(&to[i], cbd_copy_get(copy, i), __ATOMIC_RELAXED);
+	__atomic_store_n(&to[0], cbd_copy_get(copy, 0), __ATOMIC_RELEASE);
 	if (m->software) {
 		cbd_cpu_push(line);
 		cbd_cpu_store_fence();

@@ -31,7 +31,8 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
 {
 	struct cbd_fault *f = current;
 
-	if (!f) {
+	/* sent by somebody, not raised by an access */
+	if (!f || info->si_code <= 0) {
 		chain(sig, info, context);
 		return;
 	}

@@ -207,6 +207,8 @@ int cbd_header_read(const char *path, const struct cbd_mem *mem, const char *bas
 	r = cbd_header_check(path, h, size);
 	if (r < 0)
 		return r;
+	if (offset && h->copy_area.offset != offset)
+		return cbd_error(EBADMSG, "%s: a header copy that is not at its place", path);
 	bytes = (size_t)h->table_entries * sizeof(*copy);
 	copy = malloc(bytes);
 	if (!copy)
@@ -502,20 +504,18 @@ static int write_all(const char *path, char *base, const struct cbd_header *h,
 /* Refuse to destroy what somebody uses; see --force in cbdctl(1). */
 static int check_old(const char *path, int force)
 {
-	struct cbd_transport *t;
+	struct cbd_transport *t = NULL;
 	int r = cbd_transport_open(path, CBD_TRANSPORT_READ_ONLY, &t);
 
-	if (r == -ENOMEDIUM || r == -EINVAL)
-		return 0; /* no transport; or nothing that could be in use */
+	if (r == -ENOMEDIUM)
+		return 0;
 	if (!force)
-		return cbd_error(EEXIST, "%s: is a cbd transport already; --force formats it again",
-				 path);
-	if (r < 0 || force > 1) {
-		if (r == 0)
-			cbd_transport_close(t);
-		return force > 1 || r == -EBADMSG ? 0 : r;
-	}
-	r = cbd_transport_owned(t);
+		r = cbd_error(EEXIST, "%s: is a cbd transport already; --force formats it again",
+			      path);
+	else if (force > 1 || r == -EBADMSG || r == -EINVAL)
+		r = 0; /* the operator's word, or nothing that could be in use */
+	else if (r == 0)
+		r = cbd_transport_owned(t);
 	cbd_transport_close(t);
 	return r;
 }

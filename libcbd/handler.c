@@ -217,7 +217,9 @@ static struct cbd_request *take(struct cbd_hchannel *hc, const struct cbd_se *se
  * has seen that the slot is still its own. */
 static bool lease_holds(const struct cbd_handler *h)
 {
-	return cbd_boottime_ns() - cbd_shared_get(h->beaten_ns) < h->lease_ns;
+	uint64_t beaten = cbd_shared_get(h->beaten_ns); /* before the clock */
+
+	return cbd_boottime_ns() - beaten < h->lease_ns;
 }
 
 static unsigned fetch_channel(struct cbd_handler *h, struct cbd_hchannel *hc,
@@ -252,6 +254,8 @@ static unsigned fetch_retries(struct cbd_hchannel *hc, struct cbd_request **out,
 	struct cbd_hrequest **p = &hc->retries, *r;
 	unsigned n = 0;
 
+	if (!lease_holds(hc->h))
+		return 0;
 	while ((r = *p) && n < max) {
 		int e = bring(r);
 

@@ -192,6 +192,20 @@ static int slot_take(struct cbd_transport *t, unsigned h)
 	return slot_is(t, h) == SLOT_MINE ? 0 : -EAGAIN;
 }
 
+/* Taken by a process that died before it wrote the name: finish it. */
+static int slot_name(struct cbd_transport *t, unsigned h)
+{
+	struct cbd_host_claim_line line;
+	int r = cbd_line_get(t, claim_line(t, h), &line);
+
+	if (r != -EBADMSG)
+		return r < 0 ? r : (int)h;
+	line = (struct cbd_host_claim_line){ .token = token_of(t->identity.uuid) };
+	memcpy(line.uuid, t->identity.uuid, 16);
+	r = cbd_line_put(t, claim_line(t, h), &line);
+	return r < 0 ? r : (int)h;
+}
+
 static int slot_configured(struct cbd_transport *t, unsigned h)
 {
 	char text[100];
@@ -202,7 +216,7 @@ static int slot_configured(struct cbd_transport *t, unsigned h)
 				 t->header.hosts - 1);
 	is = slot_is(t, h);
 	if (is == SLOT_MINE)
-		return (int)h;
+		return slot_name(t, h);
 	if (is == SLOT_FREE && slot_take(t, h) == 0)
 		return (int)h;
 	return cbd_error(EEXIST, "%s: host id %u belongs to another machine, %s", t->path, h,
@@ -213,7 +227,7 @@ static int slot_find(struct cbd_transport *t)
 {
 	for (unsigned h = 0; h < t->header.hosts; h++)
 		if (slot_is(t, h) == SLOT_MINE)
-			return (int)h;
+			return slot_name(t, h);
 	for (unsigned h = 0; h < t->header.hosts; h++)
 		if (slot_is(t, h) == SLOT_FREE && slot_take(t, h) == 0)
 			return (int)h;
@@ -255,6 +269,7 @@ static int boot_write(struct cbd_transport *t, unsigned h, uint32_t incarnation)
 			 t->identity.name);
 	if (r == 0)
 		r = cbd_line_put(t, cbd_host_line(t, h, CBD_HOST_INFO, CBD_HOST_STATE), &line);
+	t->host_line = line;
 	return r;
 }
 
@@ -267,9 +282,11 @@ static int boot_enter(struct cbd_transport *t, unsigned h)
 
 	if (r == -EIO)
 		return r;
-	if (r == 0 && line.state && memcmp(line.boot_id, t->identity.boot_id, 16) == 0)
+	if (r == 0 && line.state && memcmp(line.boot_id, t->identity.boot_id, 16) == 0) {
+		t->host_line = line;
 		return 0;
-	if (r == 0 && line.state && slot_beats(t, h))
+	}
+	if ((r == -EBADMSG || line.state) && slot_beats(t, h))
 		return cbd_error(EADDRINUSE,
 				 "%s: host id %u is in use by another machine with the same "
 				 "identity; write a uuid of its own to %s, or give host-id",
@@ -338,7 +355,10 @@ static int beat_locked(struct cbd_transport *t)
 		 * now) it beats beside the others: only change counts. */
 		t->host_counter = beat_counter(t, (unsigned)t->host);
 	}
-	if (cbd_host_boot(t, (unsigned)t->host, boot) && memcmp(boot, t->identity.boot_id, 16) != 0)
+	if (!cbd_host_boot(t, (unsigned)t->host, boot))
+		cbd_line_put(t, cbd_host_line(t, (unsigned)t->host, CBD_HOST_INFO, CBD_HOST_STATE),
+			     &t->host_line);
+	else if (memcmp(boot, t->identity.boot_id, 16) != 0)
 		return cbd_error(EADDRINUSE,
 				 "%s: host id %d was taken over by another boot of this identity",
 				 t->path, t->host);

@@ -27,14 +27,14 @@
 static void part_send(struct cbd_queue *q, struct cbd_part *p)
 {
 	if (q->n_free + 1 == q->depth)
-		q->moved_ns = p->since_ns; /* the first in flight: nothing is late yet */
+		q->moved_ns = cbd_now_ns(); /* the first in flight: nothing is late yet */
 	p->state = CBD_PART_PUBLISHED;
 	p->se.position = q->position++;
 	if (cbd_channel_send_se(&q->ch, &p->se) < 0) {
 		cbd_queue_break(q, -EIO);
 		return;
 	}
-	if (q->b->same_boot)
+	if (cbd_flag_get(&q->b->same_boot))
 		cbd_channel_wake(cbd_channel_blkdev_line(&q->ch, CBD_CHANNEL_SE_BELL),
 				 cbd_channel_backend_line(&q->ch, CBD_CHANNEL_HANDLER_SLEEPS));
 }
@@ -232,6 +232,31 @@ void cbd_pending_complete(struct cbd_queue *q, struct cbd_pending *p)
 		}
 }
 
+static void add_timed_out(struct cbd_queue *q)
+{
+	pthread_mutex_lock(&q->b->lock);
+	q->b->timed_out++;
+	pthread_mutex_unlock(&q->b->lock);
+}
+
+/*
+ * A queue that fails without a drain leaves writes that may still be executed:
+ * like those that timed out they keep other queues from writing (rule 9), and
+ * nobody will ever tell that they are over.
+ */
+static void break_part(struct cbd_queue *q, struct cbd_part *p)
+{
+	bool drained = q->broken == -ESHUTDOWN, out = p->state != CBD_PART_READY;
+
+	if (!p->pending && !drained) {
+		part_release(q, p);
+		return;
+	}
+	if (p->pending && out && !drained && p->se.op != CBD_OP_READ && p->se.op != CBD_OP_FLUSH)
+		add_timed_out(q);
+	cbd_part_end(q, p, q->broken);
+}
+
 /* Everything ends with ERROR, now and later: the memory is gone, or the disk
  * is another one, or the channel keeps failing. */
 void cbd_queue_break(struct cbd_queue *q, int error)
@@ -243,7 +268,7 @@ void cbd_queue_break(struct cbd_queue *q, int error)
 
 		/* a busy one is ended by the thread that copies */
 		if (p->state != CBD_PART_FREE && !p->busy)
-			cbd_part_end(q, p, q->broken);
+			break_part(q, p);
 	}
 	cbd_queue_issue(q);
 }
@@ -255,9 +280,7 @@ static void part_timeout(struct cbd_queue *q, struct cbd_part *p)
 	struct cbd_pending *io = p->pending;
 
 	p->pending = NULL;
-	pthread_mutex_lock(&q->b->lock);
-	q->b->timed_out++;
-	pthread_mutex_unlock(&q->b->lock);
+	add_timed_out(q);
 	if (p->state == CBD_PART_READY)
 		cbd_part_end(q, p, -EIO); /* it was never out */
 	if (io->result == 0)

@@ -46,18 +46,24 @@ static bool needs_copy(const struct cbd_part *p)
 static void copy_out(struct cbd_queue *q, struct cbd_part **batch, unsigned n, int *r)
 {
 	uint32_t seed = q->ch.ce_seed;
+	bool mine[BATCH];
 
 	for (unsigned i = 0; i < n; i++) {
 		r[i] = 0;
-		batch[i]->busy = needs_copy(batch[i]);
+		mine[i] = needs_copy(batch[i]);
+		if (mine[i])
+			batch[i]->busy = true;
 	}
 	pthread_mutex_unlock(&q->lock);
 	for (unsigned i = 0; i < n; i++)
-		if (batch[i]->busy)
+		if (mine[i])
 			r[i] = copy_payload(q, batch[i], seed);
 	pthread_mutex_lock(&q->lock);
+	/* not those of others: a write of this batch may be filled for the
+	 * next epoch by now */
 	for (unsigned i = 0; i < n; i++)
-		batch[i]->busy = false;
+		if (mine[i])
+			batch[i]->busy = false;
 }
 
 /* ------------------------------------------------------------------- CEs */
@@ -162,13 +168,22 @@ static void arrived(struct cbd_queue *q, struct cbd_part *p, int copied)
 	cbd_part_end(q, p, copied < 0 ? copied : result);
 }
 
-/* The epoch ended while these were copied, and whoever entered the next one
+/* The epoch or the queue ended while these were copied, and whoever ended it
  * passed them by. */
 static void publish_left(struct cbd_queue *q, struct cbd_part **batch, unsigned n)
 {
-	for (unsigned i = 0; i < n; i++)
-		if (q->attached && batch[i]->state == CBD_PART_READY && !batch[i]->busy)
-			cbd_part_publish(q, batch[i]);
+	for (unsigned i = 0; i < n; i++) {
+		struct cbd_part *p = batch[i];
+
+		if (p->busy || p->state == CBD_PART_FREE)
+			continue;
+		if (q->broken)
+			cbd_part_end(q, p, q->broken);
+		else if (p->state == CBD_PART_READY && q->attached)
+			cbd_part_publish(q, p);
+		else if (p->state == CBD_PART_ARRIVED)
+			cbd_part_retry(q, p, cbd_now_ns() + RETRY_NS); /* its answer stands */
+	}
 }
 
 /*
@@ -240,7 +255,7 @@ static bool expired(uint64_t deadline_ns)
 }
 
 /* Without the lock: only the leader advances COUNT. */
-static bool peek(const struct cbd_queue *q, uint64_t count)
+static bool peek(const struct cbd_queue *q, uint64_t epoch, uint64_t count)
 {
 	struct cbd_ce ce;
 	struct cbd_fault f;
@@ -252,11 +267,11 @@ static bool peek(const struct cbd_queue *q, uint64_t count)
 	cbd_drop_done(&q->ch.t->mem);
 	there = cbd_line_await(&q->ch.t->mem, &q->ch.ce[count & (q->ch.slots - 1)], count, &ce);
 	cbd_fault_end(&f);
-	return there;
+	return there && ce.epoch == epoch;
 }
 
 /* Rule 11: sample the bell, set the flag, look again, sleep on the sample. */
-static void sleep_on_bell(struct cbd_queue *q, uint64_t count, unsigned us)
+static void sleep_on_bell(struct cbd_queue *q, uint64_t epoch, uint64_t count, unsigned us)
 {
 	const uint32_t *bell = cbd_channel_backend_line(&q->ch, CBD_CHANNEL_CE_BELL);
 	uint32_t *sleeps = cbd_channel_blkdev_line(&q->ch, CBD_CHANNEL_BLKDEV_SLEEPS);
@@ -268,7 +283,7 @@ static void sleep_on_bell(struct cbd_queue *q, uint64_t count, unsigned us)
 	sample = cbd_word_load(bell);
 	cbd_word_store(sleeps, 1);
 	cbd_store_load_fence();
-	if (!peek(q, count))
+	if (!peek(q, epoch, count))
 		cbd_futex_wait(bell, sample, us);
 	cbd_word_store(sleeps, 0);
 	cbd_fault_end(&f);
@@ -277,14 +292,14 @@ static void sleep_on_bell(struct cbd_queue *q, uint64_t count, unsigned us)
 /* The leader found nothing: spin, yield or sleep once, without the lock. */
 static void rest(struct cbd_queue *q, uint64_t deadline_ns)
 {
-	uint64_t count = q->count;
-	bool local = q->b->same_boot && q->attached, attached = q->attached;
+	uint64_t count = q->count, epoch = q->ch.epoch;
+	bool attached = q->attached, local = attached && cbd_flag_get(&q->b->same_boot);
 	unsigned us;
 
 	pthread_mutex_unlock(&q->lock);
 	us = cbd_wait_turn(&q->wait);
 	if (us == 0) {
-		for (int i = 0; attached && i < PEEKS && !peek(q, count); i++)
+		for (int i = 0; attached && i < PEEKS && !peek(q, epoch, count); i++)
 			cbd_relax();
 	} else {
 		if (deadline_ns != UINT64_MAX) {
@@ -295,7 +310,7 @@ static void rest(struct cbd_queue *q, uint64_t deadline_ns)
 						       : 1;
 		}
 		if (local)
-			sleep_on_bell(q, count, us);
+			sleep_on_bell(q, epoch, count, us);
 		else
 			cbd_sleep_us(us);
 	}
@@ -376,6 +391,20 @@ void cbd_wake_one(struct cbd_queue *q)
 			pthread_cond_signal(&w->cond);
 			return;
 		}
+}
+
+/* Until nothing is in flight; nobody else uses the queue. */
+void cbd_reap_idle(struct cbd_queue *q, uint64_t deadline_ns)
+{
+	uint64_t looked_ns = cbd_now_ns();
+
+	cbd_wait_hit(&q->wait);
+	while (!idle(q) && !q->broken && !expired(deadline_ns)) {
+		if (poll_ring(q))
+			continue;
+		rest(q, deadline_ns);
+		look_around(q, &looked_ns);
+	}
 }
 
 void cbd_reap_until(struct cbd_queue *q, struct cbd_pending *mine, uint64_t deadline_ns)

@@ -132,7 +132,7 @@ static int read_header(struct cbd_transport *t, const struct cbd_file *f)
 	int r;
 
 	if (f->size < CBD_PAGE_SIZE)
-		return cbd_error(EINVAL, "%s: too small (%llu bytes) to be a cbd transport",
+		return cbd_error(ENOMEDIUM, "%s: too small (%llu bytes) to be a cbd transport",
 				 t->path, (unsigned long long)f->size);
 	r = cbd_file_map(f, t->path, false, f->size, &base, &length);
 	if (r < 0)

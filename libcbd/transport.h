@@ -36,9 +36,10 @@ struct cbd_transport {
 	uint32_t seed;		/* CRC of the uuid */
 	struct cbd_lock in_use;
 	struct cbd_identity identity;
-	int host;		    /* slot, -1: not joined */
-	struct cbd_lock host_lock;  /* whoever holds it beats for the host */
-	pthread_mutex_t host_mutex; /* guards the beat of this process */
+	struct cbd_host_line host_line; /* as this host's boot wrote it */
+	int host;			/* slot, -1: not joined */
+	struct cbd_lock host_lock;	/* whoever holds it beats for the host */
+	pthread_mutex_t host_mutex;	/* guards the beat of this process */
 	uint64_t host_counter;
 	struct cbd_watch *watches; /* of cbd_transport_watch(), all tables */
 	enum cbd_liveness *liveness;
@@ -122,6 +123,14 @@ int cbd_line_assert(const struct cbd_transport *t, void *line, void *copy);
 
 /* Seal a line that lies at OFFSET of a transport with this uuid seed. */
 void cbd_line_seal(uint32_t seed, uint64_t offset, struct cbd_line *line);
+
+/* The later of two incarnations; 0 is none. */
+static inline uint32_t cbd_newer(uint32_t a, uint32_t b)
+{
+	if (!a || !b)
+		return a ? a : b;
+	return (int32_t)(a - b) > 0 ? a : b;
+}
 
 bool cbd_is_zero(const void *p, size_t len);
 

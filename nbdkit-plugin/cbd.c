@@ -247,7 +247,9 @@ static int plugin_get_ready(void)
 		return -1;
 	}
 	if (cbd_transport_damaged(transport))
-		nbdkit_error("%s: the header is damaged, its copy is used", param.transport);
+		nbdkit_error("%s: the header is damaged, its copy is used; "
+			     "'cbdctl check --repair' restores it",
+			     param.transport);
 	return param.backend ? attach_fixed_disk() : 0;
 }
 

@@ -238,6 +238,7 @@ kill_backend()
 start_nbdkit()
 {
 	socket=$tmp/nbdkit.sock
+	# shellcheck disable=SC2034 # the tests use it
 	uri="nbd+unix:///?socket=$socket"
 	rm -f "$tmp/nbdkit.pid" "$socket"
 	nbdkit -f -U "$socket" -P "$tmp/nbdkit.pid" "$@" 2>"$tmp/nbdkit.log" &
@@ -253,7 +254,9 @@ nbdkit_started()
 }
 
 programs=${abs_top_builddir:?run it with "run", of the build folder}/tests/integration
+# shellcheck disable=SC2034 # the tests use it
 random_io=$programs/random-io
+# shellcheck disable=SC2034 # the tests use it
 nbd_io=$programs/nbd-io
 
 # --- Checking ---------------------------------------------------------------

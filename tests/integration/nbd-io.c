@@ -15,6 +15,8 @@
  * Numbers may have the suffixes K, M and G. Requests are not checked before they
  * are sent, so that the server can be asked for nonsense.
  */
+#include <config.h>
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -180,7 +182,7 @@ static int execute(struct request *r, bool whole)
 /* fails:ERROR:REQUEST */
 static void expect_error(struct request *r)
 {
-	const char *error = r->fields[1];
+	const char *error = r->fields[1], *name;
 	unsigned i;
 
 	if (r->count < 3)
@@ -190,7 +192,8 @@ static void expect_error(struct request *r)
 	r->count -= 2;
 	if (execute(r, true) == 0)
 		die("has not failed");
-	if (strcmp(strerrorname_np(nbd_get_errno()), error) != 0)
+	name = strerrorname_np(nbd_get_errno());
+	if (!name || strcmp(name, error) != 0)
 		die("failed with %s", nbd_get_error());
 }
 

@@ -10,6 +10,8 @@
  * disk is read and, with -o, written to a file for the comparison with the disk
  * behind the server.
  */
+#include <config.h>
+
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>

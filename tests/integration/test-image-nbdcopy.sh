@@ -7,7 +7,7 @@
 requires_program nbdcopy debugfs
 
 make_image
-start_image_server
+start_image_server --coherence hardware
 nbdcopy --flush "$image" "$uri"
 nbdcopy "$uri" "$disks/copy"
 stop "$nbdkit_pid"

@@ -56,3 +56,22 @@ done
 # one that has stopped is no export
 stop_backend 2
 [ "$(names)" = scratch ] || fail "after a stop: '$(names)'"
+
+# Started again, and in another slot: found at once, though nobody has asked for a
+# list since.
+start_backend 2 --name late "$disks/two"
+[ "$(nbdinfo --size "$(export_uri late)")" = 20971520 ] || fail "export late"
+
+# One that hangs is no export, until it goes on.
+listed_as()
+{
+	[ "$(names)" = "$1" ]
+}
+answers()
+{
+	timeout 10 nbdinfo --size "$(export_uri late)" >/dev/null 2>&1
+}
+kill -STOP "${backend_pids[2]}"
+wait_until 20 listed_as scratch || fail "a backend that hangs is listed"
+kill -CONT "${backend_pids[2]}"
+wait_until 5 answers || fail "a backend that goes on is not found"

@@ -267,7 +267,7 @@ void pair_format(struct pair *p, const struct pair_options *o)
 		.fast_zero = true,
 		.read_only = p->o.disk_read_only,
 		.disk_id = "a disk",
-		.verifier = 7,
+		.verifier = 0x70000,
 	};
 }
 
@@ -391,4 +391,87 @@ void pair_reap_none(struct pair *p)
 	struct cbd_completion c;
 
 	ck_assert_int_eq(cbd_queue_poll(p->q, &c, 1, 0), 0);
+}
+
+/* ------------------------------------------------------------------- ways */
+
+/* Kind of memory, payload CRC: what every data path is run with. */
+static const struct {
+	enum cbd_coherence kind;
+	bool crc;
+} ways[] = {
+	{ CBD_COHERENCE_HARDWARE, false },
+	{ CBD_COHERENCE_HARDWARE, true },
+	{ CBD_COHERENCE_SOFTWARE, true },
+};
+
+struct pair_options way(int i)
+{
+	return (struct pair_options){ .kind = ways[i].kind, .data_crc = ways[i].crc };
+}
+
+struct pair_options stepping(int i)
+{
+	struct pair_options o = way(i);
+
+	o.stepping = true;
+	return o;
+}
+
+unsigned char *new_buffer(size_t size, uint64_t seed)
+{
+	unsigned char *buf = malloc(size);
+
+	ck_assert_ptr_nonnull(buf);
+	unit_fill(buf, size, seed);
+	return buf;
+}
+
+/* ------------------------------------------------------------------ worker */
+
+static int one_io(struct worker *w, uint64_t *state)
+{
+	uint64_t offset = unit_random(state) % w->size;
+	uint64_t length = unit_random(state) >> (unit_random(state) % 64);
+	unsigned what = (unsigned)(unit_random(state) % 10);
+
+	length %= w->size - offset + 1;
+	if (what < 4) {
+		unit_fill(w->buf, length, unit_random(state));
+		memcpy(w->shadow + offset, w->buf, length);
+		return cbd_queue_write(w->q, w->buf, length, w->start + offset,
+				       what ? 0 : CBD_IO_FUA);
+	}
+	if (what == 4) {
+		memset(w->shadow + offset, 0, length);
+		return cbd_queue_write_zeroes(w->q, length, w->start + offset, 0);
+	}
+	if (what == 5) {
+		memset(w->shadow + offset, 0, length);
+		return cbd_queue_discard(w->q, length, w->start + offset, 0);
+	}
+	if (what == 6)
+		return cbd_queue_flush(w->q);
+	if (cbd_queue_read(w->q, w->buf, length, w->start + offset) < 0)
+		return -EIO;
+	return memcmp(w->buf, w->shadow + offset, length) == 0 ? 0 : -EILSEQ;
+}
+
+void *work(void *arg)
+{
+	struct worker *w = arg;
+	uint64_t state = w->seed;
+
+	w->shadow = malloc(w->size);
+	w->buf = malloc(w->size);
+	w->error = cbd_queue_read(w->q, w->shadow, w->size, w->start);
+	for (unsigned i = 0; i < w->count && w->error == 0; i++)
+		w->error = one_io(w, &state);
+	if (w->error == 0)
+		w->error = cbd_queue_read(w->q, w->buf, w->size, w->start);
+	if (w->error == 0 && memcmp(w->buf, w->shadow, w->size) != 0)
+		w->error = -EILSEQ;
+	free(w->shadow);
+	free(w->buf);
+	return NULL;
 }

@@ -20,7 +20,7 @@
 #include "host.h"
 
 #define UNIT_PATH 128
-#define UNIT_TIMEOUT 120 /* seconds; only a hang gets there */
+#define UNIT_TIMEOUT 60 /* seconds; only a hang gets there */
 
 /* Run the suite in a directory of its own, which is removed at the end. */
 int unit_main(Suite *suite);
@@ -144,5 +144,30 @@ struct cbd_completion pair_reap(struct pair *p);
 
 /* No completion is there. */
 void pair_reap_none(struct pair *p);
+
+/* ------------------------------------------------------------------- ways */
+
+/* Kinds of memory, without and with payload CRC: I is below WAYS. */
+#define WAYS 3
+struct pair_options way(int i);
+struct pair_options stepping(int i); /* the same, stepping */
+
+/* SIZE bytes, filled; for free(). */
+unsigned char *new_buffer(size_t size, uint64_t seed);
+
+/* ------------------------------------------------------------------ worker */
+
+/* COUNT requests of all operations on a part of the disk, against a shadow. */
+struct worker {
+	struct cbd_queue *q;
+	uint64_t start, size; /* nobody else writes there */
+	uint64_t seed;
+	unsigned count;
+	unsigned char *shadow, *buf;
+	int error; /* negative errno; -EILSEQ: wrong data */
+};
+
+/* A thread's function. */
+void *work(void *worker);
 
 #endif

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * load.h - random requests on several NBD connections, checked against the
+ * shadow; and the loop in which the driver waits.
+ */
+#ifndef LOAD_H
+#define LOAD_H
+
+#include "fault.h"
+
+void load_init(void);
+
+/* Connect all; the server is ready. */
+void load_connect(const char *socket);
+
+/* In order, nothing in flight. */
+void load_disconnect(void);
+
+/* The server was killed: from here on requests may fail, and connections end.
+ * load_abandoned() waits until all have and gives up what was in flight. */
+void load_expect_loss(void);
+void load_abandoned(void);
+
+/* Send new requests, or no more. */
+void load_on(bool on);
+
+/* Serve the connections until DEADLINE, or until `done` says so (NULL: never).
+ * Watches the processes meanwhile.  Returns whether it was done. */
+bool load_serve(uint64_t deadline_ns, bool (*done)(void));
+
+/* Wait until nothing is in flight. */
+void load_quiesce(void);
+
+/*
+ * One read is sent now.  load_probed(): it was answered, when.  Sent after the
+ * death of a server's process, it tells when its successor serves.
+ */
+void load_probe(void);
+bool load_probed(void);
+uint64_t load_probe_ns(void);
+
+/* Longest time without any answer since load_gap_start(). */
+void load_gap_start(void);
+uint64_t load_gap(void);
+
+/* Read all blocks and compare; nothing else in flight. */
+void load_verify(void);
+void load_flush(void);
+
+struct load_counts {
+	uint64_t requests, bytes, checked, flushes, lost;
+};
+struct load_counts load_counts(void);
+
+#endif
