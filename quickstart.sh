@@ -18,7 +18,7 @@ build_packages=(
 )
 check_packages=(
 	busybox-static clang clang-format cpio cppcheck daxctl fio git jq kmod
-	libclang-rt-14-dev nbd-client ndctl python3 qemu-system-x86 shellcheck
+	libclang-rt-14-dev llvm nbd-client ndctl python3 qemu-system-x86 shellcheck spin
 	valgrind xz-utils zstd
 )
 

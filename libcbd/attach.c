@@ -272,24 +272,55 @@ static void *backend_info(const struct cbd_blkdev *b, unsigned line)
 	return cbd_backend_line(b->t, b->backend, CBD_BACKEND_INFO, line);
 }
 
-static int backend_find(struct cbd_transport *t, const char *text)
+/* Live as far as can be told without watching it. */
+static bool looks_live(struct cbd_transport *t, unsigned id)
 {
-	char name[CBD_TEXT_SIZE + 1], *end;
-	unsigned long id = strtoul(text, &end, 10);
+	struct cbd_backend_info info;
 
-	if (*text >= '0' && *text <= '9' && *end == 0) {
-		if (id < t->header.backends)
-			return (int)id;
-		return cbd_error(ENOENT, "%s: backend %s: the transport has 0..%u", t->path, text,
-				 t->header.backends - 1);
-	}
+	return cbd_backend_get(t, id, &info) == 0 && info.state == CBD_SLOT_LIVE &&
+	       info.liveness != CBD_FREE && info.liveness != CBD_DEAD;
+}
+
+/* One that has stopped or died may be back under its name in another slot. */
+static int find_name(struct cbd_transport *t, const char *text)
+{
+	char name[CBD_TEXT_SIZE + 1];
+	int any = -1, live = -1;
+
 	for (unsigned b = 0; b < t->header.backends; b++) {
 		cbd_text_get(t, cbd_backend_line(t, b, CBD_BACKEND_INFO, CBD_BACKEND_NAME),
 			     CBD_NAME_LINES, name);
-		if (*text && strcmp(name, text) == 0)
-			return (int)b;
+		if (!*text || strcmp(name, text) != 0)
+			continue;
+		any = (int)b;
+		if (!looks_live(t, b))
+			continue;
+		if (live >= 0)
+			return cbd_error(EINVAL,
+					 "%s: backend '%s': %d and %u have this name; use an id",
+					 t->path, text, live, b);
+		live = (int)b;
 	}
+	if (live >= 0)
+		return live;
+	if (any >= 0)
+		return cbd_error(ENOENT,
+				 "%s: backend '%s': slot %d had this name, nobody serves it",
+				 t->path, text, any);
 	return cbd_error(ENOENT, "%s: backend '%s': no backend has this name", t->path, text);
+}
+
+static int backend_find(struct cbd_transport *t, const char *text)
+{
+	char *end;
+	unsigned long id = strtoul(text, &end, 10);
+
+	if (*text < '0' || *text > '9' || *end != 0)
+		return find_name(t, text);
+	if (id < t->header.backends)
+		return (int)id;
+	return cbd_error(ENOENT, "%s: backend %s: the transport has 0..%u", t->path, text,
+			 t->header.backends - 1);
 }
 
 /* 1: there; 0: perhaps soon; -ENOENT. */

@@ -9,6 +9,7 @@
  */
 #include <config.h>
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,7 +34,7 @@ bool cbd_uuid_parse(const char *text, uint8_t uuid[16])
 	for (; *text && *text != '\n'; text++) {
 		if (*text == '-')
 			continue;
-		if (n == 32 || sscanf(text, "%1x", &value) != 1)
+		if (n == 32 || !isxdigit((unsigned char)*text) || sscanf(text, "%1x", &value) != 1)
 			return false;
 		uuid[n / 2] |= value << (n % 2 ? 0 : 4);
 		n++;

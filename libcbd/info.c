@@ -51,7 +51,9 @@ static enum cbd_liveness claim_liveness(const struct cbd_transport *t, enum cbd_
 static enum cbd_liveness watched(struct cbd_transport *t, unsigned i, enum cbd_liveness l)
 {
 	pthread_mutex_lock(&t->host_mutex);
-	if (l == CBD_UNDECIDED && t->liveness)
+	/* what was free or dead then is somebody's now */
+	if (l == CBD_UNDECIDED && t->liveness && t->liveness[i] != CBD_FREE &&
+	    t->liveness[i] != CBD_DEAD)
 		l = t->liveness[i];
 	pthread_mutex_unlock(&t->host_mutex);
 	return l;

@@ -161,6 +161,12 @@ static int find_name(struct cbd_transport *t, const char *name, struct cbd_backe
 	unsigned i = 0;
 
 	if (same == 0) {
+		/* one that hung when it was watched last may go on by now */
+		watch(t);
+		count = find_live(t, info);
+		same = same_name(info, count, name);
+	}
+	if (same == 0) {
 		nbdkit_error("export \"%s\": no live backend has this name", name);
 		return -1;
 	}

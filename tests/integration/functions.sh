@@ -70,7 +70,8 @@ cleanup()
 		show_logs
 	fi
 	for ((i = ${#cleanup_commands[@]} - 1; i >= 0; i--)); do
-		eval "${cleanup_commands[i]}"
+		# a process that does not end is a failure too
+		eval "${cleanup_commands[i]}" || [ $status -ne 0 ] || status=1
 	done
 	exit $status
 }

@@ -564,9 +564,9 @@ START_TEST(cut_short)
 	ck_assert_int_eq(truncate(path, 4096), 0);
 	open_fails(EINVAL);
 	ck_assert_int_eq(truncate(path, 100), 0);
-	open_fails(EINVAL);
+	open_fails(ENOMEDIUM);
 	ck_assert_int_eq(truncate(path, 0), 0);
-	open_fails(EINVAL);
+	open_fails(ENOMEDIUM);
 }
 END_TEST
 
