@@ -67,10 +67,10 @@ static bool attached_again(uint64_t epoch)
 START_TEST(exactly_once)
 {
 	struct pair_options o = stepping(_i);
-	struct cbd_request *r[4];
-	unsigned char *buf = new_buffer(4 * 4096, 9);
+	struct cbd_request *r[5];
+	unsigned char *buf = new_buffer(5 * 4096, 9);
 	uint64_t epoch;
-	bool seen[4] = { false };
+	bool seen[5] = { false };
 
 	pair_open(&p, &o);
 	epoch = p.q->ch.epoch;
@@ -79,17 +79,19 @@ START_TEST(exactly_once)
 	pair_fetch_all(&p, r, 3);
 	pair_complete(&p, r[0]);
 	ck_assert_uint_eq((uintptr_t)pair_reap(&p).cookie, 0);
-	/* 1: executed, its answer is lost; 2: taken; 3: published only */
+	/* 1: executed, its answer is lost; 2: taken; 3, and 4 with the tag of
+	 * 0: published only */
+	pair_submit(&p, CBD_OP_WRITE, buf + 4 * 4096, 4 * 4096, 4096, 4);
 	unit_disk_run(&p.disk, r[1]);
 	pair_crash(&p);
 	unit_wait(attached_again(epoch));
 	ck_assert_uint_gt(p.q->ch.epoch >> 32, epoch >> 32);
-	pair_fetch_all(&p, r, 3);
-	for (unsigned i = 0; i < 3; i++) {
+	pair_fetch_all(&p, r, 4);
+	for (unsigned i = 0; i < 4; i++) {
 		ck_assert_uint_eq(r[i]->offset, (i + 1) * 4096); /* in order */
 		pair_complete(&p, r[i]);
 	}
-	for (unsigned i = 0; i < 3; i++) {
+	for (unsigned i = 0; i < 4; i++) {
 		struct cbd_completion c = pair_reap(&p);
 
 		ck_assert(!seen[(uintptr_t)c.cookie]);
@@ -99,7 +101,7 @@ START_TEST(exactly_once)
 	ck_assert(!seen[0]);
 	pair_reap_none(&p);
 	ck_assert_uint_eq(pair_fetch(&p, r, 4), 0);
-	ck_assert_mem_eq(p.disk.data, buf, 4 * 4096);
+	ck_assert_mem_eq(p.disk.data, buf, 5 * 4096);
 	pair_close(&p);
 	free(buf);
 }

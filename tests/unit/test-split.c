@@ -103,6 +103,9 @@ START_TEST(huge_lengths)
 {
 	check(1, 5ull << 32, 0xfffff000u);
 	check(4095, 1ull << 33, 32u << 20);
+	check(8192, 0xffffe123u, 0xfffff000u);
+	check(77, (1ull << 33) - 5, 0xfffff000u);
+	ck_assert_uint_eq(cbd_split_first(0, 0x80000005u, 0xfffff000u), 0x80000005u);
 	ck_assert_uint_eq(cbd_split_first(0, 1ull << 32, 8192), 8192);
 	ck_assert_uint_eq(cbd_split_first(7, (1ull << 63) + 1, 8192), 8185);
 }
