@@ -49,8 +49,8 @@ void damage_init(void)
 static unsigned blkdev_slot(void)
 {
 	for (unsigned d = 0; d < t.header.blkdevs; d++) {
-		struct cbd_state_line *s =
-			cbd_blkdev_line(&t, d, CBD_BLKDEV_INFO, CBD_BLKDEV_STATE);
+		struct cbd_state_line *s = cbd_blkdev_line(&t, d, CBD_BLKDEV_INFO,
+							   CBD_BLKDEV_STATE);
 
 		if (s->state == CBD_SLOT_LIVE)
 			return d;
@@ -77,16 +77,16 @@ static struct cbd_channel channel(struct random *r)
 
 static void *se(struct random *r)
 {
-	struct cbd_channel ch = channel(r);
+	struct cbd_se *ring = channel(r).se;
 
-	return &ch.se[below(r, ch.slots)];
+	return ring + below(r, t.header.ring_slots);
 }
 
 static void *ce(struct random *r)
 {
-	struct cbd_channel ch = channel(r);
+	struct cbd_ce *ring = channel(r).ce;
 
-	return &ch.ce[below(r, ch.slots)];
+	return ring + below(r, t.header.ring_slots);
 }
 
 static void *grant(struct random *r)
@@ -119,10 +119,10 @@ static void *bell(struct random *r)
 	}
 }
 
-#define BLKDEV_PLACE(name, page, line)                               \
-	static void *name(struct random *r)                          \
-	{                                                            \
-		(void)r;                                             \
+#define BLKDEV_PLACE(name, page, line)                                 \
+	static void *name(struct random *r)                            \
+	{                                                              \
+		(void)r;                                               \
 		return cbd_blkdev_line(&t, blkdev_slot(), page, line); \
 	}
 
@@ -132,10 +132,10 @@ BLKDEV_PLACE(blkdev_beat, CBD_BLKDEV_INFO, CBD_BLKDEV_BEAT)
 BLKDEV_PLACE(request, CBD_BLKDEV_INFO, CBD_BLKDEV_REQUEST)
 BLKDEV_PLACE(doorbell, CBD_BLKDEV_INFO, CBD_BLKDEV_DOORBELL)
 
-#define BACKEND_PLACE(name, page, line)                  \
-	static void *name(struct random *r)              \
-	{                                                \
-		(void)r;                                 \
+#define BACKEND_PLACE(name, page, line)                     \
+	static void *name(struct random *r)                 \
+	{                                                   \
+		(void)r;                                    \
 		return cbd_backend_line(&t, 0, page, line); \
 	}
 
@@ -149,10 +149,10 @@ BACKEND_PLACE(backend_name, CBD_BACKEND_INFO, CBD_BACKEND_NAME)
 BACKEND_PLACE(backend_path, CBD_BACKEND_INFO, CBD_BACKEND_PATH)
 BACKEND_PLACE(reply, CBD_BACKEND_REPLIES, blkdev_slot())
 
-#define HOST_PLACE(name, page, line)                  \
-	static void *name(struct random *r)           \
-	{                                             \
-		(void)r;                              \
+#define HOST_PLACE(name, page, line)                     \
+	static void *name(struct random *r)              \
+	{                                                \
+		(void)r;                                 \
 		return cbd_host_line(&t, 0, page, line); \
 	}
 

@@ -501,8 +501,8 @@ static void end(void)
 	server_stop(&backend);
 	verify_file();
 	counts = load_counts();
-	printf("total %u rounds, seed %" PRIu64 ", %" PRIu64 " requests, %" PRIu64
-	       " MiB, %" PRIu64 " blocks checked while read, %" PRIu64 " flushes, %" PRIu64
+	printf("total %u rounds, seed %" PRIu64 ", %" PRIu64 " requests, %" PRIu64 " MiB, %" PRIu64
+	       " blocks checked while read, %" PRIu64 " flushes, %" PRIu64
 	       " requests lost with their connection\n",
 	       options.rounds, options.seed, counts.requests, counts.bytes >> 20, counts.checked,
 	       counts.flushes, counts.lost);

@@ -92,9 +92,9 @@ static void start(struct server *s, const char *const *argv)
 void backend_start(bool takeover)
 {
 	char handlers[16];
-	const char *argv[ARGS] = { "cbd-backend", "-f",	     "-t",	 options.transport,
-				   "--id",	  "0",	     "--engine", options.engine,
-				   "--handlers",  handlers,  NULL };
+	const char *argv[ARGS] = { "cbd-backend", "-f",	    "-t",	options.transport,
+				   "--id",	  "0",	    "--engine", options.engine,
+				   "--handlers",  handlers, NULL };
 	unsigned n = 10;
 
 	snprintf(handlers, sizeof(handlers), "%u", options.handlers);
@@ -110,8 +110,8 @@ void backend_start(bool takeover)
 void nbdkit_start(void)
 {
 	char queues[16];
-	const char *argv[] = { "nbdkit", "-f",	      "-U",   socket_name,
-			       "-P",	 pid_name,    "cbd",  options.transport,
+	const char *argv[] = { "nbdkit",    "-f",     "-U",  socket_name,
+			       "-P",	    pid_name, "cbd", options.transport,
 			       "backend=0", queues,   NULL };
 
 	snprintf(queues, sizeof(queues), "queues=%u", options.queues);
@@ -287,7 +287,7 @@ static void show_program(const char *const *argv)
 static void show_stacks(const struct server *s)
 {
 	char pid[16];
-	const char *const argv[] = { "gdb",   "-p",  pid, "-batch", "-ex", "thread apply all bt 12",
+	const char *const argv[] = { "gdb", "-p", pid, "-batch", "-ex", "thread apply all bt 12",
 				     NULL };
 
 	if (s->pid <= 0)

@@ -15,7 +15,7 @@
 
 struct server {
 	const char *name;
-	pid_t pid; /* 0: does not run */
+	pid_t pid;   /* 0: does not run */
 	bool ending; /* its end is expected, with status 0 */
 	bool ended;
 	long log_start; /* of its log: what an earlier one wrote comes before */

@@ -254,7 +254,8 @@ static void show_sector(uint64_t block, unsigned s, const unsigned char *sector)
 		fprintf(stderr, "  sector %u: zeroes\n", s);
 	else
 		fprintf(stderr,
-			"  sector %u: neither; begins %016" PRIx64 " %016" PRIx64 " %016" PRIx64 "\n",
+			"  sector %u: neither; begins %016" PRIx64 " %016" PRIx64 " %016" PRIx64
+			"\n",
 			s, words[0], words[1], words[2]);
 }
 

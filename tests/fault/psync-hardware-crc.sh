@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Random faults: engine psync, hardware kind with payload CRC.
+
+. "$(dirname "$0")/common.sh"
+
+fault_test --engine psync --data-crc

@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Random faults: engine uring, software kind.
+
+. "$(dirname "$0")/common.sh"
+
+fault_test --engine uring --software
