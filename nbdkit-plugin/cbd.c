@@ -2,9 +2,9 @@
 /*
  * cbd.c - nbdkit plugin: a disk of another host, through shared memory.
  *
- * Owns the parameters and the translation of NBD requests and errors into those
- * of libcbd.  What exports there are is exports.c's, when to attach and to
- * detach disk.c's.
+ * Owns the life cycle and the translation of NBD requests and errors into those
+ * of libcbd.  The parameters are param.c's, what exports there are is
+ * exports.c's, when to attach and to detach disk.c's.
  *
  * nbdkit calls everything up to get_ready in one thread before it forks.  The
  * functions that take a handle come from up to 16 threads a connection.
@@ -23,23 +23,12 @@
 
 #include "disk.h"
 #include "exports.h"
+#include "param.h"
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
 
 /* nbdkit itself refuses reads and writes beyond this. */
 #define MAX_BLOCK_SIZE (64u << 20)
-
-#define MAX_TIMEOUT_S 86400
-
-static struct {
-	char *transport;
-	const char *backend;
-	unsigned queues;
-	int host_id;
-	enum cbd_poll poll;
-	unsigned timeout;
-	bool read_only;
-} param = { .queues = 1, .host_id = -1 };
 
 static struct cbd_transport *transport;
 
@@ -59,115 +48,6 @@ struct connection {
 
 static pthread_mutex_t connections_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct connection *connections;
-
-/* ------------------------------------------------------------ parameters */
-
-#define KNOWN_KEYS "transport, backend, queues, host-id, poll, timeout, readonly"
-
-static const char config_help[] =
-	"[transport=]T         Shared memory: a devdax device or a file (required).\n"
-	"backend=ID|NAME       The disk to serve; without it, the export name chooses.\n"
-	"queues=N              Queues, used by the connections in turn (default 1).\n"
-	"host-id=H             Slot of this host (default: found by its identity).\n"
-	"poll=P                Waiting: adaptive (default), busy or sleep.\n"
-	"timeout=S             Seconds until a request fails (default 0: never).\n"
-	"readonly=true         Attach and serve read-only.";
-
-/* Decimal only, with one message for whatever is wrong with it. */
-static int parse_range(const char *key, const char *value, unsigned min, unsigned max,
-		       unsigned *result)
-{
-	bool digits = *value != '\0' && value[strspn(value, "0123456789")] == '\0';
-	unsigned long n = strtoul(value, NULL, 10); /* ULONG_MAX when too large */
-
-	if (!digits || n < min || n > max) {
-		nbdkit_error("%s=%s: must be a number from %u to %u", key, value, min, max);
-		return -1;
-	}
-	*result = (unsigned)n;
-	return 0;
-}
-
-static int parse_transport(const char *value)
-{
-	if (param.transport) {
-		nbdkit_error("transport=%s: there is one already: %s", value, param.transport);
-		return -1;
-	}
-	param.transport = nbdkit_realpath(value);
-	return param.transport ? 0 : -1;
-}
-
-static int parse_backend(const char *value)
-{
-	if (*value == '\0') {
-		nbdkit_error("backend=: must be the id or the name of a backend");
-		return -1;
-	}
-	param.backend = value;
-	return 0;
-}
-
-static int parse_host_id(const char *value)
-{
-	unsigned id;
-
-	if (parse_range("host-id", value, 0, CBD_MAX_HOSTS - 1, &id) < 0)
-		return -1;
-	param.host_id = (int)id;
-	return 0;
-}
-
-static int parse_poll(const char *value)
-{
-	if (cbd_poll_parse(value, &param.poll) < 0) {
-		nbdkit_error("poll=%s: must be adaptive, busy or sleep", value);
-		return -1;
-	}
-	return 0;
-}
-
-static int parse_readonly(const char *value)
-{
-	int r = nbdkit_parse_bool(value);
-
-	if (r == -1) {
-		nbdkit_error("readonly=%s: must be true or false", value);
-		return -1;
-	}
-	param.read_only = r;
-	return 0;
-}
-
-static int plugin_config(const char *key, const char *value)
-{
-	if (strcmp(key, "transport") == 0)
-		return parse_transport(value);
-	if (strcmp(key, "backend") == 0)
-		return parse_backend(value);
-	if (strcmp(key, "queues") == 0)
-		return parse_range(key, value, 1, CBD_MAX_CHANNELS, &param.queues);
-	if (strcmp(key, "host-id") == 0)
-		return parse_host_id(value);
-	if (strcmp(key, "poll") == 0)
-		return parse_poll(value);
-	if (strcmp(key, "timeout") == 0)
-		return parse_range(key, value, 0, MAX_TIMEOUT_S, &param.timeout);
-	if (strcmp(key, "readonly") == 0)
-		return parse_readonly(value);
-	nbdkit_error("unknown parameter '%s'; known are %s", key, KNOWN_KEYS);
-	return -1;
-}
-
-static int plugin_config_complete(void)
-{
-	if (!param.transport) {
-		nbdkit_error(
-			"the transport is missing: transport=PATH of a devdax device or a file");
-		return -1;
-	}
-	return 0;
-}
 
 static void plugin_dump(void)
 {
@@ -269,8 +149,7 @@ static void plugin_unload(void)
 		cbd_transport_close(transport);
 	transport = NULL;
 	cbd_set_log(NULL, NULL);
-	free(param.transport);
-	param.transport = NULL;
+	param_free();
 }
 
 /* --------------------------------------------------------------- exports */
@@ -666,9 +545,9 @@ static struct nbdkit_plugin plugin = {
 	.version = CBD_VERSION_STRING,
 	.description = "Serves a disk of another host, reached through shared memory (CXL).",
 	.unload = plugin_unload,
-	.config = plugin_config,
-	.config_complete = plugin_config_complete,
-	.config_help = config_help,
+	.config = param_set,
+	.config_complete = param_complete,
+	.config_help = param_help,
 	.magic_config_key = "transport",
 	.dump_plugin = plugin_dump,
 	.get_ready = plugin_get_ready,
