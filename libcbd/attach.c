@@ -468,7 +468,6 @@ static int queue_setup(struct cbd_queue *q, const struct cbd_grant_line *g)
 
 	if (q->b->depth && q->b->depth < depth)
 		depth = q->b->depth;
-	q->depth = depth;
 	if (grant_valid(q, g) < 0)
 		return -EPROTO;
 	q->parts = calloc(depth, sizeof(*q->parts));
@@ -479,7 +478,7 @@ static int queue_setup(struct cbd_queue *q, const struct cbd_grant_line *g)
 		q->free_tags[tag] = (uint16_t)(depth - 1 - tag);
 		cbd_random(&q->parts[tag].generation, sizeof(q->parts[tag].generation));
 	}
-	q->n_free = depth;
+	q->depth = q->n_free = depth; /* from here on it has parts */
 	if (g->disk_identity != q->b->disk_identity)
 		return cbd_error(ESHUTDOWN, "%s: backend %u: its disk has changed meanwhile",
 				 q->b->t->path, q->b->backend);

@@ -463,6 +463,28 @@ START_TEST(silent_backend)
 }
 END_TEST
 
+/* A backend whose numbers do not fit together is refused. */
+START_TEST(senseless_grant)
+{
+	struct pair_options o = way(_i);
+	struct cbd_blkdev_options bo;
+	struct cbd_blkdev *b;
+
+	pair_format(&p, &o);
+	pair_publish(&p);
+	server_stop(&p);
+	/* more than the data area of any channel has */
+	p.backend->geometry.max_data = 4u << 20;
+	unit_ok(cbd_line_put(
+		p.bt, cbd_backend_line(p.bt, 0, CBD_BACKEND_INFO, CBD_BACKEND_GEOMETRY),
+		&p.backend->geometry));
+	server_start(&p);
+	bo = pair_blkdev_options(&p);
+	unit_fails(cbd_blkdev_open(p.ct, &bo, &b), EPROTO);
+	pair_close(&p);
+}
+END_TEST
+
 START_TEST(max_blkdevs)
 {
 	struct cbd_blkdev_options o;
@@ -658,6 +680,7 @@ static void life_cases(Suite *s)
 
 	tcase_add_test(t, no_backend);
 	tcase_add_test(t, silent_backend);
+	tcase_add_loop_test(t, senseless_grant, 0, WAYS);
 	tcase_add_loop_test(t, max_blkdevs, 1, 3);
 	tcase_add_loop_test(t, allow_hosts, 0, 2);
 	tcase_add_test(t, too_many_queues);
