@@ -133,7 +133,7 @@ static void follow_grant(struct cbd_queue *q, const struct cbd_grant_line *g)
 		return;
 	}
 	/* what is out is executed again: only the acknowledged can be lost */
-	cbd_verifier_changed(q->b, incarnation, lost, false);
+	cbd_verifier_seen(q->b, incarnation, g->verifier, lost, false);
 	find_peer(q->b);
 	for (unsigned tag = 0; tag < q->depth; tag++)
 		if (q->parts[tag].state != CBD_PART_FREE)
@@ -162,7 +162,7 @@ static void same_epoch(struct cbd_queue *q, const struct cbd_grant_line *g)
 	if (g->verifier != q->verifier) {
 		/* a sync has failed there (rule 8) */
 		q->verifier = g->verifier;
-		cbd_verifier_changed(q->b, q->backend_incarnation, true, writes_out(q));
+		cbd_verifier_seen(q->b, q->backend_incarnation, q->verifier, true, writes_out(q));
 	}
 	q->draining = g->state == CBD_GRANT_LEAVING;
 	if (q->draining)
@@ -486,8 +486,7 @@ static int queue_setup(struct cbd_queue *q, const struct cbd_grant_line *g)
 	cbd_wait_init(&q->wait, q->b->poll, q->b->same_boot ? 5000 : 500);
 	enter(q, g);
 	/* it may have been restarted since its state was read */
-	if ((int32_t)(q->backend_incarnation - q->b->backend_incarnation) > 0)
-		q->b->backend_incarnation = q->backend_incarnation;
+	cbd_verifier_seen(q->b, q->backend_incarnation, q->verifier, false, false);
 	return 0;
 }
 

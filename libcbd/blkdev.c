@@ -27,10 +27,22 @@ static void *info_line(const struct cbd_blkdev *b, unsigned line)
 
 /* ------------------------------------------------------------- durability */
 
+/* Blkdev lock held. */
+static void count_loss(struct cbd_blkdev *b)
+{
+	b->losses++;
+	b->flushed = b->written;
+	cbd_log(CBD_LOG_ERROR,
+		"backend %u: writes that were not flushed may be lost; the next flush fails",
+		b->backend);
+}
+
 /*
  * A write was acknowledged.  False when a newer backend has been seen since:
  * the answer is of a process that is gone, and what it wrote may be lost
- * without anybody being told; so the write is executed again.
+ * without anybody being told; so the write is executed again.  When another
+ * queue has seen a failed sync of this backend since this one looked at its
+ * grant, the write may be lost too, and was not there to be counted.
  */
 bool cbd_written(struct cbd_queue *q)
 {
@@ -41,6 +53,8 @@ bool cbd_written(struct cbd_queue *q)
 	current = q->backend_incarnation == b->backend_incarnation;
 	if (current)
 		b->written++;
+	if (current && q->verifier != b->verifier)
+		count_loss(b);
 	pthread_mutex_unlock(&b->lock);
 	return current;
 }
@@ -83,20 +97,18 @@ void cbd_flush_done(struct cbd_queue *q, struct cbd_pending *p)
 
 /* OUT: a write that may have been executed before the loss is not answered
  * yet. */
-void cbd_verifier_changed(struct cbd_blkdev *b, uint32_t incarnation, bool lost, bool out)
+void cbd_verifier_seen(struct cbd_blkdev *b, uint32_t incarnation, uint64_t verifier, bool lost,
+		       bool out)
 {
 	pthread_mutex_lock(&b->lock);
-	if ((int32_t)(incarnation - b->backend_incarnation) > 0)
+	if ((int32_t)(incarnation - b->backend_incarnation) >= 0) {
 		b->backend_incarnation = incarnation;
+		b->verifier = verifier;
+	}
 	/* each queue sees the change for itself: one loss may count twice,
 	 * which fails one flush more, never one less */
-	if (lost && (out || b->written != b->flushed)) {
-		b->losses++;
-		b->flushed = b->written;
-		cbd_log(CBD_LOG_ERROR,
-			"backend %u: writes that were not flushed may be lost; the next flush fails",
-			b->backend);
-	}
+	if (lost && (out || b->written != b->flushed))
+		count_loss(b);
 	pthread_mutex_unlock(&b->lock);
 }
 

@@ -127,6 +127,7 @@ struct cbd_blkdev {
 
 	pthread_mutex_t lock;	      /* guards: */
 	uint32_t backend_incarnation; /* newest seen */
+	uint64_t verifier;	      /* and its newest */
 	uint64_t written, flushed;    /* write generations (rule 8) */
 	uint64_t losses;
 	unsigned timed_out;
@@ -169,7 +170,8 @@ void cbd_waiter_init(struct cbd_waiter *w, struct cbd_pending *pending);
 bool cbd_written(struct cbd_queue *q); /* false: acknowledged by a gone backend */
 void cbd_flush_submitted(struct cbd_blkdev *b, struct cbd_pending *p);
 void cbd_flush_done(struct cbd_queue *q, struct cbd_pending *p);
-void cbd_verifier_changed(struct cbd_blkdev *b, uint32_t backend_incarnation, bool lost, bool out);
+void cbd_verifier_seen(struct cbd_blkdev *b, uint32_t incarnation, uint64_t verifier, bool lost,
+		       bool out);
 int cbd_ring_doorbell(struct cbd_blkdev *b);
 int cbd_blkdev_beat(struct cbd_blkdev *b);
 

@@ -301,6 +301,40 @@ START_TEST(failed_sync)
 }
 END_TEST
 
+static void check_grant(struct cbd_queue *q)
+{
+	pthread_mutex_lock(&q->lock);
+	cbd_grant_check(q);
+	pthread_mutex_unlock(&q->lock);
+}
+
+/*
+ * Two queues.  One has looked at its grant and is about to acknowledge a write;
+ * the other one sees the loss when nothing seems to be unflushed.  The flush
+ * that follows, on the queue that knows the new verifier, must not pass.
+ */
+START_TEST(loss_seen_by_another_queue)
+{
+	struct pair_options o = stepping(_i);
+	struct cbd_queue *other;
+
+	o.queues = 2;
+	pair_open(&p, &o);
+	other = cbd_blkdev_queue(p.blkdev, 1);
+	check_grant(other);
+	cbd_backend_data_lost(p.backend);
+	check_grant(p.q);
+	pthread_mutex_lock(&other->lock);
+	ck_assert(cbd_written(other)); /* as poll_ring() does after its look */
+	pthread_mutex_unlock(&other->lock);
+	server_start(&p);
+	unit_fails(cbd_queue_flush(p.q), EIO);
+	check_grant(other);
+	unit_ok(cbd_queue_flush(p.q)); /* it was told once */
+	pair_close(&p);
+}
+END_TEST
+
 /* ---------------------------------------------------------------- time-outs */
 
 START_TEST(timeouts)
@@ -527,6 +561,7 @@ int main(void)
 	tcase_add_loop_test(t, nothing_lost, 0, WAYS);
 	tcase_add_loop_test(t, flush_in_flight_at_loss, 0, WAYS);
 	tcase_add_loop_test(t, failed_sync, 0, WAYS);
+	tcase_add_loop_test(t, loss_seen_by_another_queue, 0, WAYS);
 	t = new_case(s, "time-outs");
 	tcase_add_loop_test(t, timeouts, 0, WAYS);
 	tcase_add_loop_test(t, timeouts_without_tag, 0, 2);
