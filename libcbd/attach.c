@@ -206,7 +206,7 @@ bool cbd_grant_check(struct cbd_queue *q)
 	if (r == -EIO)
 		cbd_queue_break(q, -EIO);
 	if (r < 0)
-		return r != -EIO; /* damaged: its writer stores it again at its next beat */
+		return false; /* damaged: its writer stores it again at its next beat */
 	if (g.epoch != 0 && (int64_t)(g.epoch - epoch) < 0)
 		return true; /* a zombie's late store */
 	if (!is_mine(q, &g)) {

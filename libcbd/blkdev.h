@@ -144,7 +144,8 @@ int cbd_attach(struct cbd_blkdev *b, const struct cbd_blkdev_options *o);
 void cbd_detach(struct cbd_blkdev *b);
 
 /* Look at the grant of a queue and follow it: a new epoch, a leave, a close.
- * Queue lock held; may drop it. Returns true when the epoch is unchanged. */
+ * Queue lock held; may drop it. Returns true when the epoch is unchanged, false
+ * also when that cannot be told. */
 bool cbd_grant_check(struct cbd_queue *q);
 void cbd_leave(struct cbd_queue *q, enum cbd_leave_reason reason);
 void cbd_leave_assert(struct cbd_queue *q);

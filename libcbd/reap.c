@@ -214,7 +214,8 @@ static bool poll_ring(struct cbd_queue *q)
 	q->leaves = 0;
 	if (!cbd_grant_check(q) || q->ch.epoch != epoch) {
 		publish_left(q, batch, n);
-		return true;
+		/* when the grant cannot be read: rest, and look again */
+		return q->broken || q->ch.epoch != epoch;
 	}
 	for (unsigned i = 0; i < n; i++) {
 		/* resending drops the lock, and the epoch may end meanwhile */
@@ -293,7 +294,10 @@ static void sleep_on_bell(struct cbd_queue *q, uint64_t epoch, uint64_t count, u
 static void rest(struct cbd_queue *q, uint64_t deadline_ns)
 {
 	uint64_t count = q->count, epoch = q->ch.epoch;
-	bool attached = q->attached, local = attached && cbd_flag_get(&q->b->same_boot);
+	/* what makes us leave an epoch stays in the ring until it is left: no
+	 * reason to stay awake */
+	bool attached = q->attached && q->left_epoch != epoch;
+	bool local = attached && cbd_flag_get(&q->b->same_boot);
 	unsigned us;
 
 	pthread_mutex_unlock(&q->lock);

@@ -335,6 +335,41 @@ START_TEST(loss_seen_by_another_queue)
 }
 END_TEST
 
+static void damage_grant(void)
+{
+	struct cbd_line line;
+	void *place = cbd_channel_backend_line(&p.q->ch, CBD_CHANNEL_GRANT);
+
+	cbd_line_load(&p.ct->mem, place, &line);
+	line.crc ^= 1;
+	cbd_line_store(&p.ct->mem, place, &line);
+}
+
+/* As long as the grant cannot be read nobody knows whose the data is, nor
+ * whether something was lost: nothing completes on a guess (rules 5, 8). */
+START_TEST(damaged_grant)
+{
+	struct pair_options o = stepping(_i);
+	unsigned char buf[512] = { 0 };
+	struct cbd_request *r[3];
+
+	pair_open(&p, &o);
+	pair_submit(&p, CBD_OP_READ, buf, 0, 512, 1);
+	pair_submit(&p, CBD_OP_FLUSH, NULL, 0, 0, 2);
+	pair_fetch_all(&p, r, 2);
+	pair_complete(&p, r[0]);
+	pair_complete(&p, r[1]);
+	damage_grant();
+	pair_reap_none(&p);
+	ck_assert_uint_eq(p.q->n_free, p.q->depth - 2);
+	server_start(&p); /* its next beat stores the line again */
+	ck_assert_int_eq(pair_reap(&p).result, 0);
+	ck_assert_int_eq(pair_reap(&p).result, 0);
+	ck_assert_mem_eq(buf, p.disk.data, 512);
+	pair_close(&p);
+}
+END_TEST
+
 /* ---------------------------------------------------------------- time-outs */
 
 START_TEST(timeouts)
@@ -562,6 +597,7 @@ int main(void)
 	tcase_add_loop_test(t, flush_in_flight_at_loss, 0, WAYS);
 	tcase_add_loop_test(t, failed_sync, 0, WAYS);
 	tcase_add_loop_test(t, loss_seen_by_another_queue, 0, WAYS);
+	tcase_add_loop_test(t, damaged_grant, 0, WAYS);
 	t = new_case(s, "time-outs");
 	tcase_add_loop_test(t, timeouts, 0, WAYS);
 	tcase_add_loop_test(t, timeouts_without_tag, 0, 2);

@@ -7,6 +7,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "unit.h"
@@ -674,6 +675,35 @@ START_TEST(unknown_tid)
 }
 END_TEST
 
+static uint64_t cpu_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
+}
+
+/* The entry for which an epoch is left stays in the ring, perhaps for long:
+ * whoever waits does not take it for something new all the time. */
+START_TEST(unknown_tid_is_slept_through)
+{
+	struct cbd_request *r[1];
+	struct cbd_completion c;
+	uint64_t cpu;
+
+	open_pair(kinds[_i], 4, 4);
+	pair_submit(&p, CBD_OP_READ, buf[0], 0, 512, 1);
+	pair_fetch_all(&p, r, 1);
+	send_bogus(0xffff);
+	pair_reap_none(&p);
+	cpu = cpu_ns();
+	ck_assert_int_eq(cbd_queue_poll(p.q, &c, 1, 400), 0);
+	ck_assert_uint_lt(cpu_ns() - cpu, 200000000);
+	pair_complete(&p, r[0]);
+	pair_close(&p);
+}
+END_TEST
+
 /* An answer twice: the second one finds its tag free. */
 START_TEST(answered_twice)
 {
@@ -927,6 +957,7 @@ static TCase *pair_case(void)
 	tcase_add_loop_test(t, nonsense, 0, 2);
 	tcase_add_loop_test(t, writes_to_read_only, 0, 2);
 	tcase_add_loop_test(t, unknown_tid, 0, 2);
+	tcase_add_loop_test(t, unknown_tid_is_slept_through, 0, 2);
 	tcase_add_loop_test(t, answered_twice, 0, 2);
 	tcase_add_loop_test(t, keeps_failing, 0, 2);
 	tcase_add_loop_test(t, damaged_ce, 0, 2);
