@@ -475,9 +475,9 @@ START_TEST(senseless_grant)
 	server_stop(&p);
 	/* more than the data area of any channel has */
 	p.backend->geometry.max_data = 4u << 20;
-	unit_ok(cbd_line_put(
-		p.bt, cbd_backend_line(p.bt, 0, CBD_BACKEND_INFO, CBD_BACKEND_GEOMETRY),
-		&p.backend->geometry));
+	unit_ok(cbd_line_put(p.bt,
+			     cbd_backend_line(p.bt, 0, CBD_BACKEND_INFO, CBD_BACKEND_GEOMETRY),
+			     &p.backend->geometry));
 	server_start(&p);
 	bo = pair_blkdev_options(&p);
 	unit_fails(cbd_blkdev_open(p.ct, &bo, &b), EPROTO);
