@@ -10,7 +10,7 @@
 #include "log.h"
 
 /* In the order of preference. */
-static const struct disk_engine *const engines[] = { &disk_uring, &disk_psync };
+static const struct disk_engine *const engines[] = { &disk_uring, &disk_psync, &disk_mmap };
 
 #define ENGINES (sizeof(engines) / sizeof(engines[0]))
 
@@ -29,6 +29,12 @@ static const struct disk_engine *engine_auto(void)
 		log_info("engine %s: not available: %s", engines[i]->name, strerror(-err));
 	}
 	return NULL;
+}
+
+/* A copy instead of a system call: several times the requests. */
+const struct disk_engine *disk_engine_best(const struct disk *d, const struct disk_engine *engine)
+{
+	return disk_is_memory(d) ? &disk_mmap : engine;
 }
 
 const struct disk_engine *disk_engine_find(const char *name)

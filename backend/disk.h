@@ -171,11 +171,19 @@ struct disk_engine {
 	unsigned (*reap)(struct disk_queue *q, bool wait);
 };
 
-extern const struct disk_engine disk_psync, disk_uring;
+extern const struct disk_engine disk_psync, disk_uring, disk_mmap;
 
 /* The engine of --engine NAME, "auto" included, after its probe.  NULL after
  * a message.  Main thread. */
 const struct disk_engine *disk_engine_find(const char *name);
+
+/* What "auto" is for this disk, once it is open: ENGINE, or mmap for a disk that
+ * is memory. */
+const struct disk_engine *disk_engine_best(const struct disk *d, const struct disk_engine *engine);
+
+/* A regular file on a file system that is memory itself: its pages are the disk
+ * (disk-mmap.c). */
+bool disk_is_memory(const struct disk *d);
 
 int disk_queue_open(const struct disk_engine *engine, struct disk *d, unsigned depth,
 		    const struct disk_events *events, struct disk_queue **queue);

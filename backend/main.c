@@ -211,6 +211,8 @@ static int prepare(struct program *p)
 		return -1;
 	if (p->moved)
 		disk_forget(p->disk);
+	if (strcmp(o->engine, "auto") == 0)
+		p->engine = disk_engine_best(p->disk, p->engine);
 	return start_workers(p);
 }
 

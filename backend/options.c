@@ -72,7 +72,8 @@ static const char help[] =
 	"      --name=NAME         a name for clients to find this backend by\n"
 	"      --host-id=H         host slot of this machine (default: found by identity)\n"
 	"      --handlers=N        threads that serve channels (default 1)\n"
-	"      --engine=ENGINE     how to do I/O: auto, psync or uring (default auto)\n"
+	"      --engine=ENGINE     how to do I/O: auto, psync, uring or mmap\n"
+	"                          (default auto)\n"
 	"      --direct            go around the page cache (O_DIRECT)\n"
 	"  -r, --read-only         refuse writes\n"
 	"      --write-through     make every write durable before it is answered\n"
@@ -164,8 +165,9 @@ static const char *parse_name(const char *text)
 
 static const char *parse_engine(const char *text)
 {
-	if (strcmp(text, "auto") != 0 && strcmp(text, "psync") != 0 && strcmp(text, "uring") != 0)
-		usage_error("--engine: '%s': must be auto, psync or uring", text);
+	if (strcmp(text, "auto") != 0 && strcmp(text, "psync") != 0 && strcmp(text, "uring") != 0 &&
+	    strcmp(text, "mmap") != 0)
+		usage_error("--engine: '%s': must be auto, psync, uring or mmap", text);
 	return text;
 }
 

@@ -20,7 +20,7 @@ struct options {
 	int host_id;	  /* -1: found by identity */
 	const char *name; /* or NULL */
 	unsigned handlers;
-	const char *engine; /* "auto", "psync", "uring" */
+	const char *engine; /* "auto", "psync", "uring", "mmap" */
 	bool direct;
 	bool read_only;
 	bool write_through;

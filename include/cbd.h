@@ -434,6 +434,17 @@ struct cbd_request {
 };
 
 /*
+ * For engines whose disk is memory: copy the payload of a READ from FROM, that of
+ * a WRITE to TO, which lie in the disk.  Any thread that owns the request.
+ * -EFAULT: one of the two sides is poisoned or cut off by a truncation; a part may
+ * have been copied.  cbd_request_persist() is cbd_request_load() to memory that is
+ * durable itself (MAP_SYNC), and returns when the payload is.
+ */
+int cbd_request_store(const struct cbd_request *r, const void *from);
+int cbd_request_load(const struct cbd_request *r, void *to);
+int cbd_request_persist(const struct cbd_request *r, void *to);
+
+/*
  * Fetch up to MAX new requests of this handler's channels, without waiting.
  * Returns their number.  Everything in them was validated against the
  * channel and the disk.

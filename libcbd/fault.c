@@ -3,9 +3,11 @@
 #include <config.h>
 
 #include <errno.h>
+#include <libpmem.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "fault.h"
 
@@ -85,6 +87,28 @@ int cbd_fault_load(const struct cbd_mem *m, void *dst, const void *src, size_t l
 	if (!CBD_FAULT_TRY(&f))
 		return -EIO;
 	cbd_mem_load(m, dst, src, len);
+	cbd_fault_end(&f);
+	return 0;
+}
+
+int cbd_fault_copy(void *dst, const void *src, size_t len)
+{
+	struct cbd_fault f;
+
+	if (!CBD_FAULT_TRY(&f))
+		return -EIO;
+	memcpy(dst, src, len);
+	cbd_fault_end(&f);
+	return 0;
+}
+
+int cbd_fault_persist(void *dst, const void *src, size_t len)
+{
+	struct cbd_fault f;
+
+	if (!CBD_FAULT_TRY(&f))
+		return -EIO;
+	pmem_memcpy_persist(dst, src, len);
 	cbd_fault_end(&f);
 	return 0;
 }

@@ -36,6 +36,11 @@ void cbd_fault_end(struct cbd_fault *f);
 int cbd_fault_store(const struct cbd_mem *m, void *dst, const void *src, size_t len);
 int cbd_fault_load(const struct cbd_mem *m, void *dst, const void *src, size_t len);
 
+/* A copy of which either side may fault, and which pushes and drops nothing; the
+ * second one to durable memory, durable when it returns. */
+int cbd_fault_copy(void *dst, const void *src, size_t len);
+int cbd_fault_persist(void *dst, const void *src, size_t len);
+
 /* Push a range; before the kernel takes from it; after the kernel stored there. */
 int cbd_fault_push(const struct cbd_mem *m, const void *p, size_t len);
 int cbd_fault_take(const struct cbd_mem *m, const void *p, size_t len);

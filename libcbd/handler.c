@@ -374,6 +374,23 @@ void cbd_handler_complete(struct cbd_handler *h, struct cbd_request *request, in
 	send_ce(r, cbd_result_from_errno(result), crc);
 }
 
+/* Where buf is shared these are to it what read(2) and write(2) of the other
+ * engines are: bring() has dropped it before, deliver() pushes it after. */
+int cbd_request_store(const struct cbd_request *r, const void *from)
+{
+	return cbd_fault_copy(r->buf, from, r->length) < 0 ? -EFAULT : 0;
+}
+
+int cbd_request_load(const struct cbd_request *r, void *to)
+{
+	return cbd_fault_copy(to, r->buf, r->length) < 0 ? -EFAULT : 0;
+}
+
+int cbd_request_persist(const struct cbd_request *r, void *to)
+{
+	return cbd_fault_persist(to, r->buf, r->length) < 0 ? -EFAULT : 0;
+}
+
 unsigned cbd_handler_inflight(const struct cbd_handler *h)
 {
 	return h->inflight;

@@ -535,7 +535,7 @@ static void usage(void) __attribute__((noreturn));
 static void usage(void)
 {
 	fputs("usage: fault --transport FILE --disk FILE --tmp FOLDER [OPTION]...\n"
-	      "  --engine psync|uring  --queues N  --software  --data-crc\n"
+	      "  --engine psync|uring|mmap  --queues N  --software  --data-crc\n"
 	      "  --connections N  --depth N    requests in flight of each connection\n"
 	      "  --rounds N  --seed N\n"
 	      "  --only FAULT[,FAULT]...  --line NAME    of the faults, of the damaged lines\n"

@@ -17,7 +17,7 @@
 
 struct options {
 	const char *transport, *disk, *tmp; /* paths; tmp is a folder */
-	const char *engine;		    /* psync, uring */
+	const char *engine;		    /* psync, uring, mmap */
 	bool software, data_crc;
 	unsigned queues, handlers;
 	unsigned connections, depth; /* depth: requests in flight of each */

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * disk-mmap.c - engine "mmap": disks that are memory, by loads and stores.
+ *
+ * Owns the mapping of the disk, one for all handlers, and when a disk counts as
+ * memory.  A read or write is a copy in the handler's thread and no system call.
+ * Whatever a copy cannot do - a page that is poisoned, cut off by truncation,
+ * or cannot be allocated because the file system is full - is executed once
+ * more by disk-io.c, which knows what it means: mapping and system calls are
+ * coherent.  So are flushes, discards and zeroes, which always go there.
+ *
+ * What makes writes durable depends on the mapping.  With MAP_SYNC (DAX, see
+ * mmap(2)) the file system keeps its own part durable, and stores that go around
+ * the cache or are written back by libpmem are on the medium.  Without it the
+ * pages belong to the page cache: msync(2).
+ */
+#include <config.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+
+#include "disk.h"
+#include "log.h"
+
+#define PAGE 4096u
+
+struct mmap_queue {
+	struct disk_queue base;
+	char *map;
+	bool persistent; /* MAP_SYNC */
+};
+
+/* The mapping of the disk; this program has one disk. */
+static struct {
+	pthread_mutex_t lock;
+	unsigned users;
+	char *base;
+	bool persistent;
+} mapping = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+bool disk_is_memory(const struct disk *d)
+{
+	struct statx stx;
+	struct statfs fs;
+
+	if (d->block_device || d->direct)
+		return false;
+	if (statx(d->fd, "", AT_EMPTY_PATH, 0, &stx) == 0 && (stx.stx_attributes & STATX_ATTR_DAX))
+		return true;
+	return fstatfs(d->fd, &fs) == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
+}
+
+/* ------------------------------------------------------------- the mapping */
+
+static void *map(const struct disk *d, int flags)
+{
+	int protection = PROT_READ | (d->read_only ? 0 : PROT_WRITE);
+
+	return mmap(NULL, d->geometry.size, protection, flags, d->fd, 0);
+}
+
+/* Nothing is touched in advance: in a sparse file that would allocate it. */
+static int map_disk(const struct disk *d)
+{
+	void *base = map(d, MAP_SHARED_VALIDATE | MAP_SYNC);
+
+	mapping.persistent = base != MAP_FAILED;
+	if (base == MAP_FAILED)
+		base = map(d, MAP_SHARED);
+	if (base == MAP_FAILED)
+		return -errno;
+	madvise(base, d->geometry.size, MADV_HUGEPAGE);
+	madvise(base, d->geometry.size, MADV_DONTDUMP);
+	mapping.base = base;
+	log_debug("%s: mapped%s", d->name, mapping.persistent ? ", with MAP_SYNC" : "");
+	return 0;
+}
+
+static int mapping_get(const struct disk *d)
+{
+	int err = 0;
+
+	pthread_mutex_lock(&mapping.lock);
+	if (mapping.users == 0)
+		err = map_disk(d);
+	if (err == 0)
+		mapping.users++;
+	pthread_mutex_unlock(&mapping.lock);
+	return err;
+}
+
+static void mapping_put(const struct disk *d)
+{
+	pthread_mutex_lock(&mapping.lock);
+	if (--mapping.users == 0)
+		munmap(mapping.base, d->geometry.size);
+	pthread_mutex_unlock(&mapping.lock);
+}
+
+static int check_disk(const struct disk *d)
+{
+	const char *why = NULL;
+
+	if (d->block_device)
+		why = "is a block device, whose writes would bypass its errors: use psync or uring";
+	else if (d->direct)
+		why = "a mapping cannot go around the page cache (--direct)";
+	if (why == NULL)
+		return 0;
+	log_error("%s: engine mmap: %s", d->name, why);
+	return -EINVAL;
+}
+
+static int mmap_open(struct disk *d, unsigned depth, struct disk_queue **queue)
+{
+	struct mmap_queue *m;
+	int err = check_disk(d);
+
+	(void)depth;
+	if (err < 0)
+		return err;
+	m = calloc(1, sizeof(*m));
+	err = m == NULL ? -ENOMEM : mapping_get(d);
+	if (err < 0) {
+		free(m);
+		return err;
+	}
+	m->map = mapping.base;
+	m->persistent = mapping.persistent;
+	*queue = &m->base;
+	return 0;
+}
+
+static void mmap_close(struct disk_queue *q)
+{
+	mapping_put(q->disk);
+	free(q);
+}
+
+/* --------------------------------------------------------------- requests */
+
+static int sync_pages(struct disk_queue *q, char *from, size_t length)
+{
+	size_t before = (uintptr_t)from & (PAGE - 1);
+	int err = msync(from - before, length + before, MS_SYNC) < 0 ? -errno : 0;
+
+	if (err < 0)
+		disk_sync_failed(q, err);
+	return err;
+}
+
+static int mmap_write(struct disk_queue *q, const struct cbd_request *r)
+{
+	struct mmap_queue *m = (struct mmap_queue *)q;
+	char *place = m->map + r->offset;
+	int err = m->persistent ? cbd_request_persist(r, place) : cbd_request_load(r, place);
+
+	if (err < 0)
+		return err;
+	if (!m->persistent && disk_wants_sync(q->disk, r))
+		return sync_pages(q, place, r->length);
+	return 0;
+}
+
+/* With --write-through the file is O_DSYNC: system calls are durable. */
+static int execute(struct disk_queue *q, const struct cbd_request *r)
+{
+	struct mmap_queue *m = (struct mmap_queue *)q;
+	int err = -EFAULT;
+
+	if (r->op == CBD_OP_READ)
+		err = cbd_request_store(r, m->map + r->offset);
+	else if (r->op == CBD_OP_WRITE)
+		err = mmap_write(q, r);
+	return err == -EFAULT ? disk_execute(q, r) : err;
+}
+
+static void mmap_submit(struct disk_queue *q, struct disk_io *io)
+{
+	q->events.done(q->events.opaque, io, execute(q, io->request));
+}
+
+const struct disk_engine disk_mmap = {
+	.name = "mmap",
+	.open = mmap_open,
+	.close = mmap_close,
+	.submit = mmap_submit,
+};
