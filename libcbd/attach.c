@@ -223,19 +223,20 @@ bool cbd_grant_check(struct cbd_queue *q)
 	return q->ch.epoch == epoch && !q->broken;
 }
 
+/* Of the epoch that was left last: when it is the one in force, I ask. */
 static struct cbd_leave_line leave_line(const struct cbd_queue *q)
 {
-	return (struct cbd_leave_line){ .epoch = q->ch.epoch,
+	return (struct cbd_leave_line){ .epoch = q->left_epoch,
 					.incarnation = q->b->state.incarnation,
 					.reason = q->leave_reason };
 }
 
-/* At each beat, until the epoch is left. */
+/* At each beat; the line is mine as long as the channel is. */
 void cbd_leave_assert(struct cbd_queue *q)
 {
 	struct cbd_leave_line line = leave_line(q);
 
-	if (q->attached && !q->broken && q->left_epoch == q->ch.epoch)
+	if (q->attached && !q->broken)
 		cbd_line_assert(q->b->t, cbd_channel_blkdev_line(&q->ch, CBD_CHANNEL_LEAVE), &line);
 }
 

@@ -10,6 +10,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -76,6 +77,15 @@ static uint32_t last_incarnation(const struct cbd_backend *b, uint32_t known)
 	return known;
 }
 
+static int assert_texts(struct cbd_backend *b)
+{
+	int r = cbd_text_assert(b->t, info_line(b, CBD_BACKEND_NAME), CBD_NAME_LINES, b->name);
+
+	if (r == 0)
+		r = cbd_text_assert(b->t, info_line(b, CBD_BACKEND_PATH), CBD_PATH_LINES, b->path);
+	return r;
+}
+
 /* A new incarnation: whatever the slot's lines say of the one before is of
  * another life. */
 static int enter_slot(struct cbd_backend *b, const struct cbd_backend_options *o)
@@ -101,13 +111,10 @@ static int enter_slot(struct cbd_backend *b, const struct cbd_backend_options *o
 	b->found = old;
 	b->entered = true;
 	r = put_state(b, CBD_SLOT_STARTING);
-	if (r == 0)
-		r = cbd_text_put(b->t, info_line(b, CBD_BACKEND_NAME), CBD_NAME_LINES,
-				 o->name ? o->name : "");
-	if (r == 0)
-		r = cbd_text_put(b->t, info_line(b, CBD_BACKEND_PATH), CBD_PATH_LINES,
-				 o->path ? o->path : "");
-	return r;
+	cbd_step("enter-state");
+	snprintf(b->name, sizeof(b->name), "%s", o->name ? o->name : "");
+	snprintf(b->path, sizeof(b->path), "%s", o->path ? o->path : "");
+	return r == 0 ? assert_texts(b) : r;
 }
 
 /* Answers of the one before count: they echo what they answer. */
@@ -213,29 +220,28 @@ static int claim_slot(struct cbd_backend *b)
 
 /* -------------------------------------------------------------- take over */
 
-static void *request_line(const struct cbd_transport *t, unsigned host, unsigned backend)
+static int ask_for_takeover(struct cbd_transport *t, unsigned id, uint32_t incarnation,
+			    struct cbd_host_request_line *q)
 {
-	return cbd_host_line(t, host, CBD_HOST_REQUESTS + backend / CBD_LINES_PER_PAGE,
-			     backend % CBD_LINES_PER_PAGE);
-}
+	void *place = cbd_host_request(t, (unsigned)t->host, id);
+	int r;
 
-static int ask_for_takeover(struct cbd_transport *t, unsigned id, uint32_t incarnation)
-{
-	struct cbd_host_request_line q;
-	void *place = request_line(t, (unsigned)t->host, id);
-
-	if (cbd_line_get(t, place, &q) < 0)
-		cbd_random(&q.sequence, sizeof(q.sequence));
-	q = (struct cbd_host_request_line){ .sequence = q.sequence + 1,
-					    .request = CBD_HOST_REQUEST_TAKEOVER,
-					    .incarnation = incarnation };
-	cbd_random(q.owner, sizeof(q.owner));
-	return cbd_line_put(t, place, &q);
+	if (cbd_line_get(t, place, q) < 0)
+		cbd_random(&q->sequence, sizeof(q->sequence));
+	*q = (struct cbd_host_request_line){ .sequence = q->sequence + 1,
+					     .request = CBD_HOST_REQUEST_TAKEOVER,
+					     .incarnation = incarnation };
+	cbd_random(q->owner, sizeof(q->owner));
+	cbd_step("takeover");
+	r = cbd_line_put(t, place, q);
+	cbd_step("takeover-requested");
+	return r;
 }
 
 int cbd_backend_takeover(struct cbd_transport *t, int host_id, unsigned id, unsigned timeout_ms)
 {
 	uint64_t until = cbd_now_ns() + timeout_ms * 1000000ull;
+	struct cbd_host_request_line q;
 	struct cbd_state_line s;
 	int r;
 
@@ -248,7 +254,7 @@ int cbd_backend_takeover(struct cbd_transport *t, int host_id, unsigned id, unsi
 				 &s);
 	if (r < 0 || !cbd_lock_held(t->fd, CBD_LOCK_BACKEND(id)))
 		return r;
-	r = ask_for_takeover(t, id, s.incarnation);
+	r = ask_for_takeover(t, id, s.incarnation, &q);
 	while (r == 0 && cbd_lock_held(t->fd, CBD_LOCK_BACKEND(id))) {
 		if (cbd_now_ns() >= until)
 			return cbd_error(ETIMEDOUT,
@@ -256,6 +262,7 @@ int cbd_backend_takeover(struct cbd_transport *t, int host_id, unsigned id, unsi
 					 "hand over",
 					 t->path, id, s.pid);
 		cbd_sleep_us(200);
+		r = cbd_line_assert(t, cbd_host_request(t, (unsigned)t->host, id), &q);
 	}
 	return r;
 }
@@ -270,10 +277,11 @@ static void sample_hosts(struct cbd_backend *b, bool *changed)
 	if (!CBD_FAULT_TRY(&f))
 		return; /* the next beat fails on it */
 	for (unsigned h = 0; h < b->t->header.hosts; h++)
-		cbd_line_drop_start(m, request_line(b->t, h, b->id));
+		cbd_line_drop_start(m, cbd_host_request(b->t, h, b->id));
 	cbd_drop_done(m);
 	for (unsigned h = 0; h < b->t->header.hosts; h++)
-		changed[h] = !cbd_line_await(m, request_line(b->t, h, b->id), b->asked[h], &copy);
+		changed[h] = !cbd_line_await(m, cbd_host_request(b->t, h, b->id), b->asked[h],
+					     &copy);
 	cbd_fault_end(&f);
 }
 
@@ -286,7 +294,7 @@ static void look_at_hosts(struct cbd_backend *b)
 
 	sample_hosts(b, changed);
 	for (unsigned h = 0; h < b->t->header.hosts; h++) {
-		if (!changed[h] || cbd_line_get(b->t, request_line(b->t, h, b->id), &q) < 0)
+		if (!changed[h] || cbd_line_get(b->t, cbd_host_request(b->t, h, b->id), &q) < 0)
 			continue;
 		b->asked[h] = q.sequence;
 		if (q.incarnation != b->state.incarnation || b->draining ||
@@ -430,12 +438,10 @@ static int assert_grants(struct cbd_backend *b)
 	for (unsigned c = 0; c < b->t->header.channels && r == 0; c++) {
 		struct cbd_bchannel *bc = &b->channels[c];
 
-		if (bc->grant.epoch && !bc->quarantined)
-			r = cbd_line_assert(b->t,
-					    cbd_channel_backend_line(&bc->hc.ch, CBD_CHANNEL_GRANT),
-					    &bc->grant);
+		r = cbd_line_assert(b->t, cbd_channel_backend_line(&bc->hc.ch, CBD_CHANNEL_GRANT),
+				    &bc->grant);
 	}
-	if (r == 0 && b->published)
+	if (r == 0)
 		r = cbd_line_assert(b->t, info_line(b, CBD_BACKEND_IDENTITY), &b->identity);
 	pthread_mutex_unlock(&b->verifier_lock);
 	return r;
@@ -445,13 +451,16 @@ static int assert_lines(struct cbd_backend *b)
 {
 	int r = cbd_line_assert(b->t, info_line(b, CBD_BACKEND_STATE), &b->state);
 
-	if (r == 0 && b->published)
-		r = cbd_line_assert(b->t, info_line(b, CBD_BACKEND_GEOMETRY), &b->geometry);
-	if (r == 0 && b->published)
+	if (r == 0)
+		r = assert_texts(b);
+	/* before that they are of the one before, and say how it was left */
+	if (r < 0 || !b->published)
+		return r;
+	r = cbd_line_assert(b->t, info_line(b, CBD_BACKEND_GEOMETRY), &b->geometry);
+	if (r == 0)
 		r = cbd_line_assert(b->t, info_line(b, CBD_BACKEND_ACCESS), &b->access);
 	for (unsigned d = 0; d < b->t->header.blkdevs && r == 0; d++)
-		if (b->replies[d].state != CBD_REPLY_NONE)
-			r = cbd_line_assert(b->t, cbd_backend_reply(b, d), &b->replies[d]);
+		r = cbd_line_assert(b->t, cbd_backend_reply(b, d), &b->replies[d]);
 	return r == 0 ? assert_grants(b) : r;
 }
 

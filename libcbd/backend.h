@@ -53,6 +53,7 @@ struct cbd_backend {
 	int handover_host;
 	bool fenced;
 
+	char name[CBD_TEXT_SIZE + 1], path[CBD_PATH_LINES * CBD_TEXT_SIZE + 1];
 	struct cbd_state_line state, found; /* found: as the one before left it */
 	struct cbd_beat_line beat;
 	struct cbd_geometry_line geometry;

@@ -187,6 +187,8 @@ int cbd_blkdev_beat(struct cbd_blkdev *b)
 	if (r == 0)
 		r = cbd_line_assert(b->t, info_line(b, CBD_BLKDEV_REQUEST), &b->request);
 	if (r == 0)
+		r = cbd_line_assert(b->t, info_line(b, CBD_BLKDEV_DOORBELL), &b->doorbell);
+	if (r == 0)
 		r = cbd_host_beat(b->t);
 	pthread_mutex_unlock(&b->lines);
 	return r;

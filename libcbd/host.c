@@ -342,10 +342,88 @@ void cbd_host_leave(struct cbd_transport *t)
 
 /* ------------------------------------------------------------------- beat */
 
+static int lost_slot(const struct cbd_transport *t, const char *why)
+{
+	return cbd_error(ESTALE, "%s: host id %d %s", t->path, t->host, why);
+}
+
+/*
+ * Is the slot still mine?  The state line decides: clear frees it first and a
+ * newcomer writes it last, so one that is sealed and not mine says that I am a
+ * zombie.  Where it is lost the claim line decides.
+ */
+static int check_slot(const struct cbd_transport *t)
+{
+	unsigned h = (unsigned)t->host;
+	struct cbd_host_claim_line claim;
+	struct cbd_host_line state;
+	int r = cbd_line_get(t, cbd_host_line(t, h, CBD_HOST_INFO, CBD_HOST_STATE), &state);
+
+	if (r == -EIO)
+		return r;
+	if (r == 0 && !cbd_is_zero(&state, sizeof(state))) {
+		if (state.state == 0)
+			return lost_slot(t, "was cleared");
+		if (memcmp(state.uuid, t->identity.uuid, 16) != 0)
+			return lost_slot(t, "belongs to another machine by now");
+		if (memcmp(state.boot_id, t->identity.boot_id, 16) != 0)
+			return cbd_error(
+				EADDRINUSE,
+				"%s: host id %d was taken over by another boot of this identity",
+				t->path, t->host);
+		return 0;
+	}
+	r = cbd_line_get(t, claim_line(t, h), &claim);
+	if (r == -EIO)
+		return r;
+	if (r == 0 && !cbd_is_zero(&claim, sizeof(claim)) &&
+	    memcmp(claim.uuid, t->identity.uuid, 16) != 0)
+		return lost_slot(t, "belongs to another machine by now");
+	return 0;
+}
+
+/* Nobody knows what a damaged one asked; who asked still says it again. */
+static int mend_requests(struct cbd_transport *t)
+{
+	struct cbd_host_request_line line;
+	int r = 0;
+
+	for (unsigned b = 0; b < t->header.backends && r == 0; b++) {
+		void *place = cbd_host_request(t, (unsigned)t->host, b);
+
+		r = cbd_line_get(t, place, &line);
+		if (r != -EBADMSG)
+			continue;
+		line = (struct cbd_host_request_line){ .request = CBD_HOST_REQUEST_NONE };
+		cbd_random(&line.sequence, sizeof(line.sequence));
+		r = cbd_line_put(t, place, &line);
+	}
+	return r;
+}
+
+/* Rule 1: whoever beats for the host stores its lines again when they were
+ * lost. */
+static int assert_slot(struct cbd_transport *t)
+{
+	struct cbd_host_claim_line claim = { .token = token_of(t->identity.uuid) };
+	unsigned h = (unsigned)t->host;
+	int r = check_slot(t);
+
+	memcpy(claim.uuid, t->identity.uuid, 16);
+	if (r == 0)
+		r = cbd_line_assert(t, claim_line(t, h), &claim);
+	if (r == 0)
+		r = cbd_line_assert(t, cbd_host_line(t, h, CBD_HOST_INFO, CBD_HOST_STATE),
+				    &t->host_line);
+	if (r == 0)
+		r = cbd_text_assert(t, cbd_host_line(t, h, CBD_HOST_INFO, CBD_HOST_NAME),
+				    CBD_NAME_LINES, t->identity.name);
+	return r == 0 ? mend_requests(t) : r;
+}
+
 static int beat_locked(struct cbd_transport *t)
 {
 	struct cbd_beat_line beat = { .counter = 0 };
-	uint8_t boot[16];
 	int r;
 
 	if (t->host_lock.fd < 0) {
@@ -356,13 +434,9 @@ static int beat_locked(struct cbd_transport *t)
 		 * now) it beats beside the others: only change counts. */
 		t->host_counter = beat_counter(t, (unsigned)t->host);
 	}
-	if (!cbd_host_boot(t, (unsigned)t->host, boot))
-		cbd_line_put(t, cbd_host_line(t, (unsigned)t->host, CBD_HOST_INFO, CBD_HOST_STATE),
-			     &t->host_line);
-	else if (memcmp(boot, t->identity.boot_id, 16) != 0)
-		return cbd_error(EADDRINUSE,
-				 "%s: host id %d was taken over by another boot of this identity",
-				 t->path, t->host);
+	r = assert_slot(t);
+	if (r < 0)
+		return r;
 	beat.counter = ++t->host_counter;
 	return cbd_line_put(t, cbd_host_line(t, (unsigned)t->host, CBD_HOST_INFO, CBD_HOST_BEAT),
 			    &beat);

@@ -27,11 +27,19 @@ int cbd_host_join(struct cbd_transport *t, int host_id);
 void cbd_host_leave(struct cbd_transport *t);
 
 /* One beat, by whichever process of this host holds the host's lock.
- * -EADDRINUSE: another boot has taken the slot over. */
+ * -EADDRINUSE: another boot has taken the slot over; -ESTALE: it was cleared
+ * or belongs to another machine: nothing may be written there. */
 int cbd_host_beat(struct cbd_transport *t);
 
 /* After a fork: locks on descriptions of this process alone. */
 int cbd_host_renew(struct cbd_transport *t);
+
+/* Host H's request line for backend slot B. */
+static inline void *cbd_host_request(const struct cbd_transport *t, unsigned h, unsigned b)
+{
+	return cbd_host_line(t, h, CBD_HOST_REQUESTS + b / CBD_LINES_PER_PAGE,
+			     b % CBD_LINES_PER_PAGE);
+}
 
 /* Serialise what processes of this host do to slots. */
 int cbd_join_lock(struct cbd_transport *t, struct cbd_lock *lock);

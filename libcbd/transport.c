@@ -327,7 +327,8 @@ int cbd_line_assert(const struct cbd_transport *t, void *line, void *copy)
 	return cbd_line_put(t, line, copy);
 }
 
-int cbd_text_put(const struct cbd_transport *t, char *line, unsigned count, const char *text)
+static int text_each(const struct cbd_transport *t, char *line, unsigned count, const char *text,
+		     int (*store)(const struct cbd_transport *, void *, void *))
 {
 	size_t left = strlen(text);
 	int r = 0;
@@ -339,9 +340,19 @@ int cbd_text_put(const struct cbd_transport *t, char *line, unsigned count, cons
 		memcpy(l.text, text, n);
 		text += n;
 		left -= n;
-		r = cbd_line_put(t, line + i * CBD_LINE_SIZE, &l);
+		r = store(t, line + i * CBD_LINE_SIZE, &l);
 	}
 	return r;
+}
+
+int cbd_text_put(const struct cbd_transport *t, char *line, unsigned count, const char *text)
+{
+	return text_each(t, line, count, text, cbd_line_put);
+}
+
+int cbd_text_assert(const struct cbd_transport *t, char *line, unsigned count, const char *text)
+{
+	return text_each(t, line, count, text, cbd_line_assert);
 }
 
 /* Length of the valid UTF-8 sequence at S (RFC 3629); 0: none. */

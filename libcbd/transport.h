@@ -139,6 +139,7 @@ void cbd_random(void *p, size_t len);
 
 /* Store TEXT as COUNT text lines from LINE on, and read it back. */
 int cbd_text_put(const struct cbd_transport *t, char *line, unsigned count, const char *text);
+int cbd_text_assert(const struct cbd_transport *t, char *line, unsigned count, const char *text);
 void cbd_text_get(const struct cbd_transport *t, const char *line, unsigned count, char *text);
 
 #endif

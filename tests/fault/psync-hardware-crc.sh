@@ -4,4 +4,4 @@
 
 . "$(dirname "$0")/common.sh"
 
-fault_test --engine psync --data-crc
+fault_test --engine psync --data-crc "$@"

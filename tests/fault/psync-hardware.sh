@@ -4,4 +4,4 @@
 
 . "$(dirname "$0")/common.sh"
 
-fault_test --engine psync --queues 3
+fault_test --engine psync --queues 3 "$@"

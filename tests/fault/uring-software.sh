@@ -4,4 +4,4 @@
 
 . "$(dirname "$0")/common.sh"
 
-fault_test --engine uring --software
+fault_test --engine uring --software "$@"

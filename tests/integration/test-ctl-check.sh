@@ -121,16 +121,20 @@ done
 
 # Lines that their owners store again at each beat are no damage.
 for line in backend-claim:0:0 backend-state:0 backend-reply:0:0 channel-grant:0:0 \
-	blkdev-claim:0:0 blkdev-state:0 blkdev-request:0 host-state:0; do
+	backend-path:0:0 channel-leave:0:0 blkdev-claim:0:0 blkdev-state:0 \
+	blkdev-request:0 host-claim:0 host-state:0 host-request:0:1; do
 	flip $line
 done
 expect 0 "" cbdctl check "$transport"
 
-# Those of a living owner that stay damaged are left to it.
+# Those of an owner that does not beat, and may come back, are left to it.
+kill -STOP "${backend_pids[0]}"
 flip backend-path:0:0
 expect 3 "backend 0: path line 0 is damaged (CRC)" cbdctl check "$transport"
 expect 3 "backend 0: path line 0 is damaged (CRC); not repaired: it may be in use" \
 	cbdctl check --repair "$transport"
+kill -CONT "${backend_pids[0]}"
+expect 0 "" cbdctl check "$transport"
 
 # The I/O goes on.
 [ "$(nbdinfo --size "$uri")" -eq $((16 * 1024 * 1024)) ]
