@@ -273,8 +273,10 @@ int cbd_claim_check(struct cbd_claim *c)
 {
 	struct cbd_transport *t = c->t;
 	struct cbd_claim_line line;
-	int r;
+	int r = cbd_transport_verify(t);
 
+	if (r < 0)
+		return r;
 	for (unsigned h = 0; h < t->header.hosts; h++)
 		if ((int)h != t->host && cbd_claim_raised(t, c->kind, c->slot, h, &line) &&
 		    line.state == CBD_CLAIM_RAISED && line.generation > c->line.generation)

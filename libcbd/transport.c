@@ -238,6 +238,22 @@ bool cbd_transport_damaged(const struct cbd_transport *t)
 	return t->damaged;
 }
 
+int cbd_transport_verify(const struct cbd_transport *t)
+{
+	struct cbd_header h;
+	int r;
+
+	/* the uuid is in the first line: the rest is read when it differs */
+	if (cbd_fault_load(&t->mem, &h, t->base, CBD_LINE_SIZE) < 0 ||
+	    memcmp(h.uuid, t->header.uuid, sizeof(h.uuid)) == 0 ||
+	    cbd_fault_load(&t->mem, &h, t->base, sizeof(h)) < 0)
+		return 0;
+	r = cbd_header_check(t->path, &h, UINT64_MAX);
+	if (r < 0 && r != -EPROTONOSUPPORT)
+		return 0;
+	return cbd_error(ESTALE, "%s: was formatted again", t->path);
+}
+
 /* ---------------------------------------------------------- control lines */
 
 bool cbd_is_zero(const void *p, size_t len)

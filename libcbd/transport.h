@@ -134,6 +134,13 @@ static inline uint32_t cbd_newer(uint32_t a, uint32_t b)
 
 bool cbd_is_zero(const void *p, size_t len);
 
+/*
+ * Whether the memory is still of the format that was opened; -ESTALE: it was
+ * formatted by force, and who stores its lines again damages those of others.
+ * A header that is damaged, or just being written, says nothing.
+ */
+int cbd_transport_verify(const struct cbd_transport *t);
+
 /* Random bytes, not for secrets. */
 void cbd_random(void *p, size_t len);
 
