@@ -68,8 +68,8 @@ static const char help[] =
 	"  --coherence=KIND       hardware or software (default: by the kind of file)\n"
 	"  --data-crc             protect payloads by a CRC in hardware kind too\n"
 	"  --label=TEXT           a name for people\n"
-	"  --force                format over a transport whose owners are all dead;\n"
-	"                         twice: over any\n"
+	"  --force                format over other data, or over a transport whose owners\n"
+	"                         are all dead; twice: over any transport\n"
 	"  -h, --help             show this help and exit\n"
 	"\n"
 	"A size S is a number of bytes; K, M, G and T stand for powers of 1024.";

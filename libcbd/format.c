@@ -501,14 +501,32 @@ static int write_all(const char *path, char *base, const struct cbd_header *h,
 
 /* ----------------------------------------------------------------- format */
 
+/* A file with data that is none of ours is somebody's: the wrong path was
+ * given.  The memory of a device has no owner, and its content no meaning.
+ * What begins with zeroes may be what is left of a format that died. */
+static int check_foreign(const char *path, const struct cbd_file *f, int force, bool locked)
+{
+	char page[CBD_PAGE_SIZE] = { 0 };
+
+	if (locked)
+		return cbd_error(EBUSY, "%s: is in use, and not as a transport", path);
+	if (force || f->devdax)
+		return 0;
+	if (pread(f->fd, page, sizeof(page), 0) < 0)
+		return cbd_error(errno, "%s: %m", path);
+	if (cbd_is_zero(page, sizeof(page)))
+		return 0;
+	return cbd_error(EEXIST, "%s: is no transport and has data; --force formats it", path);
+}
+
 /* Refuse to destroy what somebody uses; see --force in cbdctl(1). */
-static int check_old(const char *path, int force)
+static int check_old(const char *path, const struct cbd_file *f, int force, bool locked)
 {
 	struct cbd_transport *t = NULL;
 	int r = cbd_transport_open(path, CBD_TRANSPORT_READ_ONLY, &t);
 
 	if (r == -ENOMEDIUM)
-		return 0;
+		return check_foreign(path, f, force, locked);
 	if (!force)
 		r = cbd_error(EEXIST, "%s: is a cbd transport already; --force formats it again",
 			      path);
@@ -618,7 +636,7 @@ int cbd_format(const char *path, const struct cbd_format_options *o)
 	else if (r < 0 && r != -EBUSY)
 		cbd_error(-r, "%s: lock: %m", path);
 	else
-		r = fresh ? 0 : check_old(path, o->force);
+		r = fresh ? 0 : check_old(path, &f, o->force, r == -EBUSY);
 	if (r == 0)
 		r = format_file(path, o, &f);
 	cbd_lock_release(&lock);

@@ -262,6 +262,14 @@ nbd_io=$programs/nbd-io
 
 # --- Checking ---------------------------------------------------------------
 
+# As root, whom modes do not keep out: a command goes on without that privilege, as
+# the owner of its files.
+as_owner=()
+if [ "$(id -u)" -eq 0 ]; then
+	# shellcheck disable=SC2034,SC2054 # the tests use it; the commas are of an option
+	as_owner=(setpriv --inh-caps=-all --bounding-set=-dac_override,-dac_read_search)
+fi
+
 # expect STATUS TEXT COMMAND...: ends with STATUS, and says TEXT on stderr
 expect()
 {
@@ -273,4 +281,17 @@ expect()
 		fail "$* ended with status $real, not $status: $(cat "$tmp/expect.err")"
 	[ -z "$text" ] || grep -qF -e "$text" "$tmp/expect.err" ||
 		fail "$* does not say '$text' but: $(cat "$tmp/expect.err")"
+	[ -z "${CBD_TEST_TABLE-}" ] || note_case "$status" "$@" >>"$CBD_TEST_TABLE"
+}
+
+# note_case STATUS COMMAND...: a row of the table of bad input, for documents
+note_case()
+{
+	local status=$1
+	shift
+
+	printf '%s|%s|%s\n' "$*" "$(paste -sd '/' "$tmp/expect.err")" "$status" |
+		sed -e "s,$memory/,,g" -e "s,$memory,/dev/shm,g" -e "s,$disks/,,g" \
+			-e "s,$disks,/var/tmp,g" -e "s,$tmp/,,g" -e 's/^timeout [0-9]* //' \
+			-e 's/^setpriv [^ ]* [^ ]* /(no rights) /'
 }

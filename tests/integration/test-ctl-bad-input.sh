@@ -3,29 +3,15 @@
 # What cbdctl says of transports and numbers that are wrong: one row each, status
 # and message, and that nothing is lost.
 
-. "$(dirname "$0")/functions.sh"
+. "$(dirname "$0")/bad-transports.sh"
 trap 'echo "$0: line $LINENO fails" >&2' ERR
 
-requires_program jq python3 setpriv
-
-patch=$(dirname "$0")/patch-transport.py
+requires_program jq nbdkit python3 setpriv
 
 # A fresh transport, ready to be spoilt.
 fresh()
 {
 	format_transport transport --force --force
-}
-
-# refused TEXT: by all commands that open a transport, with status 1
-refused()
-{
-	local text=$1 command
-
-	for command in "list" "check" "clear backend 0"; do
-		# shellcheck disable=SC2086 # words
-		expect 1 "$text" cbdctl $command "$transport"
-	done
-	expect 1 "$text" backend
 }
 
 # A backend, which has to refuse.
@@ -36,64 +22,95 @@ backend()
 
 make_disk "$disks/disk" 1M
 
-# --- Paths ------------------------------------------------------------------
+# --- What cannot be used ----------------------------------------------------
 
-transport=$memory/missing
-refused "$transport: No such file or directory"
-expect 1 "$transport: No such file or directory; give a size to create it" \
-	cbdctl format "$transport"
-[ ! -e "$transport" ]
+# refused CHECK-STATUS TEXT: by all commands that open a transport
+refused()
+{
+	local command
 
-transport=$memory
-refused "$transport: Is a directory"
-expect 1 "$transport: Is a directory" cbdctl format --size 24M "$transport"
-
-transport=$tmp/fifo
-mkfifo "$transport"
-refused "$transport: neither a file nor a devdax device"
-transport=/dev/null
-refused "$transport: a character device, but not a devdax one"
-expect 1 "$transport: a character device, but not a devdax one" cbdctl format "$transport"
-
-transport=$memory/small
-echo text >"$transport"
-refused "$transport: too small (5 bytes) to be a cbd transport"
-expect 1 "too small: 8192 bytes; 32 channels of 1048576 bytes need" \
-	cbdctl format --size 8K "$transport"
-[ "$(cat "$transport")" = text ]
-
-transport=$memory/empty
-: >"$transport"
-refused "$transport: too small (0 bytes) to be a cbd transport"
-expect 1 "$transport: is empty; give its size" cbdctl format "$transport"
-
-transport=$memory/zeroes
-truncate -s 24M "$transport"
-refused "$transport: not a cbd transport (no magic); see cbdctl format"
-
-if [ "$(id -u)" -eq 0 ]; then
-	fresh
-	chmod 000 "$transport"
-	chmod 755 "$memory"
-	nobody=(setpriv --reuid 65534 --regid 65534 --clear-groups)
-	for command in list check "format --force" "clear blkdev 0"; do
+	for command in list "clear backend 0" "clear host 0 --force"; do
 		# shellcheck disable=SC2086 # words
-		expect 1 "$transport: Permission denied" "${nobody[@]}" env \
-			"PATH=$PATH" "LD_LIBRARY_PATH=${LD_LIBRARY_PATH-}" cbdctl $command "$transport"
+		expect 1 "cbdctl: $2" "${as_owner[@]}" cbdctl $command "$transport"
+		[ ! -s "$tmp/expect.out" ] || fail "$command: prints $(cat "$tmp/expect.out")"
 	done
-	chmod 600 "$transport"
-	cbdctl check "$transport"
-fi
+	for command in check "check --repair"; do
+		# shellcheck disable=SC2086 # words
+		expect "$1" "cbdctl: $2" "${as_owner[@]}" cbdctl $command "$transport"
+	done
+	if [ "$1" -eq 3 ]; then
+		grep -qF "header and copy are both beyond repair" "$tmp/expect.err"
+	fi
+	expect 0 "cbdctl: $2" "${as_owner[@]}" cbdctl list-transports "$transport"
+}
 
-# --- Headers ----------------------------------------------------------------
+each_bad_transport refused
 
-fresh
-uuid=$(jq -r .uuid "$tmp/format.json")
-truncate -s 20M "$transport"
-expect 1 "is 20971520 bytes, its header says 25165824" cbdctl list "$transport"
-expect 3 "is 20971520 bytes, its header says 25165824; header and copy are both beyond repair" \
-	cbdctl check "$transport"
-expect 1 "is 20971520 bytes, its header says 25165824" backend
+# Both are damaged: no accident makes it an empty one, an order does.
+spoil both-bits 100
+expect 3 "'cbdctl format --force' makes it usable again, empty" cbdctl check "$transport"
+expect 1 "$transport: is a cbd transport already; --force formats it again" \
+	cbdctl format "$transport"
+cbdctl format --channels 4 --force "$transport" >/dev/null
+cbdctl check "$transport"
+
+# --- Formatting what is no transport ----------------------------------------
+
+# not_formatted TEXT [OPTION]...: and $transport is not changed
+not_formatted()
+{
+	local text=$1 before
+	shift
+
+	before=$(digest)
+	expect 1 "cbdctl: $transport: $text" "${as_owner[@]}" cbdctl format "$@" "$transport"
+	[ "$(digest)" = "$before" ] || fail "format: the file was changed"
+}
+
+spoil missing
+not_formatted "No such file or directory; give a size to create it"
+not_formatted "too small: 8192 bytes; 32 channels of 1048576 bytes need" --size 8K
+[ ! -e "$transport" ] || fail "format has left a file"
+spoil folder
+not_formatted "Is a directory" --size 24M
+spoil fifo
+not_formatted "neither a file nor a devdax device" --size 24M
+spoil device /dev/null
+not_formatted "a character device, but not a devdax one" --size 24M
+spoil unreadable
+not_formatted "Permission denied" --force
+spoil empty
+not_formatted "is empty; give its size"
+not_formatted "too small: 8192 bytes; 32 channels of 1048576 bytes need" --size 8K
+spoil set version=1
+not_formatted "is a cbd transport already; --force formats it again"
+not_formatted "format version 1, this program knows 0" --force
+transport=$memory/no/transport
+not_formatted "No such file or directory" --size 24M
+
+# Somebody's file, by a wrong path.
+spoil text
+not_formatted "is no transport and has data; --force formats it" --size 24M --channels 4
+transport=$disks/image
+truncate -s 64M "$transport"
+mkfs.ext4 -q "$transport"
+not_formatted "is no transport and has data; --force formats it"
+cbdctl format --force "$transport" >/dev/null
+cbdctl check "$transport"
+rm "$transport"
+
+# The disk of a backend, not even with all force.
+make_disk "$disks/served" 64M
+format_transport transport
+start_backend 0 "$disk"
+transport=$disk
+not_formatted "is in use by a process on this host"
+not_formatted "is in use by a process on this host" --force
+not_formatted "is in use, and not as a transport" --force --force
+stop_backend 0
+disk=$disks/disk
+
+# --- What can be used nevertheless ------------------------------------------
 
 # another magic: the copy serves
 fresh
@@ -121,18 +138,6 @@ for row in "0 100" "0 4099" "copy 100" "copy 4096"; do
 	expect 0 "" cbdctl check "$transport"
 done
 
-# both
-"$patch" "$transport" flip 100
-"$patch" "$transport" flip copy 100
-expect 1 "$transport: the header is damaged (CRC)" cbdctl list "$transport"
-expect 3 "'cbdctl format --force' makes it usable again, empty" cbdctl check "$transport"
-expect 3 "the header is damaged (CRC); header and copy are both beyond repair" \
-	cbdctl check --repair "$transport"
-expect 1 "$transport: is a cbd transport already; --force formats it again" \
-	cbdctl format "$transport"
-cbdctl format --channels 4 --force "$transport" >/dev/null
-cbdctl check "$transport"
-
 # sound, and not the same
 fresh
 "$patch" "$transport" copy label=0x41
@@ -152,13 +157,6 @@ dd if=/dev/zero of="$transport" bs=4096 count=1 conv=notrunc status=none
 expect 1 "not a cbd transport (no magic)" cbdctl list "$transport"
 
 fresh
-"$patch" "$transport" both version=1
-refused "$transport: format version 1, this program knows 0"
-fresh
-"$patch" "$transport" both incompat=4
-refused "$transport: has features (incompat 0x4) that this version does not know"
-
-fresh
 "$patch" "$transport" both ro_compat=2
 message="$transport: has features (ro_compat 0x2) that this version only reads"
 expect 0 "" cbdctl list "$transport"
@@ -174,37 +172,6 @@ expect 0 "" cbdctl list "$transport"
 start_backend 0 "$disk"
 expect 0 "" cbdctl check "$transport"
 stop_backend 0
-
-# Geometry that overflows or overlaps, with good CRCs in both places.
-while read -r fields text; do
-	fresh
-	# shellcheck disable=SC2086 # words
-	"$patch" "$transport" both ${fields//,/ }
-	expect 1 "$transport: $text" cbdctl list "$transport"
-	expect 3 "$transport: $text" cbdctl check "$transport"
-	expect 1 "$transport: $text" backend
-done <<'EOF'
-hosts=0 hosts: 0 is not in 1..64
-hosts=4294967295 hosts: 4294967295 is not in 1..64
-backends=65 backends: 65 is not in 1..64
-blkdevs=257 blkdevs: 257 is not in 1..256
-channels=1000 channels: 1000 is not in 1..256
-ring_slots=48 depth: 48 is not a power of two
-heartbeat_ms=0 heartbeat: 0 is not in 1..60000
-dead_after=1 dead-after: 1 is not in 2..1000
-coherence=3 coherence: 3 is not in 1..2
-size=4096 header: impossible size 4096
-size=25165823 header: impossible size 25165823
-header_size=8192 header: impossible page size
-table_entries=15 header: impossible channel table
-host_offset=4096 header: the area of the hosts is impossible
-host_length=18446744073709547520 header: the area of the hosts is impossible
-backend_offset=8192 header: the area of the backends is impossible
-blkdev_length=4096 header: the area of the blkdevs is impossible
-channel_length=18446744073705357312 header: the area of the channels is impossible
-copy_offset=0 header: the area of the header copy is impossible
-table_crc=1 the channel table is damaged (CRC)
-EOF
 
 # --- Formatting again -------------------------------------------------------
 
@@ -231,6 +198,17 @@ expect 1 "$transport: backend 0 of host 0 is suspect, not dead" cbdctl format --
 expect 1 "--force formats it again" cbdctl format "$transport"
 cbdctl format --channels 4 --force --force "$transport" >/dev/null
 expect 0 "" cbdctl check "$transport"
+
+# In use, and it was said twice: its users find out, and end or fail.
+fresh
+start_backend 0 "$disk"
+start_nbdkit cbd "$transport" backend=0
+cbdctl format --channels 4 --force --force "$transport" >/dev/null
+wait_until 20 gone "${backend_pids[0]}" || fail "the backend has not noticed"
+grep -qx "cbd-backend: backend 0: $transport: was formatted again" "$tmp/backend-0.log"
+expect 1 "Input/output error" timeout 20 "$nbd_io" "$uri" write:0:4K:1
+stop "$nbdkit_pid"
+expect 0 "" cbdctl check --repair "$transport"
 
 # --- The command line -------------------------------------------------------
 
@@ -260,6 +238,14 @@ format,--backends,65 --backends: '65': must be a number from 1 to 64
 format,--depth,33 --depth: '33': must be a power of two
 format,--channel-size,1000K --channel-size: '1000K': must be a multiple of 4K from 1M to 16M
 format,--coherence,soft --coherence: 'soft': must be hardware or software
+format,--label,0123456789012345678901234567890123456789012345678901234567890123 --label: '0123
+format,--heartbeat,0 --heartbeat: '0': must be a number from 1 to 60000
+format,--dead-after,1 --dead-after: '1': must be a number from 2 to 1000
+format,--channels,257 --channels: '257': must be a number from 1 to 256
+format,--blkdevs,-1 --blkdevs: '-1': must be a number from 1 to 256
+format,--sise,24M unrecognized option '--sise'
+format,extra : one transport is enough
+list,-X invalid option -- 'X'
 list,--id,0 --id: needs one of --hosts
 list,-B,--id,x --id: 'x': must be a number
 list,-B,extra : one transport is enough
@@ -276,6 +262,12 @@ for command in list check "clear host 0" format; do
 	expect 2 "the transport is missing" cbdctl $command
 done
 expect 2 "the command is missing" cbdctl
+expect 2 "option '--size' requires an argument" cbdctl format --size
+expect 2 "unrecognized option '--nonsense'" cbdctl --nonsense
+for command in format list list-transports check clear; do
+	expect 2 "cbdctl: unrecognized option '--nonsense'" cbdctl $command --nonsense
+	expect 2 "Try 'cbdctl $command --help'." cbdctl $command --nonsense
+done
 
 fresh
 expect 1 "$transport: backend 4: there are only 0 to 3" cbdctl list -B --id 4 "$transport"

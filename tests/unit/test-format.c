@@ -769,6 +769,34 @@ START_TEST(format_in_use)
 }
 END_TEST
 
+/* Somebody's file, by a wrong path: its first page says so, wherever in it. */
+START_TEST(format_foreign)
+{
+	struct cbd_format_options o = small;
+	struct flock lock = { .l_type = F_WRLCK };
+	char zeroes[4096] = { 0 };
+	char byte = 1;
+	int fd;
+
+	make();
+	write_at(0, zeroes, sizeof(zeroes));
+	write_at(SIZE - 8192, zeroes, sizeof(zeroes));
+	write_at(1080, &byte, 1); /* where ext4 has its magic */
+	unit_fails(cbd_format(path, &o), EEXIST);
+	read_at(1080, zeroes, 1);
+	ck_assert_int_eq(zeroes[0], 1);
+	/* a program that uses it is no user of a transport */
+	o.force = 2;
+	fd = open(path, O_RDWR);
+	ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &lock), 0);
+	unit_fails(cbd_format(path, &o), EBUSY);
+	close(fd);
+	o.force = 1;
+	unit_ok(cbd_format(path, &o));
+	opens(false);
+}
+END_TEST
+
 /* Leave a raised claim behind, as a process that was killed does; of this
  * machine or, without locks to prove anything, of another one. */
 static void leave_claim(bool other_machine)
@@ -895,6 +923,7 @@ static TCase *file_case(void)
 	tcase_add_test(t, format_smaller);
 	tcase_add_test(t, format_damaged);
 	tcase_add_test(t, format_in_use);
+	tcase_add_test(t, format_foreign);
 	tcase_add_test(t, format_over_owners);
 	tcase_add_test(t, format_fails_cleanly);
 	tcase_add_test(t, format_sizes);
