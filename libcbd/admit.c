@@ -155,11 +155,27 @@ static void reply(struct cbd_backend *b, unsigned d, const struct cbd_request_li
 	cbd_step("reply-written");
 }
 
+static const char *refusal_text(enum cbd_refusal reason)
+{
+	switch (reason) {
+	case CBD_REFUSED_BUSY:
+		return "the maximum of blkdevs is attached";
+	case CBD_REFUSED_HOST:
+		return "its host is not admitted";
+	case CBD_REFUSED_CHANNELS:
+		return "too few channels are free";
+	case CBD_REFUSED_STOPPING:
+		return "stopping";
+	default:
+		return "the request makes no sense";
+	}
+}
+
 static void refuse(struct cbd_backend *b, unsigned d, const struct cbd_request_line *q,
 		   enum cbd_refusal reason, unsigned channels)
 {
-	cbd_log(CBD_LOG_INFO, "backend %u: blkdev %u of host %u refused, reason %d", b->id, d,
-		q->host, (int)reason);
+	cbd_log(CBD_LOG_INFO, "backend %u: blkdev %u of host %u refused: %s", b->id, d, q->host,
+		refusal_text(reason));
 	reply(b, d, q,
 	      (struct cbd_reply_line){ .state = CBD_REPLY_REFUSED,
 				       .reason = (uint16_t)reason,

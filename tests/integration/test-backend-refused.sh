@@ -3,9 +3,9 @@
 # What keeps cbd-backend from starting is told where it was started, as a daemon
 # and in the foreground, with status 1; mistakes on the command line with status 2.
 
-. "$(dirname "$0")/functions.sh"
+. "$(dirname "$0")/bad-transports.sh"
 
-requires_program nbdkit
+requires_program nbdkit python3 setpriv
 
 format_transport transport
 make_disk "$disks/used" 16M
@@ -16,8 +16,10 @@ make_disk "$disks/free" 16M
 make_disk "$disks/odd" 1000
 make_disk "$disks/empty" 0
 mkfifo "$disks/fifo"
-head -c 1M /dev/zero >"$memory/zeroes"
-head -c 100 /dev/zero >"$memory/short"
+make_disk "$disks/unreadable" 16M
+chmod 000 "$disks/unreadable"
+make_disk "$disks/unwritable" 16M
+chmod 400 "$disks/unwritable"
 
 # refused TEXT ARGUMENT...: in both ways
 refused()
@@ -25,8 +27,8 @@ refused()
 	local text=$1
 	shift
 
-	expect 1 "cbd-backend: $text" cbd-backend -P "$tmp/refused.pid" "$@"
-	expect 1 "cbd-backend: $text" cbd-backend -f -P "$tmp/refused.pid" "$@"
+	expect 1 "cbd-backend: $text" "${as_owner[@]}" cbd-backend -P "$tmp/refused.pid" "$@"
+	expect 1 "cbd-backend: $text" "${as_owner[@]}" cbd-backend -f -P "$tmp/refused.pid" "$@"
 	[ ! -e "$tmp/refused.pid" ] || fail "$*: has left a pid file"
 }
 
@@ -35,6 +37,11 @@ refused "$disks/none: No such file or directory" "${t[@]}" --id 2 "$disks/none"
 refused "$disks: is a directory" "${t[@]}" --id 2 "$disks"
 refused "/dev/null: is a character device" "${t[@]}" --id 2 /dev/null
 refused "$disks/fifo: is neither a regular file nor a block device" "${t[@]}" --id 2 "$disks/fifo"
+refused "$disks/unreadable: Permission denied (--read-only may do)" \
+	"${t[@]}" --id 2 "$disks/unreadable"
+refused "$disks/unreadable: Permission denied" "${t[@]}" --id 2 -r "$disks/unreadable"
+refused "$disks/unwritable: Permission denied (--read-only may do)" \
+	"${t[@]}" --id 2 "$disks/unwritable"
 refused "$disks/odd: size 1000 is not a multiple of 512" "${t[@]}" --id 2 "$disks/odd"
 refused "$disks/empty: is empty" "${t[@]}" --id 2 "$disks/empty"
 refused "$transport: is the transport itself" "${t[@]}" --id 2 "$transport"
@@ -45,10 +52,6 @@ refused "$transport: host id 16: the transport has 0..15" \
 	"${t[@]}" --id 2 --host-id 16 "$disks/free"
 refused "$transport: max-blkdevs: 17 is more than the 16 of the transport" \
 	"${t[@]}" --id 2 --max-blkdevs 17 "$disks/free"
-refused "$memory/none: No such file or directory" -t "$memory/none" --id 2 "$disks/free"
-refused "$memory: Is a directory" -t "$memory" --id 2 "$disks/free"
-refused "$memory/zeroes: not a cbd transport" -t "$memory/zeroes" --id 2 "$disks/free"
-refused "$memory/short: too small" -t "$memory/short" --id 2 "$disks/free"
 refused "user nobody-of-that-name: there is no such user" \
 	"${t[@]}" --id 2 -u nobody-of-that-name "$disks/free"
 
@@ -60,6 +63,16 @@ expect 1 "cbd-backend: $disks/alias: is in use by another process" \
 	cbd-backend -f "${t[@]}" --id 2 "$disks/alias"
 expect 1 "cbd-backend: $disks/hardlink: is in use by another process" \
 	cbd-backend "${t[@]}" --id 2 --read-only "$disks/hardlink"
+
+if unshare -m true 2>/dev/null; then
+	touch "$disks/bound"
+	expect 1 "cbd-backend: $disks/bound: is in use by another process" \
+		unshare -m sh -c 'mount --bind "$1" "$2" && shift 2 && exec "$@"' sh \
+		"$disks/used" "$disks/bound" cbd-backend -f "${t[@]}" --id 2 "$disks/bound"
+fi
+# shellcheck disable=SC2094 # it is only opened
+expect 1 "cbd-backend: /proc/self/fd/0: is in use by another process" \
+	cbd-backend -f "${t[@]}" --id 2 /proc/self/fd/0 <"$disks/used"
 
 # --handlers beyond the channels of a backend: one message, whatever its words
 refused "" "${t[@]}" --id 2 --handlers 5 "$disks/free"
@@ -102,6 +115,43 @@ usage "--name: '12': must not be a number" "${t[@]}" --id 1 --name 12 x
 usage "--name: '': must have 1 to 56 bytes" "${t[@]}" --id 1 --name "" x
 usage "--name: must not have control characters" "${t[@]}" --id 1 --name $'a\nb' x
 usage "--pidfile: must not be empty" "${t[@]}" --id 1 -P "" x
+
+# --- Transports -------------------------------------------------------------
+
+bad_transport() # CHECK-STATUS TEXT
+{
+	expect 1 "cbd-backend: $2" "${as_owner[@]}" \
+		cbd-backend -f -t "$transport" --id 2 "$disks/free"
+}
+
+good=$transport
+each_bad_transport bad_transport
+spoil set ro_compat=2
+bad_transport 0 "$transport: has features (ro_compat 0x2) that this version only reads"
+
+# What serves nevertheless: the copy of a damaged header, and unknown compat bits.
+spoil both-bits 5000 # of no meaning
+"$patch" "$transport" flip 100
+start_backend 3 "$disks/free"
+grep -q "cbd-backend: $transport: the header is damaged, its copy is used" "$tmp/backend-3.log"
+stop_backend 3
+spoil set compat=8
+start_backend 3 "$disks/free"
+stop_backend 3
+transport=$good
+
+# --- Hosts ------------------------------------------------------------------
+
+# Clones of one machine, and the same host slot for two.
+if test_hooks; then
+	make_disk "$disks/other" 16M
+	as_host 11111111 22222222 start_backend 2 "$disks/other"
+	expect 1 "host id 1 is in use by another machine with the same identity; write a uuid" \
+		as_host 11111111 33333333 cbd-backend -f "${t[@]}" --id 3 "$disks/free"
+	expect 1 "host id 1 belongs to another machine, host 1" \
+		cbd-backend -f "${t[@]}" --id 3 --host-id 1 "$disks/free"
+	stop_backend 2
+fi
 
 # After all that the living one still serves, and the free disk can be used.
 start_backend 2 "$disks/free"
