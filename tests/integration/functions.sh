@@ -242,7 +242,8 @@ start_nbdkit()
 	# shellcheck disable=SC2034 # the tests use it
 	uri="nbd+unix:///?socket=$socket"
 	rm -f "$tmp/nbdkit.pid" "$socket"
-	nbdkit -f -U "$socket" -P "$tmp/nbdkit.pid" "$@" 2>"$tmp/nbdkit.log" &
+	: >"$tmp/nbdkit.log" # appended to, so that a test may empty it
+	nbdkit -f -U "$socket" -P "$tmp/nbdkit.pid" "$@" 2>>"$tmp/nbdkit.log" &
 	nbdkit_pid=$!
 	cleanup_fn stop $!
 	wait_until 20 nbdkit_started || fail "nbdkit: not ready in time"

@@ -66,6 +66,7 @@ expect 1 "cbd-backend: $disks/hardlink: is in use by another process" \
 
 if unshare -m true 2>/dev/null; then
 	touch "$disks/bound"
+	# shellcheck disable=SC2016 # for the inner shell
 	expect 1 "cbd-backend: $disks/bound: is in use by another process" \
 		unshare -m sh -c 'mount --bind "$1" "$2" && shift 2 && exec "$@"' sh \
 		"$disks/used" "$disks/bound" cbd-backend -f "${t[@]}" --id 2 "$disks/bound"
