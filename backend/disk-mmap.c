@@ -9,6 +9,11 @@
  * more by disk-io.c, which knows what it means: mapping and system calls are
  * coherent.  So are flushes, discards and zeroes, which always go there.
  *
+ * Two changes in flight that overlap take effect in either order, but each block
+ * whole, as system calls give it: handlers take a lock of the place.  Nothing
+ * helps a block that was being written when the process was killed: it is torn
+ * until the client submits the write again.  cbd-backend(8) says so.
+ *
  * What makes writes durable depends on the mapping.  With MAP_SYNC (DAX, see
  * mmap(2)) the file system keeps its own part durable, and stores that go around
  * the cache or are written back by libpmem are on the medium.  Without it the
@@ -31,6 +36,10 @@
 
 #define PAGE 4096u
 
+/* Places of the disk share a lock when they are a multiple of 64 pieces apart. */
+#define STRIPES 64u
+#define PIECE_SHIFT 16
+
 struct mmap_queue {
 	struct disk_queue base;
 	char *map;
@@ -43,6 +52,7 @@ static struct {
 	unsigned users;
 	char *base;
 	bool persistent;
+	pthread_mutex_t stripes[STRIPES];
 } mapping = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 bool disk_is_memory(const struct disk *d)
@@ -79,6 +89,8 @@ static int map_disk(const struct disk *d)
 	madvise(base, d->geometry.size, MADV_HUGEPAGE);
 	madvise(base, d->geometry.size, MADV_DONTDUMP);
 	mapping.base = base;
+	for (unsigned i = 0; i < STRIPES; i++)
+		pthread_mutex_init(&mapping.stripes[i], NULL);
 	log_debug("%s: mapped%s", d->name, mapping.persistent ? ", with MAP_SYNC" : "");
 	return 0;
 }
@@ -144,6 +156,34 @@ static void mmap_close(struct disk_queue *q)
 	free(q);
 }
 
+/* ------------------------------------------------------------------ order */
+
+/* The stripes of a change, one bit each; none for a handler that is alone. */
+static uint64_t stripes_of(const struct cbd_request *r)
+{
+	uint64_t first = r->offset >> PIECE_SHIFT;
+	uint64_t count = ((r->offset + r->length - 1) >> PIECE_SHIFT) - first + 1;
+	uint64_t ones = count < STRIPES ? (1ull << count) - 1 : ~0ull;
+	unsigned turn = first % STRIPES;
+
+	if (mapping.users < 2 || r->op == CBD_OP_READ || r->op == CBD_OP_FLUSH)
+		return 0;
+	return ones << turn | (turn > 0 ? ones >> (STRIPES - turn) : 0);
+}
+
+/* Always in the same order: no two handlers wait for each other. */
+static void lock_stripes(uint64_t stripes)
+{
+	for (; stripes != 0; stripes &= stripes - 1)
+		pthread_mutex_lock(&mapping.stripes[__builtin_ctzll(stripes)]);
+}
+
+static void unlock_stripes(uint64_t stripes)
+{
+	for (; stripes != 0; stripes &= stripes - 1)
+		pthread_mutex_unlock(&mapping.stripes[__builtin_ctzll(stripes)]);
+}
+
 /* --------------------------------------------------------------- requests */
 
 static int sync_pages(struct disk_queue *q, char *from, size_t length)
@@ -184,7 +224,13 @@ static int execute(struct disk_queue *q, const struct cbd_request *r)
 
 static void mmap_submit(struct disk_queue *q, struct disk_io *io)
 {
-	q->events.done(q->events.opaque, io, execute(q, io->request));
+	uint64_t stripes = stripes_of(io->request);
+	int result;
+
+	lock_stripes(stripes);
+	result = execute(q, io->request);
+	unlock_stripes(stripes);
+	q->events.done(q->events.opaque, io, result);
 }
 
 const struct disk_engine disk_mmap = {

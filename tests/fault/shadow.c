@@ -20,7 +20,7 @@ struct candidate {
 	uint64_t generation; /* 0: zeroes */
 	uint64_t request;    /* generation of the request: zeroes have one too */
 	uint64_t sent, settled;
-	bool durable;
+	bool durable, lost;
 };
 
 struct block {
@@ -177,7 +177,10 @@ void shadow_lost(struct range range, uint64_t generation)
 	for (uint64_t i = 0; i < range.count; i++) {
 		struct block *b = &blocks[range.first + i];
 
-		find(b, generation)->settled = moment;
+		struct candidate *c = find(b, generation);
+
+		c->settled = moment;
+		c->lost = true;
 		b->in_flight--;
 		b->changed = moment;
 	}
@@ -298,11 +301,41 @@ static bool settle_on(struct block *b, uint64_t generation)
 	return false;
 }
 
+/*
+ * The engine mmap copies, so a process that is killed may leave a block torn; with
+ * its client gone too nobody writes it again.  Then each word has to be one that
+ * was written there.
+ */
+static bool torn_by_kill(uint64_t block, const unsigned char *buf)
+{
+	static unsigned char may_be[CANDIDATES][BLOCK];
+	const struct block *b = &blocks[block];
+	bool lost = false;
+
+	for (unsigned i = 0; i < b->n; i++) {
+		lost |= b->candidates[i].lost;
+		memset(may_be[i], 0, BLOCK);
+		if (b->candidates[i].generation)
+			fill_block(block, b->candidates[i].generation, may_be[i]);
+	}
+	for (unsigned at = 0; at < BLOCK; at += sizeof(uint64_t)) {
+		unsigned i = 0;
+
+		while (i < b->n && memcmp(buf + at, may_be[i] + at, sizeof(uint64_t)) != 0)
+			i++;
+		if (i == b->n)
+			return false;
+	}
+	return lost && strcmp(options.engine, "mmap") == 0;
+}
+
 static void observe(uint64_t block, const unsigned char *buf, const char *where)
 {
 	uint64_t generation = recognize(block, buf);
 
 	if (generation != NEVER && settle_on(&blocks[block], generation))
+		return;
+	if (generation == NEVER && torn_by_kill(block, buf))
 		return;
 	fprintf(stderr, "block %" PRIu64 ", %s:\n", block, where);
 	show_block(block, buf);
