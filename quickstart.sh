@@ -11,7 +11,7 @@ export LC_ALL=C.UTF-8
 cd "$(dirname "$(readlink -f "$0")")"
 
 build_packages=(
-	autoconf automake e2fsprogs gcc libc6-dev libdaxctl-dev libev-dev
+	autoconf automake e2fsprogs gcc libblkid-dev libc6-dev libdaxctl-dev libev-dev
 	libisal-dev libjson-c-dev libnbd-bin libnbd-dev libpmem-dev libtool
 	liburing-dev check make nbdkit nbdkit-plugin-dev perl pkg-config
 	qemu-utils

@@ -68,7 +68,7 @@ static const char help[] =
 	"  --coherence=KIND       hardware or software (default: by the kind of file)\n"
 	"  --data-crc             protect payloads by a CRC in hardware kind too\n"
 	"  --label=TEXT           a name for people\n"
-	"  --force                format over other data, or over a transport whose owners\n"
+	"  --force                format over a file system, or over a transport whose owners\n"
 	"                         are all dead; twice: over any transport\n"
 	"  -h, --help             show this help and exit\n"
 	"\n"

@@ -69,14 +69,14 @@ struct cbd_format_options {
 	uint32_t dead_after;   /* [10] */
 	uint32_t coherence;    /* enum cbd_coherence [by the kind of file] */
 	bool data_crc;	       /* payload CRC in hardware kind too */
-	int force;	       /* 1: over other data and dead owners; 2: over any */
+	int force;	       /* 1: over file systems and dead owners; 2: over any */
 	const char *label;     /* up to 63 bytes, or NULL */
 };
 
 /*
  * Write an empty transport to PATH (a file, which may be new when size is
  * given, or a devdax device).  Refused with -EEXIST when PATH carries a
- * transport already, or is a file with other data (see force), -EBUSY when it
+ * transport already, or is a file with a file system or the like (see force), -EBUSY when it
  * is in use, -EINVAL when the geometry does not fit.
  */
 int cbd_format(const char *path, const struct cbd_format_options *options);

@@ -20,6 +20,7 @@
 #include "crc.h"
 #include "error.h"
 #include "fault.h"
+#include "foreign.h"
 #include "format.h"
 #include "step.h"
 #include "transport.h"
@@ -501,22 +502,13 @@ static int write_all(const char *path, char *base, const struct cbd_header *h,
 
 /* ----------------------------------------------------------------- format */
 
-/* A file with data that is none of ours is somebody's: the wrong path was
- * given.  The memory of a device has no owner, and its content no meaning.
- * What begins with zeroes may be what is left of a format that died. */
+/* A file with a file system or the like is somebody's: the wrong path was
+ * given.  The memory of a device has no owner, and its content no meaning. */
 static int check_foreign(const char *path, const struct cbd_file *f, int force, bool locked)
 {
-	char page[CBD_PAGE_SIZE] = { 0 };
-
 	if (locked)
 		return cbd_error(EBUSY, "%s: is in use, and not as a transport", path);
-	if (force || f->devdax)
-		return 0;
-	if (pread(f->fd, page, sizeof(page), 0) < 0)
-		return cbd_error(errno, "%s: %m", path);
-	if (cbd_is_zero(page, sizeof(page)))
-		return 0;
-	return cbd_error(EEXIST, "%s: is no transport and has data; --force formats it", path);
+	return force || f->devdax ? 0 : cbd_foreign_check(path, f->fd);
 }
 
 /* Refuse to destroy what somebody uses; see --force in cbdctl(1). */

@@ -6,7 +6,7 @@
 . "$(dirname "$0")/bad-transports.sh"
 trap 'echo "$0: line $LINENO fails" >&2' ERR
 
-requires_program jq nbdkit python3 setpriv
+requires_program jq mkfs.ext4 nbdkit python3 setpriv sfdisk
 
 # A fresh transport, ready to be spoilt.
 fresh()
@@ -89,13 +89,19 @@ transport=$memory/no/transport
 not_formatted "No such file or directory" --size 24M
 
 # Somebody's file, by a wrong path.
-spoil text
-not_formatted "is no transport and has data; --force formats it" --size 24M --channels 4
 transport=$disks/image
 truncate -s 64M "$transport"
-mkfs.ext4 -q "$transport"
-not_formatted "is no transport and has data; --force formats it"
+printf 'label: gpt\n,,\n' | sfdisk -q "$transport"
+not_formatted "holds data (gpt); --force formats it"
+mkfs.ext4 -qF "$transport"
+not_formatted "holds data (ext4); --force formats it"
 cbdctl format --force "$transport" >/dev/null
+cbdctl check "$transport"
+rm "$transport"
+
+# What nobody recognizes, as in the memory of a device, is no obstacle.
+head -c 64M /dev/urandom >"$transport"
+cbdctl format "$transport" >/dev/null
 cbdctl check "$transport"
 rm "$transport"
 

@@ -769,22 +769,23 @@ START_TEST(format_in_use)
 }
 END_TEST
 
-/* Somebody's file, by a wrong path: its first page says so, wherever in it. */
+/* Somebody's file, by a wrong path: here it looks like swap space. */
 START_TEST(format_foreign)
 {
 	struct cbd_format_options o = small;
 	struct flock lock = { .l_type = F_WRLCK };
-	char zeroes[4096] = { 0 };
-	char byte = 1;
+	char zeroes[4096] = { 0 }, magic[] = "SWAPSPACE2";
+	uint32_t version_and_pages[2] = { 1, 100 };
 	int fd;
 
 	make();
 	write_at(0, zeroes, sizeof(zeroes));
 	write_at(SIZE - 8192, zeroes, sizeof(zeroes));
-	write_at(1080, &byte, 1); /* where ext4 has its magic */
+	write_at(4096 - 10, magic, 10);
+	write_at(1024, version_and_pages, sizeof(version_and_pages));
 	unit_fails(cbd_format(path, &o), EEXIST);
-	read_at(1080, zeroes, 1);
-	ck_assert_int_eq(zeroes[0], 1);
+	read_at(4096 - 10, zeroes, 10);
+	ck_assert_mem_eq(zeroes, magic, 10);
 	/* a program that uses it is no user of a transport */
 	o.force = 2;
 	fd = open(path, O_RDWR);
