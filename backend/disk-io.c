@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
@@ -205,10 +206,49 @@ bool disk_wants_sync(const struct disk *d, const struct cbd_request *r)
 	return d->write_through || (r->flags & CBD_SE_FUA) != 0;
 }
 
-/* The kernel tells of pages that it could not write once: after that, a sync
- * that succeeds proves nothing about them. */
+/*
+ * The kernel tells of a page that it could not write once on each open file
+ * description.  All syncs are of the disk's one, so of two at the same time the
+ * second one succeeds, for pages that are lost.  The witness is a description
+ * of this queue alone: waiting there for nothing, beyond the end, tells of every
+ * error since the last time.
+ */
+static int witness_open(struct disk_queue *q)
+{
+	char path[64];
+
+	q->witness = -1;
+	/* direct I/O has its errors where they happen */
+	if (q->disk->direct != 0 || q->disk->read_only)
+		return 0;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", q->disk->fd);
+	q->witness = open(path, O_RDONLY | O_CLOEXEC);
+	return q->witness < 0 ? -errno : 0;
+}
+
+static int witness_error(const struct disk_queue *q)
+{
+	if (q->witness < 0 || sync_file_range(q->witness, q->disk->geometry.size, 1,
+					      SYNC_FILE_RANGE_WAIT_BEFORE) == 0)
+		return 0;
+	return -errno;
+}
+
+int disk_synced(struct disk_queue *q)
+{
+	int err = witness_error(q);
+
+	if (err < 0)
+		disk_sync_failed(q, err);
+	return err;
+}
+
+/* After an error was told, a sync that succeeds proves nothing about the pages
+ * that were lost.  What the witness knows by now is told with it. */
 void disk_sync_failed(struct disk_queue *q, int error)
 {
+	witness_error(q);
+	q->failures++;
 	if (!q->disk->write_through)
 		q->events.lost(q->events.opaque, error);
 }
@@ -222,7 +262,7 @@ int disk_sync(struct disk_queue *q)
 	while (err == -EINTR);
 	if (err < 0)
 		disk_sync_failed(q, err);
-	return err;
+	return err < 0 ? err : disk_synced(q);
 }
 
 /*
@@ -234,10 +274,9 @@ int disk_durable_write_failed(struct disk_queue *q, const struct cbd_request *r,
 {
 	bool reached = error != -EFAULT;
 
-	if (q->disk->write_through)
-		return error;
 	if (error == -ENOSPC || error == -EDQUOT)
-		reached = disk_write(q, r->buf, r->length, r->offset, 0) == 0;
+		reached = !q->disk->write_through &&
+			  disk_write(q, r->buf, r->length, r->offset, 0) == 0;
 	if (reached)
 		disk_sync_failed(q, error);
 	return error;
@@ -371,9 +410,9 @@ static int execute_write(struct disk_queue *q, const struct cbd_request *r, uint
 	int err = disk_write(q, (const char *)r->buf + finished, r->length - finished,
 			     r->offset + finished, durable ? RWF_DSYNC : 0);
 
-	if (err < 0 && durable)
-		err = disk_durable_write_failed(q, r, err);
-	return err;
+	if (!disk_wants_sync(q->disk, r))
+		return err;
+	return err < 0 ? disk_durable_write_failed(q, r, err) : disk_synced(q);
 }
 
 static int execute_range(struct disk_queue *q, const struct cbd_request *r)
@@ -430,11 +469,16 @@ int disk_queue_open(const struct disk_engine *engine, struct disk *d, unsigned d
 	(*queue)->disk = d;
 	(*queue)->events = *events;
 	(*queue)->bounce.fd = -1;
-	return 0;
+	err = witness_open(*queue);
+	if (err < 0)
+		disk_queue_close(*queue);
+	return err;
 }
 
 void disk_queue_close(struct disk_queue *q)
 {
 	bounce_free(&q->bounce);
+	if (q->witness >= 0)
+		close(q->witness);
 	q->engine->close(q);
 }

@@ -193,7 +193,7 @@ static int sync_pages(struct disk_queue *q, char *from, size_t length)
 
 	if (err < 0)
 		disk_sync_failed(q, err);
-	return err;
+	return err < 0 ? err : disk_synced(q);
 }
 
 static int mmap_write(struct disk_queue *q, const struct cbd_request *r)

@@ -213,16 +213,27 @@ static void uring_submit(struct disk_queue *q, struct disk_io *io)
 {
 	struct uring_queue *u = to_uring(q);
 
+	io->failures = q->failures;
 	if (!submit_async(u, io))
 		finish(u, io, disk_execute(q, io->request));
 }
 
 /* ----------------------------------------------------------------- reap */
 
+/* A success, of which another one in flight may have taken away the error. */
+static int durable(struct uring_queue *u, const struct disk_io *io)
+{
+	if (io->failures != u->base.failures)
+		return -EIO;
+	return disk_synced(&u->base);
+}
+
 static void sync_done(struct uring_queue *u, struct disk_io *io, int result)
 {
 	if (result < 0)
 		disk_sync_failed(&u->base, result);
+	else
+		result = durable(u, io);
 	finish(u, io, result);
 }
 
@@ -230,9 +241,17 @@ static void transfer_failed(struct uring_queue *u, struct disk_io *io, int error
 {
 	const struct cbd_request *r = io->request;
 
-	if (r->op == CBD_OP_WRITE && (r->flags & CBD_SE_FUA))
+	if (r->op == CBD_OP_WRITE && disk_wants_sync(u->base.disk, r))
 		error = disk_durable_write_failed(&u->base, r, error);
 	finish(u, io, error);
+}
+
+static void transfer_finished(struct uring_queue *u, struct disk_io *io)
+{
+	const struct cbd_request *r = io->request;
+	bool sync = r->op == CBD_OP_WRITE && disk_wants_sync(u->base.disk, r);
+
+	finish(u, io, sync ? durable(u, io) : 0);
 }
 
 static void transfer_done(struct uring_queue *u, struct disk_io *io, int result)
@@ -245,7 +264,7 @@ static void transfer_done(struct uring_queue *u, struct disk_io *io, int result)
 	}
 	io->finished += result;
 	if (io->finished == io->request->length)
-		finish(u, io, 0);
+		transfer_finished(u, io);
 	else if (q->disk->direct != 0) /* the rest may be unaligned */
 		finish(u, io, disk_execute_rest(q, io->request, io->finished));
 	else

@@ -90,6 +90,7 @@ struct disk_io {
 	/* For the engine, zeroed before submit. */
 	uint32_t finished; /* bytes */
 	bool syncing;	   /* the operation is done, its fdatasync is not */
+	unsigned failures; /* of the queue, at submit */
 
 	/* For the worker: a list, and the place among the disk's ranges. */
 	struct disk_io *next;
@@ -128,6 +129,8 @@ struct disk_queue {
 	struct disk *disk;
 	struct disk_events events;
 	struct disk_bounce bounce;
+	int witness;	   /* sees errors that another sync was told of; -1: none */
+	unsigned failures; /* of syncs */
 };
 
 struct disk_engine {
@@ -198,13 +201,17 @@ int disk_execute(struct disk_queue *q, const struct cbd_request *r);
 /* The same for a read or write of which FINISHED bytes are done. */
 int disk_execute_rest(struct disk_queue *q, const struct cbd_request *r, uint32_t finished);
 
-/* fdatasync, and what follows from its failure: by itself for engines that do
- * it in another way. */
+/* fdatasync, and what follows from its failure and from its success: by
+ * themselves for engines that do it in another way, and after a durable write.
+ * disk_synced() returns 0, or a negative errno when another sync was told of
+ * what this one was to find out.  An engine with several in flight fails all
+ * that were submitted before disk_sync_failed(). */
 int disk_sync(struct disk_queue *q);
 void disk_sync_failed(struct disk_queue *q, int error);
+int disk_synced(struct disk_queue *q);
 
-/* Tells of a loss when ERROR, of a write with RWF_DSYNC, means one.  Returns
- * what the client gets. */
+/* Tells of a loss when ERROR, of a durable write, means one.  Returns what the
+ * client gets. */
 int disk_durable_write_failed(struct disk_queue *q, const struct cbd_request *r, int error);
 
 /* Whether the kernel takes the buffer, offset and length as they are. */
