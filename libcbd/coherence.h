@@ -23,6 +23,13 @@
 
 #define CBD_LINE 64
 
+/* For a signal handler of this thread: my stores before are done, my accesses
+ * after are not begun. */
+static inline void cbd_signal_fence(void)
+{
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
 /* What a line or payload access needs to know of the memory. */
 struct cbd_mem {
 	bool software; /* hosts are not coherent: push and drop */

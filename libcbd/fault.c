@@ -58,14 +58,18 @@ void cbd_fault_init(void)
 	pthread_once(&once, install);
 }
 
+/* An optimizer that knows all of this file (-flto) sees nobody read `current`
+ * between the two, and would leave the store out. */
 void cbd_fault_begin(struct cbd_fault *f)
 {
 	f->outer = current;
 	current = f;
+	cbd_signal_fence();
 }
 
 void cbd_fault_end(struct cbd_fault *f)
 {
+	cbd_signal_fence();
 	current = f->outer;
 }
 
