@@ -142,6 +142,13 @@ static void engine_lost(void *opaque, int error)
 			  strerror(-error), w->losses);
 }
 
+/* Not before those whose range it touches; and not after this process was away
+ * for so long that another may have its place (rule 7.5). */
+static bool ready(struct worker *w, struct disk_io *io)
+{
+	return disk_range_ready(w->disk, io) && cbd_handler_may_submit(w->handler);
+}
+
 static void submit(struct worker *w, struct disk_io *io)
 {
 	w->in_engine++;
@@ -175,7 +182,7 @@ static void start(struct worker *w, struct cbd_request *r)
 	w->room--;
 	*io = (struct disk_io){ .request = r };
 	disk_range_add(w->disk, io);
-	if (disk_range_ready(w->disk, io)) {
+	if (ready(w, io)) {
 		submit(w, io);
 		return;
 	}
@@ -183,7 +190,7 @@ static void start(struct worker *w, struct cbd_request *r)
 	w->waiting_end = &io->next;
 }
 
-/* Submit what waits no longer for another request's range. */
+/* Submit what waits no longer. */
 static unsigned retry(struct worker *w)
 {
 	struct disk_io **place = &w->waiting;
@@ -192,7 +199,7 @@ static unsigned retry(struct worker *w)
 	while (*place != NULL) {
 		struct disk_io *io = *place;
 
-		if (!disk_range_ready(w->disk, io)) {
+		if (!ready(w, io)) {
 			place = &io->next;
 			continue;
 		}

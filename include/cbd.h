@@ -451,6 +451,13 @@ int cbd_request_persist(const struct cbd_request *r, void *to);
  */
 unsigned cbd_handler_fetch(struct cbd_handler *h, struct cbd_request **requests, unsigned max);
 
+/*
+ * May what was fetched go to the disk now?  False after this process was away
+ * for so long that another one may have its place: ask right before each
+ * submission, and keep the request until it may, or cbd_backend_tick() fails.
+ */
+bool cbd_handler_may_submit(const struct cbd_handler *h);
+
 /* Answer one request: result is 0 or a negative errno.  Any order. */
 void cbd_handler_complete(struct cbd_handler *h, struct cbd_request *request, int result);
 

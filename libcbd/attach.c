@@ -585,6 +585,7 @@ static void abandon(struct cbd_blkdev *b)
 		for (unsigned s = 0; q->parts && s < q->ch.slots; s++)
 			cbd_line_put(b->t, &q->ch.se[s], &none);
 	}
+	cbd_step("abandon");
 	put_request(b, CBD_REQUEST_ABANDONED);
 }
 

@@ -496,6 +496,7 @@ static void finish_drain(struct cbd_backend *b)
 {
 	if (!b->draining || b->drained || attached(b) != 0)
 		return;
+	cbd_step("drained");
 	b->drained = true;
 }
 
@@ -526,6 +527,7 @@ void cbd_backend_drain(struct cbd_backend *b)
 		return;
 	b->draining = true;
 	put_state(b, CBD_SLOT_DRAINING);
+	cbd_step("drain-begun");
 	for (unsigned c = 0; c < b->t->header.channels; c++)
 		if (b->channels[c].given)
 			cbd_backend_stop_channel(&b->channels[c]);
@@ -584,6 +586,7 @@ void cbd_backend_close(struct cbd_backend *b)
 		else if (b->drained)
 			put_state(b,
 				  cbd_backend_handed_over(b) ? CBD_SLOT_HANDOVER : CBD_SLOT_GONE);
+		cbd_step("backend-left");
 		cbd_claim_release(&b->claim);
 	}
 	for (unsigned i = 0; i < b->handlers_ready; i++)

@@ -17,8 +17,11 @@
 #include "error.h"
 #include "fault.h"
 #include "host.h"
+#include "step.h"
 
 #define STALL_NS 30000000000ull
+#define LOST_NS 200000000ull  /* nothing has come: have lines been lost? */
+#define SLOW_NS 5000000000ull /* or something else that a new epoch mends? */
 
 static void *info_line(const struct cbd_blkdev *b, unsigned line)
 {
@@ -215,18 +218,45 @@ static void watch_backend(struct cbd_blkdev *b)
 		b->suspect = l == CBD_SUSPECT;
 }
 
+/* Rule 1 for entries: an SE that was lost before it was fetched is stored
+ * again, while no later one has its slot. */
+static void assert_entries(struct cbd_queue *q)
+{
+	for (unsigned tag = 0; tag < q->depth; tag++) {
+		struct cbd_part *p = &q->parts[tag];
+
+		if (p->state == CBD_PART_PUBLISHED && q->position - p->se.position <= q->ch.slots &&
+		    cbd_channel_assert_se(&q->ch, &p->se) < 0) {
+			cbd_queue_break(q, -EIO);
+			return;
+		}
+	}
+}
+
 /*
- * Nothing moves although the backend beats.  First the epoch is left, which
- * costs nothing when the disk is only slow: the backend says that it drains
- * and takes its time.  When it does not even say that, the lines between us
- * are not sane, and nobody will mend them.
+ * Nothing moves although the backend beats.  Lost SEs are mended, a lost CE is
+ * seen by those behind it.  Else the epoch is left, which costs little when
+ * the disk is only slow: the backend says that it drains and takes its time.
+ * When it does not even say that, the lines between us are not sane, and
+ * nobody will mend them.
  */
 static void look_for_stall(struct cbd_blkdev *b, struct cbd_queue *q, uint64_t now)
 {
-	if (b->suspect || q->n_free == q->depth || q->draining || now - q->moved_ns < STALL_NS)
+	uint64_t silent = now - q->moved_ns;
+	bool may_leave = q->attached && q->left_epoch != q->ch.epoch;
+
+	if (b->suspect || q->n_free == q->depth || q->draining || silent < LOST_NS)
+		return;
+	if (q->attached && !q->broken)
+		assert_entries(q);
+	if (may_leave && cbd_channel_lost_ce(&q->ch, q->count)) {
+		cbd_leave(q, CBD_LEAVE_BAD_ENTRY);
+		return;
+	}
+	if (silent < (may_leave ? SLOW_NS : STALL_NS))
 		return;
 	q->moved_ns = now;
-	if (q->attached && q->left_epoch != q->ch.epoch) {
+	if (may_leave) {
 		q->leaves = 0; /* slow is not broken */
 		cbd_leave(q, CBD_LEAVE_STALLED);
 		return;
@@ -413,6 +443,7 @@ static int enter_slot(struct cbd_blkdev *b)
 		cbd_random(&bell.count, sizeof(bell.count));
 	b->doorbell.count = bell.count;
 	r = put_state(b, CBD_SLOT_STARTING);
+	cbd_step("blkdev-entered");
 	if (r == 0)
 		r = cbd_line_put(b->t, info_line(b, CBD_BLKDEV_REQUEST), &b->request);
 	return r == 0 ? cbd_blkdev_beat(b) : r;
@@ -554,6 +585,7 @@ static void leave_slot(struct cbd_blkdev *b)
 
 	put_counters(b);
 	put_state(b, abandoned ? CBD_SLOT_ABANDONED : CBD_SLOT_FREE);
+	cbd_step("blkdev-left");
 	cbd_claim_release(&b->claim);
 }
 

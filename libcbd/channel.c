@@ -137,6 +137,41 @@ int cbd_channel_receive_ce(struct cbd_channel *ch, uint64_t count, struct cbd_ce
 	return receive(ch, &ch->ce[count & (ch->slots - 1)], true, count, ch->ce_seed, ce);
 }
 
+int cbd_channel_assert_se(struct cbd_channel *ch, struct cbd_se *se)
+{
+	void *line = &ch->se[se->position & (ch->slots - 1)];
+	struct cbd_line now;
+	struct cbd_fault f;
+
+	if (!CBD_FAULT_TRY(&f))
+		return -EIO;
+	cbd_line_load(&ch->t->mem, line, &now);
+	cbd_fault_end(&f);
+	return memcmp(&now, se, sizeof(now)) == 0 ? 0 : cbd_channel_send_se(ch, se);
+}
+
+static bool has_ce(const struct cbd_channel *ch, uint64_t count)
+{
+	struct cbd_ce ce;
+	struct cbd_fault f;
+
+	if (!CBD_FAULT_TRY(&f))
+		return false;
+	cbd_line_load(&ch->t->mem, &ch->ce[count & (ch->slots - 1)], &ce);
+	cbd_fault_end(&f);
+	return ce.count == count && ce.epoch == ch->epoch && ce.crc == entry_crc(ch->ce_seed, &ce);
+}
+
+bool cbd_channel_lost_ce(const struct cbd_channel *ch, uint64_t count)
+{
+	if (has_ce(ch, count))
+		return false;
+	for (uint64_t c = count + 1; c < count + ch->slots; c++)
+		if (has_ce(ch, c))
+			return true;
+	return false;
+}
+
 bool cbd_channel_bad(const struct cbd_channel *ch, uint64_t now_ns)
 {
 	return ch->bad_since_ns && now_ns - ch->bad_since_ns > BAD_LINE_NS;

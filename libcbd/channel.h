@@ -75,6 +75,13 @@ static inline void cbd_channel_drop_ce(const struct cbd_channel *ch, uint64_t co
  */
 void cbd_channel_wake(uint32_t *mine, const uint32_t *sleeps);
 
+/* The blkdev's look at an SE that is not answered: stored again when it is not
+ * what was sent.  Only while no later SE has its slot. */
+int cbd_channel_assert_se(struct cbd_channel *ch, struct cbd_se *se);
+
+/* Is a later CE there, though CE COUNT is not? */
+bool cbd_channel_lost_ce(const struct cbd_channel *ch, uint64_t count);
+
 /* A line that claims this epoch has been bad for longer than a store may need
  * to be seen (rule 6). */
 bool cbd_channel_bad(const struct cbd_channel *ch, uint64_t now_ns);

@@ -140,6 +140,7 @@ static int bury(struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot
 		return cbd_error(EBUSY, "%s: %s %u: is owned through another device node", t->path,
 				 kind_name(kind), slot);
 	push_slot(t, kind, slot);
+	cbd_step("claim-swept");
 	r = lower(t, kind, slot, &line, CBD_CLAIM_DEAD);
 	return r < 0 ? r : 1;
 }

@@ -19,6 +19,7 @@
 #include "error.h"
 #include "fault.h"
 #include "handler.h"
+#include "step.h"
 
 #define RETRY_NS 5000000ull /* bring a bad payload again for so long */
 #define KEEP_BYTES 65536    /* private buffers up to this size are kept */
@@ -91,10 +92,12 @@ static void send_ce(struct cbd_hrequest *r, uint32_t result, uint32_t data_crc)
 			     .data_crc = data_crc };
 
 	request_put(r);
+	cbd_step("io-ce");
 	if (cbd_channel_send_ce(&hc->ch, &ce) < 0) {
 		cbd_flag_set(&hc->bad, true); /* the memory is gone */
 		return;
 	}
+	cbd_step("io-ce-sent");
 	if (hc->same_boot)
 		cbd_channel_wake(cbd_channel_backend_line(&hc->ch, CBD_CHANNEL_CE_BELL),
 				 cbd_channel_blkdev_line(&hc->ch, CBD_CHANNEL_BLKDEV_SLEEPS));
@@ -170,6 +173,7 @@ static struct cbd_request *accept_se(struct cbd_hrequest *r)
 	r->pub.offset = r->se.offset;
 	r->pub.length = r->se.op == CBD_OP_FLUSH ? 0 : r->se.length;
 	r->pub.opaque = NULL;
+	cbd_step("io-fetched");
 	return &r->pub;
 }
 
@@ -220,6 +224,11 @@ static bool lease_holds(const struct cbd_handler *h)
 	uint64_t beaten = cbd_shared_get(h->beaten_ns); /* before the clock */
 
 	return cbd_boottime_ns() - beaten < h->lease_ns;
+}
+
+bool cbd_handler_may_submit(const struct cbd_handler *h)
+{
+	return lease_holds(h);
 }
 
 static unsigned fetch_channel(struct cbd_handler *h, struct cbd_hchannel *hc,
@@ -359,6 +368,7 @@ static int deliver(struct cbd_hrequest *r, uint32_t *crc)
 		return cbd_fault_landed(&hc->ch.t->mem, r->pub.buf, r->se.length);
 	if (hc->data_crc)
 		*crc = cbd_channel_payload_crc(hc->ch.ce_seed, r->private, r->se.length);
+	cbd_step("io-deliver");
 	return cbd_fault_store(&hc->ch.t->mem, hc->ch.data + r->se.data_offset, r->private,
 			       r->se.length);
 }

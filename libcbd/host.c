@@ -19,6 +19,7 @@
 #include "error.h"
 #include "fault.h"
 #include "host.h"
+#include "step.h"
 
 /* Software kind: how long a store needs at worst to be seen elsewhere is
  * milliseconds; the wait is once in a host's life. */
@@ -184,12 +185,14 @@ static int slot_take(struct cbd_transport *t, unsigned h)
 	if (!t->mem.software) {
 		if (!token_taken(t, h, line.token))
 			return -EAGAIN;
+		cbd_step("host-taken");
 		return cbd_line_put(t, claim_line(t, h), &line);
 	}
 	if (cbd_line_put(t, claim_line(t, h), &line) < 0)
 		return -EIO;
 	cbd_random(&jitter, 1);
 	cbd_sleep_us(CLAIM_WAIT_US + jitter * 40u);
+	cbd_step("host-written");
 	return slot_is(t, h) == SLOT_MINE ? 0 : -EAGAIN;
 }
 
@@ -268,6 +271,7 @@ static int boot_write(struct cbd_transport *t, unsigned h, uint32_t incarnation)
 	memcpy(line.boot_id, t->identity.boot_id, 16);
 	r = cbd_text_put(t, cbd_host_line(t, h, CBD_HOST_INFO, CBD_HOST_NAME), CBD_NAME_LINES,
 			 t->identity.name);
+	cbd_step("host-named");
 	if (r == 0)
 		r = cbd_line_put(t, cbd_host_line(t, h, CBD_HOST_INFO, CBD_HOST_STATE), &line);
 	t->host_line = line;

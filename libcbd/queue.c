@@ -21,6 +21,7 @@
 #include "error.h"
 #include "fault.h"
 #include "split.h"
+#include "step.h"
 
 /* ---------------------------------------------------------------- publish */
 
@@ -30,10 +31,12 @@ static void part_send(struct cbd_queue *q, struct cbd_part *p)
 		q->moved_ns = cbd_now_ns(); /* the first in flight: nothing is late yet */
 	p->state = CBD_PART_PUBLISHED;
 	p->se.position = q->position++;
+	cbd_step("io-se");
 	if (cbd_channel_send_se(&q->ch, &p->se) < 0) {
 		cbd_queue_break(q, -EIO);
 		return;
 	}
+	cbd_step("io-se-sent");
 	if (cbd_flag_get(&q->b->same_boot))
 		cbd_channel_wake(cbd_channel_blkdev_line(&q->ch, CBD_CHANNEL_SE_BELL),
 				 cbd_channel_backend_line(&q->ch, CBD_CHANNEL_HANDLER_SLEEPS));
@@ -54,6 +57,7 @@ static int part_fill(struct cbd_queue *q, struct cbd_part *p)
 	pthread_mutex_unlock(&q->lock);
 	if (crc)
 		p->se.data_crc = cbd_channel_payload_crc(seed, p->buf, p->se.length);
+	cbd_step("io-fill");
 	r = cbd_fault_store(&q->ch.t->mem, q->ch.data + p->se.data_offset, p->buf, p->se.length);
 	pthread_mutex_lock(&q->lock);
 	p->busy = false;

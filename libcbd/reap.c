@@ -18,6 +18,7 @@
 #include "blkdev.h"
 #include "error.h"
 #include "fault.h"
+#include "step.h"
 
 #define BATCH 32
 #define PEEKS 8		    /* looks at the ring between two of the lock */
@@ -209,7 +210,9 @@ static bool poll_ring(struct cbd_queue *q)
 			cbd_queue_break(q, -ESHUTDOWN);
 		return false;
 	}
+	cbd_step("io-reap");
 	copy_out(q, batch, n, r);
+	cbd_step("io-reaped");
 	q->moved_ns = cbd_now_ns();
 	q->leaves = 0;
 	if (!cbd_grant_check(q) || q->ch.epoch != epoch) {

@@ -149,6 +149,66 @@ START_TEST(all_lines)
 }
 END_TEST
 
+/* ----------------------------------------------------------------- entries */
+
+#define SOON_NS 3000000000ull /* less than the time after which slow is asked */
+
+static void expect_answers(unsigned n)
+{
+	uint64_t start = cbd_now_ns();
+
+	for (unsigned i = 0; i < n; i++)
+		ck_assert_int_eq(pair_reap(&p).result, 0);
+	ck_assert_uint_lt(cbd_now_ns() - start, SOON_NS);
+}
+
+/* Lost before it was fetched: its owner stores it again. */
+START_TEST(lost_se)
+{
+	struct pair_options o = way(_i);
+	unsigned char buf[3][512];
+	uint64_t epoch;
+
+	o.heartbeat_ms = 10;
+	o.dead_after = 500;
+	pair_open(&p, &o);
+	epoch = p.q->ch.epoch;
+	server_stop(&p);
+	for (unsigned i = 0; i < 3; i++)
+		pair_submit(&p, CBD_OP_READ, buf[i], i * 512, 512, i);
+	memset(&p.q->ch.se[0], 0, CBD_LINE_SIZE);
+	memset(&p.q->ch.se[2], 0xff, CBD_LINE_SIZE);
+	server_start(&p);
+	expect_answers(3);
+	for (unsigned i = 0; i < 3; i++)
+		ck_assert_mem_eq(buf[i], p.disk.data + i * 512, 512);
+	ck_assert_uint_eq(p.q->ch.epoch, epoch);
+	pair_close(&p);
+}
+END_TEST
+
+/* Lost before it was read: those behind it tell. */
+START_TEST(lost_ce)
+{
+	struct pair_options o = way(_i);
+	unsigned char buf[2][512];
+	struct cbd_ce *ce;
+
+	o.heartbeat_ms = 10;
+	o.dead_after = 500;
+	pair_open(&p, &o);
+	ce = p.q->ch.ce;
+	for (unsigned i = 0; i < 2; i++)
+		pair_submit(&p, CBD_OP_READ, buf[i], i * 512, 512, i);
+	unit_wait(ce[1].count == 1 && ce[1].epoch == p.q->ch.epoch);
+	memset(&ce[0], 0, CBD_LINE_SIZE);
+	expect_answers(2);
+	for (unsigned i = 0; i < 2; i++)
+		ck_assert_mem_eq(buf[i], p.disk.data + i * 512, 512);
+	pair_close(&p);
+}
+END_TEST
+
 /* ----------------------------------------------------------------- zombies */
 
 static char path[UNIT_PATH];
@@ -280,6 +340,8 @@ int main(void)
 
 	tcase_add_loop_test(t, one_line, 0, DAMAGES * WAYS);
 	tcase_add_loop_test(t, all_lines, 0, DAMAGES * WAYS);
+	tcase_add_loop_test(t, lost_se, 0, WAYS);
+	tcase_add_loop_test(t, lost_ce, 0, WAYS);
 	t = new_case(s, "zombies");
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, cleared_host);
