@@ -45,11 +45,13 @@ static void part_send(struct cbd_queue *q, struct cbd_part *p)
 /*
  * Copy a write's payload into its extent, without the lock.  The CRC is that
  * of the user's buffer, seeded by the epoch, so a new epoch asks for another.
+ * A new epoch may come meanwhile, with another data area: it is looked up before.
  */
 static int part_fill(struct cbd_queue *q, struct cbd_part *p)
 {
 	uint64_t epoch = q->ch.epoch;
 	uint32_t seed = q->ch.se_seed;
+	char *to = q->ch.data + p->se.data_offset;
 	bool crc = q->b->data_crc;
 	int r;
 
@@ -58,7 +60,7 @@ static int part_fill(struct cbd_queue *q, struct cbd_part *p)
 	if (crc)
 		p->se.data_crc = cbd_channel_payload_crc(seed, p->buf, p->se.length);
 	cbd_step("io-fill");
-	r = cbd_fault_store(&q->ch.t->mem, q->ch.data + p->se.data_offset, p->buf, p->se.length);
+	r = cbd_fault_store(&q->ch.t->mem, to, p->buf, p->se.length);
 	pthread_mutex_lock(&q->lock);
 	p->busy = false;
 	p->fill_epoch = epoch;

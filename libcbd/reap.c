@@ -27,10 +27,11 @@
 
 /* --------------------------------------------------------------- payload */
 
-/* -EAGAIN: its CRC does not match (yet). */
-static int copy_payload(const struct cbd_queue *q, const struct cbd_part *p, uint32_t seed)
+/* From DATA, the data area of the epoch.  -EAGAIN: its CRC does not match (yet). */
+static int copy_payload(const struct cbd_queue *q, const struct cbd_part *p, const char *data,
+			uint32_t seed)
 {
-	int r = cbd_fault_load(&q->ch.t->mem, p->buf, q->ch.data + p->se.data_offset, p->se.length);
+	int r = cbd_fault_load(&q->ch.t->mem, p->buf, data + p->se.data_offset, p->se.length);
 
 	if (r < 0 || !q->b->data_crc)
 		return r;
@@ -43,9 +44,11 @@ static bool needs_copy(const struct cbd_part *p)
 	return p->pending && p->se.op == CBD_OP_READ && p->ce.result == CBD_RESULT_OK;
 }
 
-/* Copy read data out, without the lock; results in R. */
+/* Copy read data out, without the lock; results in R.  The heartbeat thread may
+ * enter a new epoch meanwhile: what belongs to this one is looked up before. */
 static void copy_out(struct cbd_queue *q, struct cbd_part **batch, unsigned n, int *r)
 {
+	const char *data = q->ch.data;
 	uint32_t seed = q->ch.ce_seed;
 	bool mine[BATCH];
 
@@ -58,7 +61,7 @@ static void copy_out(struct cbd_queue *q, struct cbd_part **batch, unsigned n, i
 	pthread_mutex_unlock(&q->lock);
 	for (unsigned i = 0; i < n; i++)
 		if (mine[i])
-			r[i] = copy_payload(q, batch[i], seed);
+			r[i] = copy_payload(q, batch[i], data, seed);
 	pthread_mutex_lock(&q->lock);
 	/* not those of others: a write of this batch may be filled for the
 	 * next epoch by now */

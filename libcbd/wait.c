@@ -24,19 +24,11 @@
 #define AWAKE_START_US 100
 #define AWAKE_MAX_US 500
 
-static bool one_cpu(void)
-{
-	static int n;
-
-	if (!n)
-		n = (int)sysconf(_SC_NPROCESSORS_ONLN);
-	return n == 1;
-}
-
 void cbd_wait_init(struct cbd_wait *w, enum cbd_poll poll, unsigned most_us)
 {
 	memset(w, 0, sizeof(*w));
 	w->poll = poll;
+	w->one_cpu = sysconf(_SC_NPROCESSORS_ONLN) == 1;
 	w->awake_us = poll == CBD_POLL_SLEEP ? 0 : AWAKE_START_US;
 	w->most_us = most_us;
 	w->sleep_us = FIRST_SLEEP_US;
@@ -69,8 +61,8 @@ unsigned cbd_wait_turn(struct cbd_wait *w)
 	if (w->turns++ == 0)
 		w->since_ns = now;
 	waited = now - w->since_ns;
-	if (!one_cpu() && (w->poll == CBD_POLL_BUSY ||
-			   waited < (w->poll == CBD_POLL_SLEEP ? SPIN_SLEEP_NS : SPIN_NS))) {
+	if (!w->one_cpu && (w->poll == CBD_POLL_BUSY ||
+			    waited < (w->poll == CBD_POLL_SLEEP ? SPIN_SLEEP_NS : SPIN_NS))) {
 		cbd_relax();
 		return 0;
 	}

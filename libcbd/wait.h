@@ -14,6 +14,7 @@
 
 struct cbd_wait {
 	enum cbd_poll poll;
+	bool one_cpu;	   /* the other side could not run while this one spins */
 	unsigned awake_us; /* how long to stay awake: the adaptive part */
 	unsigned turns;	   /* since the last hit */
 	uint64_t since_ns; /* when the first of them was */

@@ -104,7 +104,7 @@ START_TEST(one_thread_on_queues)
 				ck_assert_uint_eq((uintptr_t)c[i].cookie % 4, k);
 			}
 		}
-	ck_assert_mem_eq(p.disk.data, buf, 4 * 20 * 4096);
+	ck_assert_mem_eq(unit_disk_data(&p.disk), buf, 4 * 20 * 4096);
 	pair_close(&p);
 	free(buf);
 }
@@ -120,13 +120,13 @@ START_TEST(large_requests)
 	o.disk_size = size + 4096;
 	pair_open(&p, &o);
 	unit_ok(cbd_queue_write(p.q, buf, size, 1111, 0));
-	ck_assert_mem_eq(p.disk.data + 1111, buf, size);
+	ck_assert_mem_eq(unit_disk_data(&p.disk) + 1111, buf, size);
 	memset(buf, 0, size);
 	unit_ok(cbd_queue_read(p.q, buf, size, 1111));
-	ck_assert_mem_eq(p.disk.data + 1111, buf, size);
+	ck_assert_mem_eq(unit_disk_data(&p.disk) + 1111, buf, size);
 	unit_ok(cbd_queue_write_zeroes(p.q, size, 1111, 0));
-	ck_assert(cbd_is_zero(p.disk.data + 1111, size));
-	ck_assert(!cbd_is_zero(p.disk.data, 1111));
+	ck_assert(cbd_is_zero(unit_disk_data(&p.disk) + 1111, size));
+	ck_assert(!cbd_is_zero(unit_disk_data(&p.disk), 1111));
 	pair_close(&p);
 	free(buf);
 }
@@ -150,7 +150,7 @@ START_TEST(each_cookie_once)
 		ck_assert(!seen[n]);
 		seen[n] = true;
 		ck_assert_int_eq(c.result, 0);
-		ck_assert_mem_eq(buf[n], p.disk.data + n * 1000, 512);
+		ck_assert_mem_eq(buf[n], unit_disk_data(&p.disk) + n * 1000, 512);
 	}
 	pair_reap_none(&p);
 	pair_close(&p);
@@ -225,7 +225,7 @@ START_TEST(close_drains)
 	cbd_blkdev_close(p.blkdev);
 	p.blkdev = NULL;
 	server_stop(&p);
-	ck_assert_mem_eq(p.disk.data, buf, 64 * 4096);
+	ck_assert_mem_eq(unit_disk_data(&p.disk), buf, 64 * 4096);
 	pair_close(&p);
 	free(buf);
 }
@@ -259,7 +259,7 @@ START_TEST(nonsense)
 		ck_assert_uint_eq(unit_disk_ops(&p.disk, op), 0);
 	/* the last bytes, and none at all */
 	unit_ok(cbd_queue_read(p.q, buf, 512, size - 512));
-	ck_assert_mem_eq(buf, p.disk.data + size - 512, 512);
+	ck_assert_mem_eq(buf, unit_disk_data(&p.disk) + size - 512, 512);
 	unit_ok(cbd_queue_write(p.q, buf, 1, size - 1, 0));
 	pair_close(&p);
 }
@@ -568,10 +568,10 @@ START_TEST(attach_many_times)
 	pair_publish(&p);
 	for (unsigned i = 0; i < 100; i++) {
 		pair_attach(&p);
-		ck_assert_uint_gt(p.q->ch.epoch, epoch); /* never used twice */
-		epoch = p.q->ch.epoch;
+		ck_assert_uint_gt(pair_epoch(&p), epoch); /* never used twice */
+		epoch = pair_epoch(&p);
 		unit_ok(cbd_queue_read(cbd_blkdev_queue(p.blkdev, i % 4), buf, 4096, 0));
-		ck_assert_mem_eq(buf, p.disk.data, 4096);
+		ck_assert_mem_eq(buf, unit_disk_data(&p.disk), 4096);
 		cbd_blkdev_close(p.blkdev);
 		p.blkdev = NULL;
 	}

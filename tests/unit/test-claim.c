@@ -543,7 +543,7 @@ START_TEST(incarnations_rise)
 		ck_assert_uint_eq(backend_incarnation(), backend + i);
 		pair_attach(&p);
 		ck_assert_uint_eq(blkdev_incarnation(), blkdev + i);
-		ck_assert_uint_eq(p.q->ch.epoch >> 32, backend_incarnation());
+		ck_assert_uint_eq(pair_epoch(&p) >> 32, backend_incarnation());
 		cbd_blkdev_close(p.blkdev);
 		p.blkdev = NULL;
 		server_stop(&p);

@@ -377,7 +377,7 @@ START_TEST(every_order)
 			permute(k, depth, order);
 			one_order(depth, order);
 			for (unsigned i = 0; i <= depth; i++)
-				ck_assert_mem_eq(buf[i], p.disk.data + i * 8192, 8192);
+				ck_assert_mem_eq(buf[i], unit_disk_data(&p.disk) + i * 8192, 8192);
 		}
 	ck_assert_uint_gt(p.q->position, 5 * p.q->ch.slots);
 	ck_assert_uint_eq(p.q->counters.leaves, 0);
@@ -414,7 +414,7 @@ START_TEST(random_order)
 
 			ck_assert(!seen[n] && c.result == 0);
 			seen[n] = true;
-			ck_assert_mem_eq(buf[n % 10], p.disk.data + n * 512, 512);
+			ck_assert_mem_eq(buf[n % 10], unit_disk_data(&p.disk) + n * 512, 512);
 			out++;
 			if (in < 1000)
 				break; /* a buffer is used again only then */
@@ -478,7 +478,7 @@ static void check_sane(void)
 	unit_fill(buf[20], 8192, 20);
 	pair_submit(&p, CBD_OP_WRITE, buf[20], 4096, 8192, 20);
 	drive_ok(20);
-	ck_assert_mem_eq(p.disk.data + 4096, buf[20], 8192);
+	ck_assert_mem_eq(unit_disk_data(&p.disk) + 4096, buf[20], 8192);
 	pair_submit(&p, CBD_OP_READ, buf[21], 4096, 8192, 21);
 	drive_ok(21);
 	ck_assert_mem_eq(buf[20], buf[21], 8192);
@@ -668,8 +668,8 @@ START_TEST(unknown_tid)
 	pair_complete(&p, r[0]);
 	ck_assert_uint_eq((uintptr_t)pair_reap(&p).cookie, 2);
 	ck_assert_uint_eq((uintptr_t)pair_reap(&p).cookie, 1);
-	ck_assert_mem_eq(p.disk.data, buf[0], 8192);
-	ck_assert_mem_eq(p.disk.data + 65536, buf[1], 8192);
+	ck_assert_mem_eq(unit_disk_data(&p.disk), buf[0], 8192);
+	ck_assert_mem_eq(unit_disk_data(&p.disk) + 65536, buf[1], 8192);
 	check_sane();
 	pair_close(&p);
 }
@@ -780,7 +780,7 @@ START_TEST(damaged_se)
 	unit_wait(fetch_none() && hchannel()->bad);
 	drive_ok(1);
 	ck_assert_uint_eq(p.q->counters.leaves, 1);
-	ck_assert_mem_eq(p.disk.data, buf[0], 512);
+	ck_assert_mem_eq(unit_disk_data(&p.disk), buf[0], 512);
 	check_sane();
 	pair_close(&p);
 }
@@ -811,7 +811,7 @@ START_TEST(bad_write_payload)
 	pair_reap_none(&p); /* copied and submitted again */
 	ck_assert_uint_eq(p.q->counters.resends, 1);
 	drive_ok(1);
-	ck_assert_mem_eq(p.disk.data, buf[0], 8192);
+	ck_assert_mem_eq(unit_disk_data(&p.disk), buf[0], 8192);
 	ck_assert_uint_eq(p.disk.ops[CBD_OP_WRITE], 1);
 	check_sane();
 	pair_close(&p);
@@ -835,7 +835,7 @@ START_TEST(late_write_payload)
 	pair_complete(&p, r[0]);
 	ck_assert_int_eq(pair_reap(&p).result, 0);
 	ck_assert_uint_eq(p.q->counters.resends, 0);
-	ck_assert_mem_eq(p.disk.data, buf[0], 8192);
+	ck_assert_mem_eq(unit_disk_data(&p.disk), buf[0], 8192);
 	pair_close(&p);
 }
 END_TEST
@@ -845,7 +845,7 @@ START_TEST(persistent_bad_write)
 	struct cbd_completion c;
 
 	open_pair(kinds[_i], 4, 1);
-	memcpy(want, p.disk.data, 8192);
+	memcpy(want, unit_disk_data(&p.disk), 8192);
 	pair_submit(&p, CBD_OP_WRITE, buf[0], 0, 8192, 1);
 	for (unsigned i = 0; i <= CBD_MAX_RESENDS; i++) {
 		corrupt_payload();
@@ -857,7 +857,7 @@ START_TEST(persistent_bad_write)
 	ck_assert_int_eq(c.result, -EIO);
 	ck_assert_uint_eq(p.q->counters.bad_payloads, 4);
 	ck_assert_uint_eq(p.disk.ops[CBD_OP_WRITE], 0);
-	ck_assert_mem_eq(p.disk.data, want, 8192);
+	ck_assert_mem_eq(unit_disk_data(&p.disk), want, 8192);
 	check_sane();
 	pair_close(&p);
 }
@@ -880,7 +880,7 @@ START_TEST(bad_read_payload)
 	serve_corrupted();
 	unit_wait(reap_none() && p.q->counters.resends == 1);
 	drive_ok(1);
-	ck_assert_mem_eq(p.disk.data, buf[0], 8192);
+	ck_assert_mem_eq(unit_disk_data(&p.disk), buf[0], 8192);
 	check_sane();
 	pair_close(&p);
 }
@@ -920,7 +920,7 @@ START_TEST(without_crc)
 	ck_assert_ptr_eq(r[0]->buf, hchannel()->ch.data + p.q->parts[0].se.data_offset);
 	pair_complete(&p, r[0]);
 	ck_assert_int_eq(pair_reap(&p).result, 0);
-	ck_assert_mem_ne(p.disk.data, buf[0], 8192);
+	ck_assert_mem_ne(unit_disk_data(&p.disk), buf[0], 8192);
 	pair_close(&p);
 }
 END_TEST

@@ -100,19 +100,12 @@ static int transfer(void *to, const void *from, size_t length)
 	return 0;
 }
 
-int unit_disk_run(struct unit_disk *d, const struct cbd_request *r)
+static int execute(struct unit_disk *d, const struct cbd_request *r)
 {
-	int result;
-
-	ck_assert_uint_le(r->offset, d->size);
-	ck_assert_uint_le(r->length, d->size - r->offset);
-	pthread_mutex_lock(&d->lock);
 	d->ops[r->op]++;
 	d->flags[r->op] = r->flags;
-	result = d->fail[r->op];
-	pthread_mutex_unlock(&d->lock);
-	if (result < 0)
-		return result;
+	if (d->fail[r->op] < 0)
+		return d->fail[r->op];
 	if (r->op == CBD_OP_READ)
 		return transfer(r->buf, d->data + r->offset, r->length);
 	if (r->op == CBD_OP_WRITE)
@@ -120,6 +113,25 @@ int unit_disk_run(struct unit_disk *d, const struct cbd_request *r)
 	if (r->op == CBD_OP_DISCARD || r->op == CBD_OP_WRITE_ZEROES)
 		memset(d->data + r->offset, 0, r->length);
 	return 0;
+}
+
+int unit_disk_run(struct unit_disk *d, const struct cbd_request *r)
+{
+	int result;
+
+	ck_assert_uint_le(r->offset, d->size);
+	ck_assert_uint_le(r->length, d->size - r->offset);
+	pthread_mutex_lock(&d->lock);
+	result = execute(d, r);
+	pthread_mutex_unlock(&d->lock);
+	return result;
+}
+
+const unsigned char *unit_disk_data(struct unit_disk *d)
+{
+	pthread_mutex_lock(&d->lock);
+	pthread_mutex_unlock(&d->lock);
+	return d->data;
 }
 
 unsigned unit_disk_ops(struct unit_disk *d, enum cbd_op op)
@@ -345,6 +357,16 @@ void pair_close(struct pair *p)
 	pthread_mutex_destroy(&p->disk.lock);
 	free(p->disk.data);
 	unlink(p->path);
+}
+
+uint64_t pair_epoch(struct pair *p)
+{
+	uint64_t epoch;
+
+	pthread_mutex_lock(&p->q->lock);
+	epoch = p->q->attached ? p->q->ch.epoch : 0;
+	pthread_mutex_unlock(&p->q->lock);
+	return epoch;
 }
 
 /* --------------------------------------------------------------- stepping */

@@ -22,6 +22,23 @@
 #define UNIT_PATH 128
 #define UNIT_TIMEOUT 60 /* seconds; only a hang gets there */
 
+/*
+ * Whether ThreadSanitizer watches.  Its runtime takes locks of its own around an
+ * atomic access, and blocks all signals while a handler runs: a SIGBUS that ends
+ * such an access, and leaves the handler by siglongjmp(), leaves them taken.  Tests
+ * that take memory away are for other builds.
+ */
+#if defined(__SANITIZE_THREAD__)
+#define UNIT_TSAN true
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define UNIT_TSAN true
+#endif
+#endif
+#ifndef UNIT_TSAN
+#define UNIT_TSAN false
+#endif
+
 /* Run the suite in a directory of its own, which is removed at the end. */
 int unit_main(Suite *suite);
 
@@ -72,6 +89,11 @@ struct unit_disk {
 
 /* Execute a request; its result. */
 int unit_disk_run(struct unit_disk *d, const struct cbd_request *r);
+
+/* What is on the disk, after what was answered: the rings order that, but not
+ * in the eyes of a tool that knows each side by another mapping. */
+const unsigned char *unit_disk_data(struct unit_disk *d);
+
 unsigned unit_disk_ops(struct unit_disk *d, enum cbd_op op);
 unsigned unit_disk_flags(struct unit_disk *d, enum cbd_op op);
 void unit_disk_fail(struct unit_disk *d, enum cbd_op op, int error);
@@ -127,6 +149,9 @@ void server_stop(struct pair *p);
 
 /* The backend's process ends without a word; another one takes its place. */
 void pair_crash(struct pair *p);
+
+/* The epoch of its first queue, 0: not attached. */
+uint64_t pair_epoch(struct pair *p);
 
 /* With the server stopped: one tick, one fetch. */
 unsigned pair_fetch(struct pair *p, struct cbd_request **r, unsigned max);
