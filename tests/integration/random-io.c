@@ -6,7 +6,8 @@
  * Each connection is a thread with several requests in flight. A request locks
  * its range of bytes, readers together and writers alone, so that the shadow
  * always tells what a read has to return; ranges begin and end anywhere, so that
- * neighbours in one block are in flight at the same time. At the end the whole
+ * neighbours in one block are in flight at the same time. With -a all of it happens
+ * in a small area, in requests of up to a sixteenth of it: in few blocks. At the end the whole
  * disk is read and, with -o, written to a file for the comparison with the disk
  * behind the server.
  */
@@ -69,6 +70,7 @@ struct connection {
 static struct {
 	unsigned connections, in_flight;
 	uint64_t operations; /* 0: until SIGTERM */
+	uint64_t area;	     /* 0: the whole disk */
 	uint64_t seed;
 	const char *image;
 	const char *uri;
@@ -201,7 +203,7 @@ static uint64_t random_length(struct random *r, uint64_t limit)
 
 static uint64_t random_offset(struct random *r, uint64_t length)
 {
-	uint64_t last = size - length;
+	uint64_t last = (options.area ? options.area : size) - length;
 	uint64_t offset = below(r, last + 1);
 
 	if (one_in(r, 20))
@@ -221,6 +223,9 @@ static void choose_range(struct request *r)
 	uint64_t limit = r->op == READ || r->op == WRITE ? MAX_DATA : MAX_RANGE;
 	struct range range = { .alone = r->op != READ };
 	unsigned attempt;
+
+	if (options.area)
+		limit = options.area / 16;
 
 	for (attempt = 0; attempt < 100; attempt++) {
 		uint64_t length = random_length(random, limit < size ? limit : size);
@@ -508,7 +513,7 @@ static void on_term(int signal)
 static void usage(void)
 {
 	fputs("usage: random-io [-c CONNECTIONS] [-d IN_FLIGHT] [-n OPERATIONS] [-s SEED]"
-	      " [-o IMAGE] URI\n"
+	      " [-a AREA] [-o IMAGE] URI\n"
 	      "-n 0: until SIGTERM\n",
 	      stderr);
 	exit(2);
@@ -529,8 +534,11 @@ static void parse(int argc, char **argv)
 	int c;
 
 	options.seed = (uint64_t)time(NULL) ^ (uint64_t)getpid() << 20;
-	while ((c = getopt(argc, argv, "c:d:n:s:o:")) != -1)
+	while ((c = getopt(argc, argv, "a:c:d:n:s:o:")) != -1)
 		switch (c) {
+		case 'a':
+			options.area = number(16, MAX_DATA);
+			break;
 		case 'c':
 			options.connections = number(1, MAX_CONNECTIONS);
 			break;
