@@ -12,6 +12,8 @@ patch-transport.py FILE empty LINE
 	make it all zero
 patch-transport.py FILE show LINE POSITION:BYTES
 	print a number of a line
+patch-transport.py FILE where LINE
+	print its offset
 """
 
 import struct
@@ -142,6 +144,8 @@ def main():
         transport.write(transport.where(rest[0]), bytes(LINE))
     elif command == "show":
         print(transport.show(rest[0], rest[1]))
+    elif command == "where":
+        print(transport.where(rest[0]))
     else:
         sys.exit(__doc__)
 

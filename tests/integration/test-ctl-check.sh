@@ -119,6 +119,29 @@ for _ in 1 2 3; do
 	expect 0 "" cbdctl check "$transport"
 done
 
+# Without --repair nothing is written, with it the line that is repaired: but for the
+# heartbeats of those who live, no byte changes.
+changed()
+{
+	cmp -l "$tmp/before" "$transport" | awk '{ print int(($1 - 1) / 64) * 64 }' | sort -nu |
+		grep -vxF -e "$("$patch" "$transport" where host-beat:0)" \
+			-e "$("$patch" "$transport" where backend-beat:0)" \
+			-e "$("$patch" "$transport" where blkdev-beat:0)" || true
+}
+
+flip backend-state:3
+flip copy 100
+cp "$transport" "$tmp/before"
+expect 3 "backend 3: state line is damaged (CRC)" cbdctl check "$transport"
+grep -q "copy of the header is damaged" "$tmp/expect.err"
+[ -z "$(changed)" ] || fail "check has changed the lines at $(changed)"
+expect 0 "" cbdctl list "$transport"
+[ -z "$(changed)" ] || fail "list has changed the lines at $(changed)"
+expect 0 "backend 3: state line is damaged (CRC); repaired" cbdctl check --repair "$transport"
+copy=$(($(stat -c %s "$transport") - 2 * 4096))
+expected=$(printf '%d\n%d' "$("$patch" "$transport" where backend-state:3)" $((copy + 64)))
+[ "$(changed)" = "$expected" ] || fail "repair has changed the lines at $(changed)"
+
 # Lines that their owners store again at each beat are no damage.
 for line in backend-claim:0:0 backend-state:0 backend-reply:0:0 channel-grant:0:0 \
 	backend-path:0:0 channel-leave:0:0 blkdev-claim:0:0 blkdev-state:0 \
