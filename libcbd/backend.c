@@ -190,8 +190,8 @@ static int check_last_owner(struct cbd_backend *b)
 	if (cbd_line_get(b->t, info_line(b, CBD_BACKEND_STATE), &s) < 0 ||
 	    cbd_line_get(b->t, info_line(b, CBD_BACKEND_GEOMETRY), &g) < 0)
 		return 0;
-	if (b->fenced || s.state == CBD_SLOT_FREE || s.state == CBD_SLOT_GONE ||
-	    (int)s.host == b->t->host)
+	/* clearing frees a slot and keeps host and boot: it writes nothing back */
+	if (b->fenced || s.state == CBD_SLOT_GONE || (int)s.host == b->t->host)
 		return 0;
 	if (g.flags & (CBD_GEOMETRY_WRITE_THROUGH | CBD_GEOMETRY_READ_ONLY))
 		return 0;

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * test-moved.c - a backend slot that another host served last (rule 7.5): its
+ * page cache may be written back long after, so how it was left counts.
+ */
+#include <config.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "unit.h"
+
+static char path[UNIT_PATH], elsewhere[UNIT_PATH];
+static struct cbd_transport *here, *there;
+static struct cbd_backend *backend;
+
+/* THERE is another machine's: another identity, and locks of its own. */
+static void setup(void)
+{
+	struct cbd_format_options o = { .size = 6u << 20,
+					.hosts = 4,
+					.backends = 2,
+					.blkdevs = 3,
+					.channels = 2,
+					.heartbeat_ms = 20,
+					.dead_after = 3 };
+
+	unit_path(path);
+	unit_path(elsewhere);
+	unit_ok(cbd_format(path, &o));
+	unit_ok(cbd_transport_open(path, 0, &here));
+	unit_ok(cbd_transport_open(path, 0, &there));
+	cbd_lock_release(&there->in_use);
+	close(there->fd);
+	there->fd = open(elsewhere, O_CREAT | O_RDWR, 0600);
+	ck_assert_int_ge(there->fd, 0);
+	there->ino++;
+	memset(there->identity.uuid, 0x30, 16);
+	memset(there->identity.boot_id, 0x31, 16);
+}
+
+static void teardown(void)
+{
+	cbd_transport_close(here);
+	cbd_transport_close(there);
+	unlink(path);
+	unlink(elsewhere);
+}
+
+static int open_backend(struct cbd_transport *t, bool fenced)
+{
+	struct cbd_backend_options o = { .host_id = -1, .handlers = 1, .fenced = fenced };
+
+	return cbd_backend_open(t, &o, &backend);
+}
+
+static void serve(struct cbd_transport *t, bool write_through)
+{
+	struct cbd_disk_geometry g = { .size = 1u << 20,
+				       .logical_block = 512,
+				       .write_through = write_through,
+				       .disk_id = "a disk",
+				       .verifier = 0x10000 };
+
+	unit_ok(open_backend(t, false));
+	unit_ok(cbd_backend_publish(backend, &g));
+	unit_ok(cbd_backend_tick(backend));
+}
+
+/* Without an order: what it wrote is in its page cache still. */
+static void crash(void)
+{
+	cbd_backend_close(backend);
+}
+
+static void stop(void)
+{
+	cbd_backend_drain(backend);
+	unit_ok(cbd_backend_tick(backend));
+	ck_assert(cbd_backend_drained(backend));
+	cbd_backend_close(backend);
+}
+
+static void clear(struct cbd_transport *t)
+{
+	unit_ok(cbd_clear(t, CBD_OBJECT_BACKEND, 0,
+			  &(struct cbd_clear_options){ .host_gone = -1 }));
+}
+
+static void refused(void)
+{
+	unit_fails(open_backend(there, false), EBUSY);
+	ck_assert_ptr_nonnull(strstr(cbd_errmsg(), "did not stop in order"));
+}
+
+static void admitted(struct cbd_transport *t, bool fenced)
+{
+	unit_ok(open_backend(t, fenced));
+	cbd_backend_close(backend);
+}
+
+START_TEST(stopped_in_order)
+{
+	serve(here, false);
+	stop();
+	admitted(there, false);
+}
+END_TEST
+
+START_TEST(crashed)
+{
+	serve(here, false);
+	crash();
+	refused();
+	refused(); /* trying changes nothing */
+	admitted(here, false);
+	refused();
+	admitted(there, true);
+}
+END_TEST
+
+/* Clearing frees the slot, it writes nothing back. */
+START_TEST(cleared)
+{
+	serve(here, false);
+	crash();
+	clear(_i ? there : here);
+	refused();
+	admitted(here, false);
+}
+END_TEST
+
+START_TEST(booted_again)
+{
+	struct cbd_host_line line;
+	void *place = cbd_host_line(here, 0, CBD_HOST_INFO, CBD_HOST_STATE);
+
+	serve(here, false);
+	crash();
+	if (_i)
+		clear(here);
+	unit_ok(cbd_line_get(here, place, &line));
+	line.boot_id[0]++;
+	unit_ok(cbd_line_put(here, place, &line));
+	admitted(there, false);
+}
+END_TEST
+
+START_TEST(write_through)
+{
+	serve(here, true);
+	crash();
+	admitted(there, false);
+}
+END_TEST
+
+START_TEST(never_served)
+{
+	admitted(here, false);
+	admitted(there, false);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("moved");
+	TCase *t = tcase_create("moved");
+
+	tcase_set_timeout(t, UNIT_TIMEOUT);
+	tcase_add_checked_fixture(t, setup, teardown);
+	suite_add_tcase(s, t);
+	tcase_add_test(t, stopped_in_order);
+	tcase_add_test(t, crashed);
+	tcase_add_loop_test(t, cleared, 0, 2);
+	tcase_add_loop_test(t, booted_again, 0, 2);
+	tcase_add_test(t, write_through);
+	tcase_add_test(t, never_served);
+	return unit_main(s);
+}
