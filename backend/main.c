@@ -44,7 +44,8 @@ struct program {
 	ev_timer tick;
 	bool draining;
 	bool moved;  /* another host served the slot last */
-	bool fenced; /* the host that served the slot last is cut off */
+	bool fenced; /* that host is cut off: */
+	unsigned last_host;
 };
 
 /* ------------------------------------------------------------------ start */
@@ -110,6 +111,7 @@ static int claim(struct program *p)
 		.poll = p->options.poll,
 		.private_align = p->options.direct ? CBD_PAGE_SIZE : 0,
 		.fenced = p->fenced,
+		.fenced_host = p->last_host,
 	};
 
 	if (cbd_backend_open(p->transport, &options, &p->backend) < 0)
@@ -177,8 +179,10 @@ static int take_over(struct program *p)
 	if (!o->takeover)
 		return 0;
 	p->fenced = o->fenced;
-	if (o->fence != NULL && p->moved && info.state != CBD_SLOT_FREE &&
-	    info.state != CBD_SLOT_GONE) {
+	p->last_host = info.host_id;
+	/* clearing a slot that has served makes it free, and nothing durable */
+	if (o->fence != NULL && p->moved && info.state != CBD_SLOT_GONE &&
+	    (info.state != CBD_SLOT_FREE || info.size != 0)) {
 		if (run_fence(p, info.host_id) < 0)
 			return -1;
 		p->fenced = true;

@@ -366,6 +366,8 @@ struct cbd_backend_options {
 	bool fenced;	      /* the host that served this slot last is known to be off, or
 		      * cut from the disk: take its slot although it is silent
 		      * only, or its page cache may still be written back */
+	unsigned fenced_host; /* with fenced: the slot of that host.  When another one
+			       * has taken over since, it says nothing of that one */
 };
 
 /*

@@ -143,7 +143,7 @@ static struct cbd_backend *new_backend(struct cbd_transport *t, const struct cbd
 	b->n_handlers = o->handlers;
 	b->max_blkdevs = o->max_blkdevs ? o->max_blkdevs : 1;
 	b->allow_hosts = o->allow_hosts;
-	b->fenced = o->fenced;
+	b->fenced = o->fenced ? (int)o->fenced_host : -1;
 	pthread_mutex_init(&b->verifier_lock, NULL);
 	b->handlers = calloc(o->handlers, sizeof(*b->handlers));
 	b->channels = calloc(t->header.channels, sizeof(*b->channels));
@@ -191,7 +191,7 @@ static int check_last_owner(struct cbd_backend *b)
 	    cbd_line_get(b->t, info_line(b, CBD_BACKEND_GEOMETRY), &g) < 0)
 		return 0;
 	/* clearing frees a slot and keeps host and boot: it writes nothing back */
-	if (b->fenced || s.state == CBD_SLOT_GONE || (int)s.host == b->t->host)
+	if ((int)s.host == b->fenced || s.state == CBD_SLOT_GONE || (int)s.host == b->t->host)
 		return 0;
 	if (g.flags & (CBD_GEOMETRY_WRITE_THROUGH | CBD_GEOMETRY_READ_ONLY))
 		return 0;
@@ -208,7 +208,8 @@ static int claim_slot(struct cbd_backend *b)
 	struct cbd_claim_line line;
 	int owner = cbd_claim_owner(b->t, CBD_CLAIM_BACKEND, b->id, &line), r;
 
-	if (!b->fenced || owner == b->t->host)
+	/* of two that fence the same host the second finds the first as owner */
+	if (owner != b->fenced || owner == b->t->host)
 		owner = -1;
 	r = cbd_claim_take_from(b->t, CBD_CLAIM_BACKEND, b->id, owner, &b->claim);
 	if (r == 0)

@@ -51,7 +51,7 @@ struct cbd_backend {
 	uint64_t asked[CBD_MAX_HOSTS]; /* request sequences seen, by host */
 	bool handover;		       /* another process takes over: blkdevs wait */
 	int handover_host;
-	bool fenced;
+	int fenced; /* the host that is, -1: none */
 
 	char name[CBD_TEXT_SIZE + 1], path[CBD_PATH_LINES * CBD_TEXT_SIZE + 1];
 	struct cbd_state_line state, found; /* found: as the one before left it */

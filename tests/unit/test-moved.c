@@ -11,11 +11,29 @@
 
 #include "unit.h"
 
-static char path[UNIT_PATH], elsewhere[UNIT_PATH];
-static struct cbd_transport *here, *there;
+static char path[UNIT_PATH], elsewhere[3][UNIT_PATH];
+static struct cbd_transport *here, *there, *third;
 static struct cbd_backend *backend;
 
-/* THERE is another machine's: another identity, and locks of its own. */
+/* Another machine's: another identity, and locks of its own. */
+static struct cbd_transport *open_machine(unsigned char who)
+{
+	struct cbd_transport *t;
+
+	unit_ok(cbd_transport_open(path, 0, &t));
+	if (who == 0)
+		return t;
+	cbd_lock_release(&t->in_use);
+	close(t->fd);
+	unit_path(elsewhere[who]);
+	t->fd = open(elsewhere[who], O_CREAT | O_RDWR, 0600);
+	ck_assert_int_ge(t->fd, 0);
+	t->ino += who;
+	memset(t->identity.uuid, 0x30 + who, 16);
+	memset(t->identity.boot_id, 0x40 + who, 16);
+	return t;
+}
+
 static void setup(void)
 {
 	struct cbd_format_options o = { .size = 6u << 20,
@@ -27,25 +45,20 @@ static void setup(void)
 					.dead_after = 3 };
 
 	unit_path(path);
-	unit_path(elsewhere);
 	unit_ok(cbd_format(path, &o));
-	unit_ok(cbd_transport_open(path, 0, &here));
-	unit_ok(cbd_transport_open(path, 0, &there));
-	cbd_lock_release(&there->in_use);
-	close(there->fd);
-	there->fd = open(elsewhere, O_CREAT | O_RDWR, 0600);
-	ck_assert_int_ge(there->fd, 0);
-	there->ino++;
-	memset(there->identity.uuid, 0x30, 16);
-	memset(there->identity.boot_id, 0x31, 16);
+	here = open_machine(0);
+	there = open_machine(1);
+	third = open_machine(2);
 }
 
 static void teardown(void)
 {
 	cbd_transport_close(here);
 	cbd_transport_close(there);
+	cbd_transport_close(third);
 	unlink(path);
-	unlink(elsewhere);
+	unlink(elsewhere[1]);
+	unlink(elsewhere[2]);
 }
 
 static int open_backend(struct cbd_transport *t, bool fenced)
@@ -131,6 +144,27 @@ START_TEST(cleared)
 }
 END_TEST
 
+/* Two standby hosts fence the same one: the first gets the slot, and the second
+ * does not take it from the first. */
+START_TEST(two_successors)
+{
+	struct cbd_backend *first;
+
+	serve(here, false);
+	cbd_lock_release(&backend->claim.lock); /* switched off: its claim stays */
+	first = backend;
+	unit_ok(open_backend(there, true));
+	unit_ok(cbd_claim_check(&backend->claim));
+	unit_fails(cbd_claim_check(&first->claim), ESTALE);
+	cbd_backend_close(first);
+	first = backend;
+	unit_fails(open_backend(third, true), EBUSY);
+	ck_assert_ptr_nonnull(strstr(cbd_errmsg(), "is owned by host 1"));
+	unit_ok(cbd_claim_check(&first->claim));
+	cbd_backend_close(first);
+}
+END_TEST
+
 START_TEST(booted_again)
 {
 	struct cbd_host_line line;
@@ -173,6 +207,7 @@ int main(void)
 	tcase_add_test(t, stopped_in_order);
 	tcase_add_test(t, crashed);
 	tcase_add_loop_test(t, cleared, 0, 2);
+	tcase_add_test(t, two_successors);
 	tcase_add_loop_test(t, booted_again, 0, 2);
 	tcase_add_test(t, write_through);
 	tcase_add_test(t, never_served);
