@@ -580,6 +580,9 @@ void cbd_backend_close(struct cbd_backend *b)
 {
 	if (!b)
 		return;
+	/* the disk may have taken long to settle, without a tick */
+	if (b->claim.lock.fd >= 0 && cbd_claim_check(&b->claim) < 0)
+		cbd_lock_release(&b->claim.lock); /* these are another's lines now */
 	if (b->claim.lock.fd >= 0) {
 		/* published and not drained is a crash in order: blkdevs wait */
 		if (!b->published && b->entered)

@@ -594,6 +594,8 @@ void cbd_blkdev_close(struct cbd_blkdev *b)
 	if (!b)
 		return;
 	stop_thread(b);
+	if (b->claim.lock.fd >= 0 && cbd_claim_check(&b->claim) < 0)
+		b->lost = true;
 	if (b->claim.lock.fd >= 0 && b->lost) {
 		cbd_lock_release(&b->claim.lock);
 	} else if (b->claim.lock.fd >= 0) {

@@ -165,6 +165,28 @@ START_TEST(two_successors)
 }
 END_TEST
 
+/* One that is replaced while its disk settles leaves the lines of the new owner
+ * alone: "stopped in order" would be a lie. */
+START_TEST(replaced_while_stopping)
+{
+	struct cbd_backend *first;
+	struct cbd_backend_info info;
+
+	serve(here, false);
+	first = backend;
+	cbd_backend_drain(first);
+	unit_ok(cbd_backend_tick(first));
+	ck_assert(cbd_backend_drained(first));
+	unit_ok(open_backend(there, true));
+	cbd_backend_close(first);
+	unit_ok(cbd_backend_get(third, 0, &info));
+	ck_assert_uint_eq(info.state, CBD_SLOT_STARTING);
+	ck_assert_uint_eq(info.host_id, 1);
+	ck_assert(!cbd_lock_held(here->fd, CBD_LOCK_BACKEND(0)));
+	cbd_backend_close(backend);
+}
+END_TEST
+
 START_TEST(booted_again)
 {
 	struct cbd_host_line line;
@@ -208,6 +230,7 @@ int main(void)
 	tcase_add_test(t, crashed);
 	tcase_add_loop_test(t, cleared, 0, 2);
 	tcase_add_test(t, two_successors);
+	tcase_add_test(t, replaced_while_stopping);
 	tcase_add_loop_test(t, booted_again, 0, 2);
 	tcase_add_test(t, write_through);
 	tcase_add_test(t, never_served);

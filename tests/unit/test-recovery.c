@@ -374,6 +374,28 @@ START_TEST(damaged_grant)
 }
 END_TEST
 
+/* The slot is another host's by now: closing writes nothing there. */
+START_TEST(closed_after_the_slot)
+{
+	struct pair_options o = stepping(_i);
+	struct cbd_claim_line claim = { .state = CBD_CLAIM_RAISED };
+	struct cbd_state_line before, after;
+	void *place;
+
+	pair_open(&p, &o);
+	place = cbd_blkdev_line(p.bt, p.blkdev->slot, CBD_BLKDEV_INFO, CBD_BLKDEV_STATE);
+	claim.generation = p.blkdev->claim.line.generation + 1;
+	unit_ok(cbd_line_put(p.ct, cbd_blkdev_line(p.ct, p.blkdev->slot, CBD_BLKDEV_CLAIMS, 1),
+			     &claim));
+	unit_ok(cbd_line_get(p.bt, place, &before));
+	cbd_blkdev_close(p.blkdev);
+	p.blkdev = NULL;
+	unit_ok(cbd_line_get(p.bt, place, &after));
+	ck_assert_mem_eq(&before, &after, sizeof(before));
+	pair_close(&p);
+}
+END_TEST
+
 /* ---------------------------------------------------------------- time-outs */
 
 START_TEST(timeouts)
@@ -602,6 +624,7 @@ int main(void)
 	tcase_add_loop_test(t, failed_sync, 0, WAYS);
 	tcase_add_loop_test(t, loss_seen_by_another_queue, 0, WAYS);
 	tcase_add_loop_test(t, damaged_grant, 0, WAYS);
+	tcase_add_loop_test(t, closed_after_the_slot, 0, WAYS);
 	t = new_case(s, "time-outs");
 	tcase_add_loop_test(t, timeouts, 0, WAYS);
 	tcase_add_loop_test(t, timeouts_without_tag, 0, 2);
