@@ -247,13 +247,19 @@ static void look_for_stall(struct cbd_blkdev *b, struct cbd_queue *q, uint64_t n
 
 	if (b->suspect || q->n_free == q->depth || q->draining || silent < LOST_NS)
 		return;
+	/* the user does not poll; but not the CE for which the epoch was left */
+	if (may_leave && cbd_channel_has_ce(&q->ch, q->count)) {
+		q->moved_ns = now;
+		return;
+	}
 	if (q->attached && !q->broken)
 		assert_entries(q);
 	if (may_leave && cbd_channel_lost_ce(&q->ch, q->count)) {
 		cbd_leave(q, CBD_LEAVE_BAD_ENTRY);
 		return;
 	}
-	if (silent < (may_leave ? SLOW_NS : STALL_NS))
+	/* not before a backend that has crashed is known to be silent */
+	if (silent < (may_leave ? SLOW_NS : STALL_NS + cbd_suspect_ns(b->t)))
 		return;
 	q->moved_ns = now;
 	if (may_leave) {

@@ -150,7 +150,7 @@ int cbd_channel_assert_se(struct cbd_channel *ch, struct cbd_se *se)
 	return memcmp(&now, se, sizeof(now)) == 0 ? 0 : cbd_channel_send_se(ch, se);
 }
 
-static bool has_ce(const struct cbd_channel *ch, uint64_t count)
+bool cbd_channel_has_ce(const struct cbd_channel *ch, uint64_t count)
 {
 	struct cbd_ce ce;
 	struct cbd_fault f;
@@ -164,10 +164,10 @@ static bool has_ce(const struct cbd_channel *ch, uint64_t count)
 
 bool cbd_channel_lost_ce(const struct cbd_channel *ch, uint64_t count)
 {
-	if (has_ce(ch, count))
+	if (cbd_channel_has_ce(ch, count))
 		return false;
 	for (uint64_t c = count + 1; c < count + ch->slots; c++)
-		if (has_ce(ch, c))
+		if (cbd_channel_has_ce(ch, c))
 			return true;
 	return false;
 }

@@ -79,6 +79,9 @@ void cbd_channel_wake(uint32_t *mine, const uint32_t *sleeps);
  * what was sent.  Only while no later SE has its slot. */
 int cbd_channel_assert_se(struct cbd_channel *ch, struct cbd_se *se);
 
+/* Is CE COUNT there, for whoever reads them? */
+bool cbd_channel_has_ce(const struct cbd_channel *ch, uint64_t count);
+
 /* Is a later CE there, though CE COUNT is not? */
 bool cbd_channel_lost_ce(const struct cbd_channel *ch, uint64_t count);
 

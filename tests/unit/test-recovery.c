@@ -396,6 +396,57 @@ START_TEST(closed_after_the_slot)
 }
 END_TEST
 
+/* As if nothing had come for so long. */
+static void silent_for(unsigned seconds)
+{
+	uint64_t beats;
+
+	pthread_mutex_lock(&p.q->lock);
+	p.q->moved_ns -= seconds * 1000000000ull;
+	pthread_mutex_unlock(&p.q->lock);
+	beats = cbd_shared_get(&p.blkdev->beat.counter);
+	unit_wait(cbd_shared_get(&p.blkdev->beat.counter) > beats + 2);
+}
+
+/* Heartbeats that are slow to tell: it is not the channel that is broken. */
+START_TEST(crash_before_suspicion)
+{
+	struct pair_options o = way(_i);
+	unsigned char buf[512];
+
+	o.dead_after = 1000;
+	pair_open(&p, &o);
+	server_stop(&p);
+	cbd_backend_close(p.backend);
+	pair_submit(&p, CBD_OP_READ, buf, 0, 512, 1);
+	silent_for(6);
+	silent_for(31);
+	pair_publish(&p);
+	ck_assert_int_eq(pair_reap(&p).result, 0);
+	ck_assert_mem_eq(buf, p.disk.data, 512);
+	pair_close(&p);
+}
+END_TEST
+
+/* Nobody polls: nothing is wrong, and nothing is executed again. */
+START_TEST(answers_that_wait)
+{
+	struct pair_options o = way(_i);
+	unsigned char buf[2][512];
+
+	pair_open(&p, &o);
+	pair_submit(&p, CBD_OP_READ, buf[0], 0, 512, 1);
+	pair_submit(&p, CBD_OP_READ, buf[1], 0, 512, 2);
+	unit_wait(unit_disk_ops(&p.disk, CBD_OP_READ) == 2);
+	silent_for(6);
+	silent_for(31);
+	ck_assert_uint_eq(unit_disk_ops(&p.disk, CBD_OP_READ), 2);
+	ck_assert_int_eq(pair_reap(&p).result, 0);
+	ck_assert_int_eq(pair_reap(&p).result, 0);
+	pair_close(&p);
+}
+END_TEST
+
 /* ---------------------------------------------------------------- time-outs */
 
 START_TEST(timeouts)
@@ -615,6 +666,8 @@ int main(void)
 	tcase_add_loop_test(t, exactly_once, 0, WAYS);
 	tcase_add_loop_test(t, crashes_under_load, 0, WAYS);
 	tcase_add_loop_test(t, another_disk, 0, 2 * WAYS);
+	tcase_add_loop_test(t, crash_before_suspicion, 0, WAYS);
+	tcase_add_loop_test(t, answers_that_wait, 0, WAYS);
 	tcase_add_test(t, broken_while_copying);
 	tcase_add_test(t, new_epoch_while_copying);
 	t = new_case(s, "durability");
