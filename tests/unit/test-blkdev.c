@@ -17,7 +17,7 @@ static struct pair p;
 START_TEST(every_operation)
 {
 	struct pair_options o = way(_i);
-	struct worker w = { .seed = 11, .count = 600 };
+	struct worker w = { .seed = 11, .count = unit_share(600) };
 
 	pair_open(&p, &o);
 	w.q = p.q;
@@ -42,7 +42,7 @@ static void run_threads(unsigned queues, unsigned count)
 					.start = i * (p.disk.size / THREADS) + 77,
 					.size = size,
 					.seed = i,
-					.count = count };
+					.count = unit_share(count) };
 		ck_assert_int_eq(pthread_create(&thread[i], NULL, work, &w[i]), 0);
 	}
 	for (unsigned i = 0; i < THREADS; i++) {

@@ -580,6 +580,16 @@ static void on_touch(int sig)
 	mprotect(slow, 8192, PROT_READ | PROT_WRITE);
 }
 
+static void map_slow(void)
+{
+	struct sigaction action = { .sa_handler = on_touch };
+
+	touched = go_on = false;
+	slow = mmap(NULL, 8192, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ck_assert_ptr_ne(slow, MAP_FAILED);
+	sigaction(SIGSEGV, &action, NULL);
+}
+
 static void *poll_one(void *arg)
 {
 	cbd_queue_poll(p.q, arg, 1, 10000);
@@ -590,14 +600,12 @@ static void *poll_one(void *arg)
 START_TEST(broken_while_copying)
 {
 	struct pair_options o = stepping(0);
-	struct sigaction action = { .sa_handler = on_touch };
 	struct cbd_completion c = { .result = 1 };
 	struct cbd_request *r[1];
 	pthread_t thread;
 
 	pair_open(&p, &o);
-	slow = mmap(NULL, 8192, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	sigaction(SIGSEGV, &action, NULL);
+	map_slow();
 	pair_submit(&p, CBD_OP_READ, slow, 0, 8192, 1);
 	pair_fetch_all(&p, r, 1);
 	pair_complete(&p, r[0]);
@@ -619,14 +627,12 @@ END_TEST
 START_TEST(new_epoch_while_copying)
 {
 	struct pair_options o = stepping(0);
-	struct sigaction action = { .sa_handler = on_touch };
 	struct cbd_completion c = { .result = 1 };
 	struct cbd_request *r[1];
 	pthread_t thread;
 
 	pair_open(&p, &o);
-	slow = mmap(NULL, 8192, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	sigaction(SIGSEGV, &action, NULL);
+	map_slow();
 	pair_submit(&p, CBD_OP_READ, slow, 0, 8192, 1);
 	pair_fetch_all(&p, r, 1);
 	pair_complete(&p, r[0]);

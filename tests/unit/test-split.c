@@ -84,9 +84,10 @@ END_TEST
 
 START_TEST(random_requests)
 {
+	unsigned n = unit_share(100000);
 	uint64_t state = 6;
 
-	for (int i = 0; i < 100000; i++) {
+	for (unsigned i = 0; i < n; i++) {
 		uint64_t offset = unit_random(&state) >> (unit_random(&state) % 64);
 		uint64_t length = unit_random(&state) % (1u << 20);
 		uint32_t most = 4096 * (1 + (uint32_t)(unit_random(&state) % 128));

@@ -64,6 +64,13 @@ void unit_path(char path[UNIT_PATH])
 	unlink(path);
 }
 
+unsigned unit_share(unsigned n)
+{
+	const char *percent = getenv("CBD_TEST_PERCENT");
+
+	return percent ? n * (unsigned)atoi(percent) / 100 : n;
+}
+
 /* splitmix64 */
 uint64_t unit_random(uint64_t *state)
 {

@@ -45,6 +45,10 @@ int unit_main(Suite *suite);
 /* A fresh name in that directory; nothing is there yet. */
 void unit_path(char path[UNIT_PATH]);
 
+/* Of N steps as many per cent as the environment's CBD_TEST_PERCENT says, for runs
+ * where each is slow. */
+unsigned unit_share(unsigned n);
+
 /* The same numbers in every run. */
 uint64_t unit_random(uint64_t *state);
 
