@@ -17,9 +17,9 @@ build_packages=(
 	qemu-utils
 )
 check_packages=(
-	busybox-static clang clang-format cpio cppcheck daxctl fio fuse3 git jq kmod
-	libclang-rt-14-dev llvm nbd-client ndctl python3 qemu-system-x86 shellcheck spin
-	valgrind xfsprogs xz-utils zstd
+	busybox-static clang clang-format cpio cppcheck daxctl fio fuse3 g++ gcovr git jq
+	kmod libclang-rt-14-dev llvm nbd-client ndctl python3 python3-libnbd
+	qemu-system-common qemu-system-x86 shellcheck spin valgrind xfsprogs xz-utils zstd
 )
 
 usage()

@@ -74,6 +74,7 @@ static struct {
 	uint64_t seed;
 	const char *image;
 	const char *uri;
+	bool no_trim;
 } options = { .connections = 8, .in_flight = 8, .operations = 4000 };
 
 static uint64_t size;
@@ -343,7 +344,9 @@ static enum op random_op(struct random *r)
 		WRITE, WRITE, WRITE, WRITE, ZERO, ZERO, TRIM,  FLUSH,
 	};
 
-	return weighted[below(r, sizeof weighted / sizeof *weighted)];
+	enum op op = weighted[below(r, sizeof weighted / sizeof *weighted)];
+
+	return op == TRIM && options.no_trim ? FLUSH : op;
 }
 
 static uint32_t random_flags(struct random *r, enum op op)
@@ -513,8 +516,8 @@ static void on_term(int signal)
 static void usage(void)
 {
 	fputs("usage: random-io [-c CONNECTIONS] [-d IN_FLIGHT] [-n OPERATIONS] [-s SEED]"
-	      " [-a AREA] [-o IMAGE] URI\n"
-	      "-n 0: until SIGTERM\n",
+	      " [-a AREA] [-o IMAGE] [-T] URI\n"
+	      "-n 0: until SIGTERM; -T: no trims\n",
 	      stderr);
 	exit(2);
 }
@@ -534,7 +537,7 @@ static void parse(int argc, char **argv)
 	int c;
 
 	options.seed = (uint64_t)time(NULL) ^ (uint64_t)getpid() << 20;
-	while ((c = getopt(argc, argv, "a:c:d:n:s:o:")) != -1)
+	while ((c = getopt(argc, argv, "a:c:d:n:s:o:T")) != -1)
 		switch (c) {
 		case 'a':
 			options.area = number(16, MAX_DATA);
@@ -553,6 +556,9 @@ static void parse(int argc, char **argv)
 			break;
 		case 'o':
 			options.image = optarg;
+			break;
+		case 'T':
+			options.no_trim = true;
 			break;
 		default:
 			usage();
