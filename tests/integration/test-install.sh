@@ -1,0 +1,117 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# make install puts everything in its place; programs of others, in C and C++, build
+# with it by pkg-config and run: the two examples of libcbd(3), and a C++ client.
+# make uninstall leaves nothing behind.
+
+. "$(dirname "$0")/functions.sh"
+
+requires_program make pkg-config cmp
+here=${abs_top_srcdir:?}/tests/integration
+root=$tmp/root
+
+# in_build TARGET
+in_build()
+{
+	env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make -C "${abs_top_builddir:?}" DESTDIR="$root" \
+		"$1" >"$tmp/$1.log" 2>&1 || fail "make $1 has failed"
+}
+
+# setting NAME: of the build
+setting()
+{
+	sed -n "s/^$1 = //p" "$abs_top_builddir/Makefile"
+}
+
+in_build install
+pkg_config()
+{
+	PKG_CONFIG_SYSROOT_DIR=$root PKG_CONFIG_LIBDIR=$(dirname "$(find "$root" -name cbd.pc)") \
+		pkg-config "$@" cbd
+}
+[ "$(pkg_config --modversion)" = "$(setting PACKAGE_VERSION)" ] || fail "cbd.pc: wrong version"
+libdir=$(dirname "$(find "$root" -name libcbd.so)")
+bindir=$(dirname "$(find "$root" -name cbdctl)")
+sbindir=$(dirname "$(find "$root" -name cbd-backend)")
+plugin=$(find "$root" -name nbdkit-cbd-plugin.so)
+find "$root" ! -type d -printf '%f\n' | sort >"$tmp/installed"
+diff "$tmp/installed" - <<END || fail "these are not the installed files"
+cbd-backend
+cbd-backend.8
+cbd-format.5
+cbd-format.h
+cbd.7
+cbd.h
+cbd.pc
+cbdctl
+cbdctl.1
+libcbd.3
+libcbd.la
+libcbd.so
+libcbd.so.0
+libcbd.so.0.0.0
+nbdkit-cbd-plugin.1
+nbdkit-cbd-plugin.la
+nbdkit-cbd-plugin.so
+END
+
+# The programs of others. -Werror: the headers have to be clean everywhere.
+case $(setting CC) in
+*clang*) cxx=clang++ ;;
+*) cxx=g++ ;;
+esac
+requires_program "$cxx"
+sanitizers=
+case $(setting CBD_CFLAGS) in
+*-fsanitize=address,undefined*) sanitizers=-fsanitize=address,undefined ;;
+esac
+# build COMPILER OPTION... SOURCE PROGRAM
+build()
+{
+	# shellcheck disable=SC2046,SC2086 # lists
+	$1 "${@:2:$#-2}" -Wall -Wextra -Werror -pedantic -g $sanitizers -o "${!#}" \
+		$(pkg_config --cflags --libs) >"$tmp/build.log" 2>&1 || fail "${!#} does not build"
+}
+"$here/pod-examples.py" "$abs_top_srcdir/libcbd/libcbd.pod" "$tmp" >"$tmp/examples"
+build "$(setting CC)" -std=gnu11 "$tmp/client.c" "$tmp/client"
+build "$(setting CC)" -std=gnu11 "$tmp/server.c" "$tmp/server"
+build $cxx -std=c++11 "$here/client.cc" "$tmp/client++"
+for header in cbd.h cbd-format.h; do
+	echo "#include <$header>" >"$tmp/one.c"
+	build "$(setting CC)" -std=c11 -c "$tmp/one.c" "$tmp/one.o"
+done
+
+# What is installed, and nothing of the build.
+export LD_LIBRARY_PATH=$libdir PATH=$bindir:$sbindir:/usr/sbin:/usr/bin:/sbin:/bin
+transport=$memory/transport
+cbdctl format --size 48M --heartbeat 100 "$transport" >"$tmp/format.log"
+make_disk "$disks/disk" 16M
+
+"$tmp/server" "$transport" "$disk" 2>"$tmp/server.log" &
+server=$!
+cleanup_fn stop $server
+alive_backend()
+{
+	cbdctl list -B "$transport" | grep -q '"alive":true' || gone $server
+}
+wait_until 20 alive_backend || fail "the example of a server does not serve"
+for client in client client++; do
+	timeout 60 "$tmp/$client" "$transport" 0 >"$tmp/$client.log" 2>&1 ||
+		fail "$client has failed"
+	grep -qx same "$tmp/$client.log" || fail "$client read other data than it wrote"
+done
+cmp -n 4096 "$disk" <(head -c 4096 /dev/zero | tr '\0' x)
+cmp -i 4096:0 -n 1048576 "$disk" <(head -c 1M /dev/zero | tr '\0' c)
+stop $server
+wait $server || fail "the example of a server did not stop in order"
+
+# The programs and the plugin.
+start_backend 0 "$disk"
+[ -n "$sanitizers" ] ||
+	timeout 60 nbdkit -U - "$plugin" "$transport" backend=0 \
+		--run "'$nbd_io' \"\$uri\" read:0:4K:0x78 read:4K:1M:0x63"
+stop_backend 0
+
+in_build uninstall
+left=$(find "$root" ! -type d)
+[ -z "$left" ] || fail "make uninstall leaves $left"
