@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -166,12 +167,27 @@ int daemon_pidfile_open(const char *path)
 	return -1;
 }
 
+/* Whether the file is still there under its name. */
+static bool pidfile_named(void)
+{
+	struct stat mine, named;
+
+	return fstat(pidfile.fd, &mine) == 0 && stat(pidfile.path, &named) == 0 &&
+	       mine.st_dev == named.st_dev && mine.st_ino == named.st_ino;
+}
+
 int daemon_pidfile_write(void)
 {
 	if (pidfile.fd < 0)
 		return 0;
+	/* the process that has handed over had the same, and removed it */
+	if (!pidfile_named()) {
+		close(pidfile.fd);
+		pidfile.fd = open(pidfile.path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+	}
 	pidfile.mine = true;
-	if (ftruncate(pidfile.fd, 0) == 0 && dprintf(pidfile.fd, "%d\n", (int)getpid()) > 0)
+	if (pidfile.fd >= 0 && ftruncate(pidfile.fd, 0) == 0 &&
+	    dprintf(pidfile.fd, "%d\n", (int)getpid()) > 0)
 		return 0;
 	log_error("%s: %s", pidfile.path, strerror(errno));
 	return -1;

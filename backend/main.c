@@ -325,6 +325,9 @@ static void stop(struct program *p)
 	if (p->backend != NULL && cbd_backend_drained(p->backend) &&
 	    !cbd_backend_handed_over(p->backend) && disk_settle(p->disk) < 0)
 		cbd_backend_data_lost(p->backend);
+	/* before the successor, who may have the same file, writes to it */
+	if (p->backend != NULL && cbd_backend_handed_over(p->backend))
+		daemon_pidfile_remove();
 	if (p->backend != NULL)
 		cbd_backend_close(p->backend);
 	if (p->disk != NULL)
