@@ -38,6 +38,8 @@ find "$root" ! -type d -printf '%f\n' | sort >"$tmp/installed"
 diff "$tmp/installed" - <<END || fail "these are not the installed files"
 cbd-backend
 cbd-backend.8
+cbd-bench
+cbd-bench.1
 cbd-format.5
 cbd-format.h
 cbd.7
