@@ -10,7 +10,9 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/fs.h>
+#include <linux/loop.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -185,6 +187,23 @@ static void lock_as_test_host(struct flock *lock)
 #endif
 }
 
+static short lock_type(const struct disk *d)
+{
+	return d->read_only ? F_RDLCK : F_WRLCK;
+}
+
+static int take_lock(int fd, struct flock *lock, unsigned *waited_ms)
+{
+	int err;
+
+	do {
+		err = fcntl(fd, F_OFD_SETLK, lock) < 0 ? -errno : 0;
+		if (err == -EACCES) /* the other name of the same */
+			err = -EAGAIN;
+	} while (err == -EAGAIN && wait_for_lock(waited_ms));
+	return err;
+}
+
 /*
  * Rule 7 of docs/protocol.md: a lock on the whole disk, on the open file
  * description that does the I/O.  It ends when the last I/O through it has ended
@@ -192,20 +211,56 @@ static void lock_as_test_host(struct flock *lock)
  */
 static int lock_file(const struct disk *d, unsigned *waited_ms)
 {
-	struct flock lock = {
-		.l_type = d->read_only ? F_RDLCK : F_WRLCK,
-		.l_whence = SEEK_SET,
-	};
+	struct flock lock = { .l_type = lock_type(d), .l_whence = SEEK_SET };
 	int err;
 
 	lock_as_test_host(&lock);
-	do
-		err = fcntl(d->fd, F_OFD_SETLK, &lock) < 0 ? -errno : 0;
-	while ((err == -EAGAIN || err == -EACCES) && wait_for_lock(waited_ms));
-	if (err == -EAGAIN || err == -EACCES)
+	err = take_lock(d->fd, &lock, waited_ms);
+	if (err == -EAGAIN)
 		log_error("%s: is in use by another process", d->name);
 	else if (err < 0)
 		log_error("%s: cannot be locked: %s", d->name, strerror(-err));
+	return err;
+}
+
+/* The path is that of the time when the device was set up. */
+static int open_backing(const struct disk *d, const char *path)
+{
+	int fd = open(path, O_CLOEXEC | (d->read_only ? O_RDONLY : O_RDWR));
+	struct loop_info64 loop;
+	struct stat st;
+
+	if (fd >= 0 && ioctl(d->fd, LOOP_GET_STATUS64, &loop) == 0 && fstat(fd, &st) == 0 &&
+	    st.st_dev == loop.lo_device && st.st_ino == loop.lo_inode)
+		return fd;
+	log_debug("%s: the file behind it, %s, is not found", d->name, path);
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
+/* Who has the file behind a loop device has the disk too.  Locked is what the
+ * device has of it, so that two partitions are two disks. */
+static int lock_backing(struct disk *d, unsigned *waited_ms)
+{
+	struct flock lock = { .l_type = lock_type(d), .l_whence = SEEK_SET };
+	char path[PATH_MAX];
+	int err;
+
+	if (!d->block_device || !disk_sysfs(d->device, "loop/backing_file", path, sizeof(path)))
+		return 0;
+	d->backing_fd = open_backing(d, path);
+	if (d->backing_fd < 0)
+		return 0;
+	lock.l_start = sysfs_number(d->device, "loop/offset");
+	lock.l_start += sysfs_number(d->device, "start") * SECTOR;
+	lock.l_len = d->geometry.size;
+	err = take_lock(d->backing_fd, &lock, waited_ms);
+	if (err == -EAGAIN)
+		log_error("%s: the file behind it, %s, is in use by another process", d->name,
+			  path);
+	else if (err < 0)
+		log_error("%s: %s: cannot be locked: %s", d->name, path, strerror(-err));
 	return err;
 }
 
@@ -372,12 +427,13 @@ struct disk *disk_open(const char *name, const struct disk_options *options)
 		return NULL;
 	}
 	d->name = name;
-	d->fd = -1;
+	d->fd = d->backing_fd = -1;
 	d->read_only = options->read_only;
 	d->write_through = options->write_through && !options->read_only;
 	pthread_mutex_init(&d->ranges.lock, NULL);
 	if (check_before_open(d) < 0 || open_file(d, options, &waited_ms) < 0 ||
-	    lock_file(d, &waited_ms) < 0 || find_geometry(d, options) < 0) {
+	    lock_file(d, &waited_ms) < 0 || find_geometry(d, options) < 0 ||
+	    lock_backing(d, &waited_ms) < 0) {
 		disk_close(d);
 		return NULL;
 	}
@@ -388,6 +444,8 @@ void disk_close(struct disk *d)
 {
 	if (d->fd >= 0)
 		close(d->fd);
+	if (d->backing_fd >= 0)
+		close(d->backing_fd);
 	pthread_mutex_destroy(&d->ranges.lock);
 	free(d->path);
 	free(d);

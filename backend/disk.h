@@ -40,6 +40,7 @@ struct disk {
 	const char *name; /* as it was given, for messages */
 	char *path;	  /* absolute */
 	int fd;		  /* the one that is locked and does all I/O */
+	int backing_fd;	  /* of a loop device: its file, for the lock; or -1 */
 	bool block_device;
 	dev_t device; /* the block device, or that of the file system */
 	bool read_only;

@@ -506,7 +506,7 @@ static int write_all(const char *path, char *base, const struct cbd_header *h,
  * given.  The memory of a device has no owner, and its content no meaning. */
 static int check_foreign(const char *path, const struct cbd_file *f, int force, bool locked)
 {
-	if (locked)
+	if (locked || (!f->devdax && cbd_lock_content_held(f->fd)))
 		return cbd_error(EBUSY, "%s: is in use, and not as a transport", path);
 	return force || f->devdax ? 0 : cbd_foreign_check(path, f->fd);
 }

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cbd-format.h"
 #include "heartbeat.h"
 #include "lock.h"
 
@@ -93,6 +94,13 @@ bool cbd_lock_held(int fd, int64_t byte)
 	struct flock lock = {
 		.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = lock_byte(byte), .l_len = 1
 	};
+
+	return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
+bool cbd_lock_content_held(int fd)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = CBD_LOCK_BASE };
 
 	return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }

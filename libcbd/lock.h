@@ -41,4 +41,7 @@ int cbd_lock_renew(struct cbd_lock *l);
 /* Would an exclusive lock conflict?  FD must hold no lock itself. */
 bool cbd_lock_held(int fd, int64_t byte);
 
+/* Has another program locked any of what is in the file? */
+bool cbd_lock_content_held(int fd);
+
 #endif

@@ -53,6 +53,16 @@ start_backend 1 "$loop"
 block_refused "${loop}p1" "is in use, mounted or by another process"
 stop_backend 1
 
+# The file behind it is the same disk.
+start_backend 1 "${loop}p2"
+block_refused "$image" "is in use by another process"
+expect 1 "cbdctl: $image: is in use, and not as a transport" cbdctl format --force "$image"
+stop_backend 1
+start_backend 1 "$image"
+block_refused "$loop" "the file behind it, $image, is in use by another process"
+block_refused "${loop}p1" "the file behind it, $image, is in use by another process" -r
+stop_backend 1
+
 # One that cannot be written.
 truncate -s 16M "$disks/fixed"
 loop=$(losetup -f --show -r "$disks/fixed")
