@@ -22,10 +22,13 @@ static void chain(int sig, siginfo_t *info, void *context)
 		previous.sa_sigaction(sig, info, context);
 	} else if (previous.sa_handler != SIG_DFL && previous.sa_handler != SIG_IGN) {
 		previous.sa_handler(sig);
-	} else {
+	} else if (info->si_code > 0 || previous.sa_handler == SIG_DFL) {
 		/* A synchronous SIGBUS cannot be ignored: the instruction
-		 * runs again under the default action. */
+		 * runs again under the default action.  One that was sent does
+		 * not come again by itself. */
 		signal(sig, SIG_DFL);
+		if (info->si_code <= 0)
+			raise(sig);
 	}
 }
 

@@ -64,6 +64,23 @@ START_TEST(nested)
 }
 END_TEST
 
+/* Sent, not raised by an access: as if the library were not there. */
+START_TEST(sent)
+{
+	cbd_fault_init();
+	raise(SIGBUS);
+}
+END_TEST
+
+START_TEST(sent_and_ignored)
+{
+	signal(SIGBUS, SIG_IGN);
+	make_gone();
+	raise(SIGBUS);
+	ck_assert_int_eq(cbd_fault_copy(&word, gone, sizeof(word)), -EIO);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("fault");
@@ -72,5 +89,7 @@ int main(void)
 	suite_add_tcase(s, t);
 	tcase_add_test(t, copies);
 	tcase_add_test(t, nested);
+	tcase_add_test_raise_signal(t, sent, SIGBUS);
+	tcase_add_test(t, sent_and_ignored);
 	return unit_main(s);
 }
