@@ -270,6 +270,13 @@ int cbd_blkdev_open(struct cbd_transport *t, const struct cbd_blkdev_options *op
 /* Start the heartbeat thread, in the process that will do the I/O. */
 int cbd_blkdev_start(struct cbd_blkdev *b);
 
+/*
+ * Wait no longer for a backend that is gone: as soon as it is suspect, requests
+ * end with -EIO, these and later ones.  For a program that is told to end while
+ * its threads are in cbd_queue_execute().  Any thread.
+ */
+void cbd_blkdev_stop_waiting(struct cbd_blkdev *b);
+
 /* Drain, detach, release the slot, free everything.  No call on the blkdev
  * may be under way.  Bounded, also when the backend is dead. */
 void cbd_blkdev_close(struct cbd_blkdev *b);

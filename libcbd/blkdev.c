@@ -282,6 +282,8 @@ static void look_at_queue(struct cbd_blkdev *b, struct cbd_queue *q)
 	now = cbd_now_ns(); /* with the lock: nothing in the queue is younger */
 	cbd_queue_timeouts(q, now);
 	look_for_stall(b, q, now);
+	if (b->suspect && cbd_flag_get(&b->impatient))
+		cbd_queue_break(q, -EIO);
 	cbd_wake_one(q);
 	pthread_mutex_unlock(&q->lock);
 }
@@ -556,6 +558,11 @@ static void stop_thread(struct cbd_blkdev *b)
 	pthread_cond_signal(&b->stop_cond);
 	pthread_mutex_unlock(&b->lines);
 	pthread_join(b->thread, NULL);
+}
+
+void cbd_blkdev_stop_waiting(struct cbd_blkdev *b)
+{
+	cbd_flag_set(&b->impatient, true);
 }
 
 /* What was submitted and not reaped: finished if that is to be had. */

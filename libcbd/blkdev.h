@@ -135,6 +135,7 @@ struct cbd_blkdev {
 
 	struct cbd_watch watch; /* of the backend, by the heartbeat thread */
 	bool suspect;		/* said so in the log */
+	bool impatient;		/* requests do not wait for a suspect */
 	bool lost;		/* the slot is another's, or the memory is gone: write nothing */
 };
 

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -133,10 +134,52 @@ static int plugin_get_ready(void)
 	return param.backend ? attach_fixed_disk() : 0;
 }
 
+/*
+ * nbdkit ends when the last request has, and requests wait for a backend that
+ * is gone.  So when nbdkit is told to end, they wait for it no longer.
+ */
+static void *wait_for_quit(void *unused)
+{
+	struct connection *c;
+
+	(void)unused;
+	while (nbdkit_nanosleep(3600, 0) == 0)
+		;
+	pthread_mutex_lock(&connections_lock);
+	for (c = connections; c; c = c->next)
+		cbd_blkdev_stop_waiting(c->disk->blkdev);
+	pthread_mutex_unlock(&connections_lock);
+	return NULL;
+}
+
+/* Not joined: nbdkit may end without having been told to. */
+static int watch_quit(void)
+{
+	sigset_t block, old;
+	pthread_t thread;
+	int err;
+
+	sigfillset(&block);
+	sigdelset(&block, SIGBUS);
+	sigdelset(&block, SIGSEGV);
+	sigdelset(&block, SIGFPE);
+	sigdelset(&block, SIGILL);
+	pthread_sigmask(SIG_SETMASK, &block, &old);
+	err = pthread_create(&thread, NULL, wait_for_quit, NULL);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (err == 0)
+		err = pthread_detach(thread);
+	if (err != 0)
+		nbdkit_error("thread: %s", strerror(err));
+	return err == 0 ? 0 : -1;
+}
+
 /* When this fails nbdkit exits, without cleanup and unload. */
 static int plugin_after_fork(void)
 {
 	if (fixed_disk && disk_start(fixed_disk) < 0)
+		return -1;
+	if (watch_quit() < 0)
 		return -1;
 	started = true;
 	return 0;

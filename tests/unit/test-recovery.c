@@ -428,6 +428,24 @@ START_TEST(crash_before_suspicion)
 }
 END_TEST
 
+/* The program is told to end, and its backend is gone for good. */
+START_TEST(waits_no_longer)
+{
+	struct pair_options o = way(_i);
+	unsigned char buf[512];
+
+	pair_open(&p, &o);
+	cbd_blkdev_stop_waiting(p.blkdev);
+	unit_ok(cbd_queue_write(p.q, buf, 512, 0, 0)); /* a living one is waited for */
+	server_stop(&p);
+	cbd_backend_close(p.backend);
+	p.backend = NULL;
+	unit_fails(cbd_queue_write(p.q, buf, 512, 0, 0), EIO);
+	unit_fails(cbd_queue_read(p.q, buf, 512, 0), EIO);
+	pair_close(&p);
+}
+END_TEST
+
 /* Nobody polls: nothing is wrong, and nothing is executed again. */
 START_TEST(answers_that_wait)
 {
@@ -674,6 +692,7 @@ int main(void)
 	tcase_add_loop_test(t, another_disk, 0, 2 * WAYS);
 	tcase_add_loop_test(t, crash_before_suspicion, 0, WAYS);
 	tcase_add_loop_test(t, answers_that_wait, 0, WAYS);
+	tcase_add_loop_test(t, waits_no_longer, 0, WAYS);
 	tcase_add_test(t, broken_while_copying);
 	tcase_add_test(t, new_epoch_while_copying);
 	t = new_case(s, "durability");
