@@ -49,19 +49,24 @@ freed()
 	"$nbd_io" "$uri" "read:$3:32M:0" read:0:10000:7
 }
 
-# block_punches DEVICE FILE [OPTION-OF-BACKEND]...: what is discarded or zeroed is freed
-# in the file behind the device; a discard is of whole pages, a zero of every byte
+# block_punches DEVICE FILE REQUESTS [OPTION-OF-BACKEND]...: what is discarded or zeroed
+# is freed in the file behind the device; a discard is of whole pages, a zero of every
+# byte. REQUESTS are some of trim, zero, fast.
 block_punches()
 {
-	local device=$1 file=$2
-	shift 2
+	local device=$1 file=$2 requests=$3 request
+	shift 3
 
 	echo "freed space of $device $*"
 	start_backend 1 "$@" "$device"
 	start_nbdkit cbd "$transport" backend=1
-	freed "$file" trim:10000:48M 12288
-	freed "$file" zero:10000:48M 10000
-	freed "$file" zero:10000:48M:fast 10000
+	for request in $requests; do
+		case $request in
+		trim) freed "$file" trim:10000:48M 12288 ;;
+		zero) freed "$file" zero:10000:48M 10000 ;;
+		fast) freed "$file" zero:10000:48M:fast 10000 ;;
+		esac
+	done
 	"$nbd_io" "$uri" write:0:4M:7 zero:1:1M:no-hole read:0:1:7 read:1:1M:0 read:1048577:1M:7 \
 		trim:2097252:200 read:2M:100:7 read:2097452:1:7
 	stop "$nbdkit_pid"

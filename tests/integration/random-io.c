@@ -78,6 +78,7 @@ static struct {
 } options = { .connections = 8, .in_flight = 8, .operations = 4000 };
 
 static uint64_t size;
+static bool fast_zero; /* some disks have none */
 static unsigned char *shadow;
 /* Trim is advice: bytes marked here are those of the shadow or zero. */
 static bool *perhaps_zero;
@@ -357,7 +358,7 @@ static uint32_t random_flags(struct random *r, enum op op)
 		flags |= LIBNBD_CMD_FLAG_FUA;
 	if (op == ZERO && one_in(r, 2))
 		flags |= LIBNBD_CMD_FLAG_NO_HOLE;
-	if (op == ZERO && one_in(r, 3))
+	if (op == ZERO && fast_zero && one_in(r, 3))
 		flags |= LIBNBD_CMD_FLAG_FAST_ZERO;
 	return flags;
 }
@@ -460,8 +461,9 @@ static void check_server(struct nbd_handle *nbd)
 		die("the disk has %" PRId64 " bytes, this test needs %u", s, MAX_DATA);
 	size = (uint64_t)s;
 	if (nbd_can_multi_conn(nbd) != 1 || nbd_can_fua(nbd) != 1 || nbd_can_flush(nbd) != 1 ||
-	    nbd_can_trim(nbd) != 1 || nbd_can_zero(nbd) != 1 || nbd_can_fast_zero(nbd) != 1)
-		die("the server lacks one of multi_conn, fua, flush, trim, zero, fast_zero");
+	    nbd_can_trim(nbd) != 1 || nbd_can_zero(nbd) != 1)
+		die("the server lacks one of multi_conn, fua, flush, trim, zero");
+	fast_zero = nbd_can_fast_zero(nbd) == 1;
 }
 
 static void read_all(struct nbd_handle *nbd, void (*see)(unsigned char *, uint64_t, uint64_t))

@@ -28,9 +28,9 @@ for sector in 512 4096; do
 	block_random "$loop" --engine psync --direct --handlers 2
 	block_random "$loop" --engine uring --direct --handlers 2
 	block_random "$loop" --engine uring --write-through
-	block_punches "$loop" "$image" --engine psync
-	block_punches "$loop" "$image" --engine uring
-	block_punches "$loop" "$image" --engine uring --direct
+	block_punches "$loop" "$image" "trim zero fast" --engine psync
+	block_punches "$loop" "$image" "trim zero fast" --engine uring
+	block_punches "$loop" "$image" "trim zero fast" --engine uring --direct
 	block_exclusive "$loop"
 done
 

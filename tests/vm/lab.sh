@@ -109,7 +109,7 @@ content() # FILE...
 modules()
 {
 	echo virtio_pci 9p 9pnet_virtio overlay crc32c-intel crc32c_generic
-	echo nbd loop ext4 virtio_net virtio_blk
+	echo nbd loop ext4 virtio_blk virtio_net virtio_blk
 	[ "$LAB_KERNEL" != k612 ] || echo ublk_drv
 	if [ "$LAB_DEV" = cxl ]; then
 		echo cxl_acpi cxl_pci cxl_mem device_dax dax_cxl

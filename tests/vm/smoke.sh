@@ -3,7 +3,7 @@
 # device. This script owns the verdict; the guests belong to lab.sh, and what
 # the hosts do is in CASE-host1.sh and CASE-host2.sh.
 #
-# usage: smoke.sh hardware|software|host-id
+# usage: smoke.sh hardware|software|host-id|block
 #
 # Exits as automake wants it: 0 passed, 1 failed, 77 skipped, 99 broken.
 # abs_top_builddir is the build tree under test, abs_top_srcdir its source;
@@ -76,8 +76,11 @@ new_run_folder()
 	trap clean_up EXIT
 	trap 'exit 99' INT TERM HUP
 	cp "$here/guest-lib.sh" "$LAB_RUN/"
-	printf 'RUN=%q\nKIND=%q\n' "$abs_top_builddir/run" "$1" \
-		>"$LAB_RUN/settings"
+	printf 'RUN=%q\nSRC=%q\nKIND=%q\n' "$abs_top_builddir/run" "$abs_top_srcdir" \
+		"$1" >"$LAB_RUN/settings"
+	# what the integration tests of this machine leave out
+	[ -w /dev/loop-control ] || loops=yes
+	echo "LOOPS=${loops-}" >>"$LAB_RUN/settings"
 }
 
 report() # NODE FILE...
@@ -90,16 +93,31 @@ report() # NODE FILE...
 	done
 }
 
-run_case() # CASE
+# The host sees by the files behind them what a discard has freed.
+virtio_disks()
 {
-	local rc=0 node
+	local sector
+
+	for sector in 512 4096; do
+		truncate -s 96M "$LAB_RUN/disk-$sector"
+		LAB_EXTRA+=" -drive if=none,id=d$sector,format=raw,discard=unmap"
+		LAB_EXTRA+=",file=$LAB_RUN/disk-$sector"
+		LAB_EXTRA+=" -device virtio-blk-pci,bus=pcie.0,drive=d$sector"
+		LAB_EXTRA+=",logical_block_size=$sector,physical_block_size=4096"
+	done
+	export LAB_EXTRA
+}
+
+run_case() # CASE, of one host or two
+{
+	local rc=0 node scripts=("$here/$1-host"[12].sh)
 
 	export LAB_TIMEOUT=${LAB_TIMEOUT:-400}
 	export LAB_SHOW=$abs_top_srcdir$'\n'$abs_top_builddir
-	"$here/lab.sh" run "$here/$1-host1.sh" "$here/$1-host2.sh" || rc=$?
-	for node in 1 2; do
-		report $node out
-		[ "$rc" = 0 ] || report $node console qemu.log
+	"$here/lab.sh" run "${scripts[@]}" || rc=$?
+	for node in $(seq ${#scripts[@]}); do
+		report "$node" out
+		[ "$rc" = 0 ] || report "$node" console qemu.log
 	done
 	case $rc in
 	0 | 1) return "$rc" ;;
@@ -109,12 +127,13 @@ run_case() # CASE
 
 case ${1:-} in
 hardware | software) name=smoke kind=$1 ;;
-host-id) name=host-id kind= ;;
-*) broken "usage: smoke.sh hardware|software|host-id" ;;
+host-id | block) name=$1 kind= ;;
+*) broken "usage: smoke.sh hardware|software|host-id|block" ;;
 esac
-: "${abs_top_builddir:=$(find_build)}"
+: "${abs_top_builddir:=$(find_build)}" "${LAB_EXTRA:=}"
 requires nbdkit nbd-client nbdinfo qemu-img mkfs.ext4 e2fsck jq sha256sum
 [ -x "$abs_top_builddir/run" ] || broken "$abs_top_builddir: not built"
 build_lab
 new_run_folder "$kind"
+[ "$name" != block ] || virtio_disks
 run_case "$name"

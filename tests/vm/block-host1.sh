@@ -1,0 +1,58 @@
+# Block devices as the disk of a backend, on a kernel that has all kinds of them: virtio
+# disks with sectors of 512 and 4096 bytes, /dev/nbd0, and loop devices where the machine
+# that all this runs on has none. Both sides are on this host, over /dev/dax0.0.
+# shellcheck shell=bash
+
+# shellcheck source=/dev/null
+. /lab/settings # RUN, SRC, LOOPS
+
+# Once more with the programs of the build.
+if [ -z "${abs_top_builddir-}" ]; then
+	[ -x "$RUN" ] || exit 1
+	mkdir -p /etc/cbd
+	cat /proc/sys/kernel/random/uuid >/etc/cbd/host-id
+	exec "$RUN" bash "$0"
+fi
+
+export RANDOM_OPERATIONS=150
+# shellcheck source=../integration/block.sh
+. "$SRC/tests/integration/block.sh"
+
+transport=/dev/dax0.0
+cbdctl format --heartbeat 200 --dead-after 50 "$transport" >/dev/null
+
+# virtio DEVICE SECTOR
+virtio()
+{
+	echo "== $1: virtio, sectors of $2 bytes"
+	block_geometry "$1" "$2"
+	block_random "$1" --engine uring
+	block_random "$1" --engine psync --direct --handlers 2
+	block_punches "$1" "/lab/disk-$2" "trim zero fast" --engine uring
+	block_punches "$1" "/lab/disk-$2" trim --engine psync --direct
+	block_exclusive "$1"
+}
+
+virtio /dev/vda 512
+virtio /dev/vdb 4096
+
+echo "== /dev/nbd0"
+truncate -s 96M "$disks/nbd.img"
+nbdkit -U "$tmp/nbd.sock" -P "$tmp/nbd.pid" file "$disks/nbd.img"
+cleanup_fn stop_pidfile "$tmp/nbd.pid"
+nbd-client -unix "$tmp/nbd.sock" /dev/nbd0 -b 512
+cleanup_fn nbd-client -d /dev/nbd0
+nbd_has_size()
+{
+	[ "$(blockdev --getsize64 /dev/nbd0)" -eq $((96 << 20)) ]
+}
+wait_until 20 nbd_has_size
+block_random /dev/nbd0 --engine uring
+block_random /dev/nbd0 --engine psync --direct
+# it has no fast zero: only a trim frees
+block_punches /dev/nbd0 "$disks/nbd.img" trim --engine uring
+
+if [ -n "$LOOPS" ]; then
+	echo "== loop devices"
+	bash "$SRC/tests/integration/test-disk-block.sh"
+fi
