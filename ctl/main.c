@@ -106,12 +106,10 @@ const char *only_operand(const char *command, int argc, char **argv)
 	return argv[optind];
 }
 
+/* What does not fit is as large as can be: it is beyond any limit here. */
 static bool starts_with_digits(const char *text, char **end, uint64_t *value)
 {
-	size_t digits = strspn(text, "0123456789");
-
-	/* No number of up to 19 digits overflows. */
-	if (digits == 0 || digits > 19)
+	if (*text < '0' || *text > '9')
 		return false;
 	*value = strtoull(text, end, 10);
 	return true;
@@ -177,6 +175,15 @@ static int run_command(int argc, char **argv)
 	return command->run(argc, argv);
 }
 
+/* A result that could not be written is none. */
+static int flush_output(int status)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return status;
+	complain("stdout: %m");
+	return status == EXIT_SUCCESS ? EXIT_FAILURE : status;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
@@ -201,5 +208,5 @@ int main(int argc, char **argv)
 	}
 	if (optind == argc)
 		usage_error(NULL, "the command is missing");
-	return run_command(argc - optind, argv + optind);
+	return flush_output(run_command(argc - optind, argv + optind));
 }

@@ -275,6 +275,18 @@ int cbd_transport_watch(struct cbd_transport *t)
 	return 0;
 }
 
+static int still_owned(const struct cbd_transport *t, const char *kind, unsigned id, unsigned host,
+		       enum cbd_liveness liveness)
+{
+	if (liveness == CBD_ALIVE)
+		return cbd_error(EBUSY, "%s: %s %u of host %u is alive; stop it there", t->path,
+				 kind, id, host);
+	return cbd_error(EBUSY,
+			 "%s: %s %u of host %u is suspect, not dead; 'cbdctl clear' frees it if "
+			 "that host is off",
+			 t->path, kind, id, host);
+}
+
 int cbd_transport_owned(struct cbd_transport *t)
 {
 	int r = cbd_transport_watch(t);
@@ -286,16 +298,10 @@ int cbd_transport_owned(struct cbd_transport *t)
 	for (unsigned i = 0; i < t->header.backends; i++)
 		if (cbd_backend_get(t, i, &backend) == 0 && backend.liveness != CBD_FREE &&
 		    backend.liveness != CBD_DEAD)
-			return cbd_error(EBUSY, "%s: backend %u of host %u is %s", t->path, i,
-					 backend.host_id,
-					 backend.liveness == CBD_ALIVE ? "alive"
-								       : "suspect, not dead");
+			return still_owned(t, "backend", i, backend.host_id, backend.liveness);
 	for (unsigned i = 0; i < t->header.blkdevs; i++)
 		if (cbd_blkdev_get(t, i, &blkdev) == 0 && blkdev.liveness != CBD_FREE &&
 		    blkdev.liveness != CBD_DEAD)
-			return cbd_error(EBUSY, "%s: blkdev %u of host %u is %s", t->path, i,
-					 blkdev.host_id,
-					 blkdev.liveness == CBD_ALIVE ? "alive"
-								      : "suspect, not dead");
+			return still_owned(t, "blkdev", i, blkdev.host_id, blkdev.liveness);
 	return 0;
 }

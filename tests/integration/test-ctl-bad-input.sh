@@ -200,7 +200,8 @@ start_backend 0 "$disk"
 kill_backend 0
 "$patch" "$transport" line host-state:0 16:8=1
 "$patch" "$transport" line backend-claim:0:0 24:8=1
-expect 1 "$transport: backend 0 of host 0 is suspect, not dead" cbdctl format --force "$transport"
+expect 1 "$transport: backend 0 of host 0 is suspect, not dead; 'cbdctl clear' frees it" \
+	cbdctl format --force "$transport"
 expect 1 "--force formats it again" cbdctl format "$transport"
 cbdctl format --channels 4 --force --force "$transport" >/dev/null
 expect 0 "" cbdctl check "$transport"
@@ -227,7 +228,10 @@ done <<'EOF'
 -1 must be a whole number above 0
 1.5G must be a whole number above 0
 1GB must be a whole number above 0
-99999999999999999999 must be a whole number above 0
+99999999999999999999 is more than 64T
+99999999999999999999x must be a whole number above 0
+18446744073709551616 is more than 64T
+65T is more than 64T
 99999T is more than 64T
 EOF
 expect 2 "--size: '': must be a whole number above 0" cbdctl format --size '' "$transport"
@@ -276,6 +280,11 @@ for command in format list list-transports check clear; do
 done
 
 fresh
+for command in list check "format --force --channels 4"; do
+	# shellcheck disable=SC2086 # words
+	expect 1 "cbdctl: stdout: No space left on device" sh -c 'exec cbdctl "$@" >/dev/full' sh \
+		$command "$transport"
+done
 expect 1 "$transport: backend 4: there are only 0 to 3" cbdctl list -B --id 4 "$transport"
 expect 1 "$transport: backend 3: not in use" cbdctl list -B --id 3 "$transport"
 for object in host:16:15 backend:4:3 blkdev:16:15; do

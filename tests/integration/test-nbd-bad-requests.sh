@@ -20,7 +20,7 @@ last=$((size - 1))
 refused()
 {
 	: >"$tmp/nbdkit.log"
-	expect 0 "" "$nbd_io" "$uri" "fails:$2:$3"
+	"$nbd_io" "$uri" "fails:$2:$3"
 	grep -q "^nbdkit: cbd.*error: $1" "$tmp/nbdkit.log" ||
 		fail "$3: nbdkit does not say '$1' but $(cat "$tmp/nbdkit.log")"
 	cp "$tmp/nbdkit.log" "$tmp/expect.err"
