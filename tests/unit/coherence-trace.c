@@ -81,6 +81,13 @@ struct trace trace_get(void)
 	return now;
 }
 
+static void count(uint64_t *what)
+{
+	pthread_mutex_lock(&lock);
+	++*what;
+	pthread_mutex_unlock(&lock);
+}
+
 /* ------------------------------------------------------------------ drops */
 
 /*
@@ -229,7 +236,7 @@ bool cbd_line_await(const struct cbd_mem *m, const void *line, uint64_t word, vo
 void cbd_line_load(const struct cbd_mem *m, const void *line, void *copy)
 {
 	(void)m;
-	__atomic_add_fetch(&seen.loads, 1, __ATOMIC_RELAXED);
+	count(&seen.loads);
 	copy_line(line, copy, __atomic_load_n((const uint64_t *)line, __ATOMIC_ACQUIRE));
 }
 
@@ -253,7 +260,7 @@ void cbd_mem_store(const struct cbd_mem *m, void *dst, const void *src, size_t l
 void cbd_mem_load(const struct cbd_mem *m, void *dst, const void *src, size_t len)
 {
 	(void)m;
-	__atomic_add_fetch(&seen.payload_loads, 1, __ATOMIC_RELAXED);
+	count(&seen.payload_loads);
 	memcpy(dst, src, len);
 }
 
@@ -276,7 +283,7 @@ void cbd_sys_landed(const struct cbd_mem *m, void *p, size_t len)
 	(void)m;
 	(void)p;
 	(void)len;
-	__atomic_add_fetch(&seen.landed, 1, __ATOMIC_RELAXED);
+	count(&seen.landed);
 }
 
 void cbd_sys_take(const struct cbd_mem *m, const void *p, size_t len)
@@ -284,7 +291,7 @@ void cbd_sys_take(const struct cbd_mem *m, const void *p, size_t len)
 	(void)m;
 	(void)p;
 	(void)len;
-	__atomic_add_fetch(&seen.taken, 1, __ATOMIC_RELAXED);
+	count(&seen.taken);
 }
 
 uint32_t cbd_word_load(const uint32_t *w)
@@ -304,7 +311,7 @@ void cbd_store_load_fence(void)
 
 bool cbd_token_swap(uint64_t *token, uint64_t expected, uint64_t desired)
 {
-	__atomic_add_fetch(&seen.swaps, 1, __ATOMIC_RELAXED);
+	count(&seen.swaps);
 	return __atomic_compare_exchange_n(token, &expected, desired, false, __ATOMIC_ACQ_REL,
 					   __ATOMIC_ACQUIRE);
 }

@@ -369,7 +369,7 @@ START_TEST(damaged_grant)
 	server_start(&p); /* its next beat stores the line again */
 	ck_assert_int_eq(pair_reap(&p).result, 0);
 	ck_assert_int_eq(pair_reap(&p).result, 0);
-	ck_assert_mem_eq(buf, p.disk.data, 512);
+	ck_assert_mem_eq(buf, unit_disk_data(&p.disk), 512);
 	pair_close(&p);
 }
 END_TEST
