@@ -8,6 +8,7 @@
 #include <config.h>
 
 #include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -104,7 +105,70 @@ static void add_state(struct json_object *o, enum cbd_liveness liveness, const c
 					 : written);
 }
 
-static struct json_object *json_host(const struct cbd_host_info *info)
+/* Why a slot is kept for one who is not seen to live, and what frees it. */
+static struct json_object *json_held(const char *reason, const char *free)
+{
+	struct json_object *o = json_object_new_object();
+
+	add_text(o, "reason", reason);
+	add_text(o, "free", free);
+	return o;
+}
+
+/* Of slot ID of a kind; NULL, which is null in JSON: it is not held. */
+static struct json_object *slot_held(const struct list *l, const char *kind, unsigned id,
+				     enum cbd_liveness liveness, bool local, unsigned host,
+				     unsigned pid)
+{
+	char free[PATH_MAX + 80];
+
+	if (liveness == CBD_DEAD) {
+		snprintf(free, sizeof free, "cbdctl clear %s %u %s", kind, id, l->path);
+		return json_held("its process is dead", free);
+	}
+	if (liveness != CBD_SUSPECT)
+		return NULL;
+	if (local) {
+		snprintf(free, sizeof free, "kill -9 %u", pid);
+		return json_held("its process does not beat, and holds its lock still", free);
+	}
+	snprintf(free, sizeof free, "cbdctl clear %s %u --host-gone %u %s", kind, id, host,
+		 l->path);
+	return json_held("it does not beat, which does not prove that it is dead", free);
+}
+
+static struct json_object *host_held(const struct list *l, const struct cbd_host_info *info)
+{
+	char free[PATH_MAX + 80];
+
+	if (info->liveness != CBD_SUSPECT)
+		return NULL;
+	snprintf(free, sizeof free, "cbdctl clear host %u --host-gone %u %s", info->id, info->id,
+		 l->path);
+	return json_held("no process of it beats", free);
+}
+
+static struct json_object *blkdev_held(const struct list *l, const struct cbd_blkdev_info *info)
+{
+	return slot_held(l, "blkdev", info->id, info->liveness, info->local, info->host_id,
+			 info->pid);
+}
+
+/* A channel is free when its blkdev is. */
+static struct json_object *channel_held(const struct list *l, const struct cbd_channel_info *info)
+{
+	const struct cbd_blkdev_info *b = &l->blkdevs[info->blkdev_id % CBD_MAX_BLKDEVS];
+	struct json_object *o;
+
+	if (info->state == CBD_GRANT_CLOSED || b->backend_id != info->backend_id)
+		return NULL;
+	o = blkdev_held(l, b);
+	if (o)
+		add_text(o, "reason", "its blkdev may come back and use it");
+	return o;
+}
+
+static struct json_object *json_host(const struct list *l, const struct cbd_host_info *info)
 {
 	struct json_object *o = json_object_new_object();
 
@@ -113,6 +177,7 @@ static struct json_object *json_host(const struct cbd_host_info *info)
 	json_object_object_add(o, "uuid", json_uuid(info->uuid));
 	json_object_object_add(o, "boot_id", json_uuid(info->boot_id));
 	add_state(o, info->liveness, info->liveness == CBD_ALIVE ? "live" : "unknown");
+	json_object_object_add(o, "held", host_held(l, info));
 	return o;
 }
 
@@ -164,6 +229,9 @@ static struct json_object *json_backend(const struct list *l, const struct cbd_b
 	add_number(o, "pid", info->pid);
 	add_number(o, "incarnation", info->incarnation);
 	add_state(o, info->liveness, slot_state(info->state));
+	json_object_object_add(o, "held",
+			       slot_held(l, "backend", info->id, info->liveness, info->local,
+					 info->host_id, info->pid));
 	add_disk(o, info, l->human);
 	add_number(o, "handlers", info->handlers);
 	add_number(o, "max_blkdevs", info->max_blkdevs);
@@ -173,7 +241,7 @@ static struct json_object *json_backend(const struct list *l, const struct cbd_b
 	return o;
 }
 
-static struct json_object *json_blkdev(const struct cbd_blkdev_info *info)
+static struct json_object *json_blkdev(const struct list *l, const struct cbd_blkdev_info *info)
 {
 	struct json_object *o = json_object_new_object();
 
@@ -183,12 +251,13 @@ static struct json_object *json_blkdev(const struct cbd_blkdev_info *info)
 	add_number(o, "pid", info->pid);
 	add_number(o, "incarnation", info->incarnation);
 	add_state(o, info->liveness, slot_state(info->state));
+	json_object_object_add(o, "held", blkdev_held(l, info));
 	add_number(o, "queues", info->queues);
 	add_bool(o, "read_only", info->read_only);
 	return o;
 }
 
-static struct json_object *json_channel(const struct cbd_channel_info *info, bool human)
+static struct json_object *json_channel(const struct list *l, const struct cbd_channel_info *info)
 {
 	struct json_object *o = json_object_new_object();
 
@@ -198,11 +267,12 @@ static struct json_object *json_channel(const struct cbd_channel_info *info, boo
 	add_number(o, "queue", info->queue);
 	json_object_object_add(o, "epoch", json_hex(info->epoch));
 	add_text(o, "state", grant_state(info->state));
+	json_object_object_add(o, "held", channel_held(l, info));
 	add_number(o, "depth", info->depth);
 	add_number(o, "ring_slots", info->ring_slots);
 	add_number(o, "offset", info->offset);
-	json_object_object_add(o, "length", json_size(info->length, human));
-	json_object_object_add(o, "data_size", json_size(info->data_size, human));
+	json_object_object_add(o, "length", json_size(info->length, l->human));
+	json_object_object_add(o, "data_size", json_size(info->data_size, l->human));
 	return o;
 }
 
@@ -231,7 +301,7 @@ static void list_hosts(struct list *l, struct json_object *array)
 	for (id = 0; id < l->header->hosts; id++)
 		if (wanted(l, id) && check(l, cbd_host_get(l->t, id, &info)) &&
 		    info.liveness != CBD_FREE)
-			json_object_array_add(array, json_host(&info));
+			json_object_array_add(array, json_host(l, &info));
 }
 
 static void list_backends(struct list *l, struct json_object *array)
@@ -251,7 +321,7 @@ static void list_blkdevs(struct list *l, struct json_object *array)
 
 	for (b = l->blkdevs; b < l->blkdevs + l->header->blkdevs; b++)
 		if (b->liveness != CBD_FREE && wanted(l, b->id))
-			json_object_array_add(array, json_blkdev(b));
+			json_object_array_add(array, json_blkdev(l, b));
 }
 
 static void list_channels_of(struct list *l, unsigned backend, struct json_object *array)
@@ -262,7 +332,7 @@ static void list_channels_of(struct list *l, unsigned backend, struct json_objec
 	for (id = 0; id < l->header->channels; id++)
 		if (wanted(l, id) && check(l, cbd_channel_get(l->t, backend, id, &info)) &&
 		    info.state != CBD_GRANT_FREE)
-			json_object_array_add(array, json_channel(&info, l->human));
+			json_object_array_add(array, json_channel(l, &info));
 }
 
 static void list_channels(struct list *l, struct json_object *array)

@@ -129,6 +129,7 @@ struct cbd_backend_info {
 	uint32_t handlers;
 	enum cbd_slot_state state;
 	enum cbd_liveness liveness;
+	bool local; /* its process is of this boot of this machine */
 	uint64_t size;
 	uint32_t logical_block, physical_block, optimal_block;
 	uint32_t flags; /* CBD_GEOMETRY_* */
@@ -148,6 +149,7 @@ struct cbd_blkdev_info {
 	bool read_only;
 	enum cbd_slot_state state;
 	enum cbd_liveness liveness;
+	bool local; /* its process is of this boot of this machine */
 };
 
 struct cbd_channel_info {

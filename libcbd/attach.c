@@ -55,7 +55,7 @@ static int by_order(const void *a, const void *b)
 
 /* A flush that was in flight at a loss fails: resubmitted, it might succeed
  * without what was lost (rule 8). */
-static void ready_part(struct cbd_queue *q, struct cbd_part *p, bool lost)
+static void ready_part(struct cbd_queue *q, struct cbd_part *p)
 {
 	cbd_part_retry(q, p, 0);
 	if (p->busy) {
@@ -66,7 +66,7 @@ static void ready_part(struct cbd_queue *q, struct cbd_part *p, bool lost)
 		cbd_part_end(q, p, -EIO); /* timed out; the epoch was drained */
 		return;
 	}
-	if (lost && p->se.op == CBD_OP_FLUSH) {
+	if (p->se.op == CBD_OP_FLUSH && cbd_flush_failed(q->b, p->pending)) {
 		cbd_part_end(q, p, -EIO);
 		return;
 	}
@@ -137,7 +137,7 @@ static void follow_grant(struct cbd_queue *q, const struct cbd_grant_line *g)
 	find_peer(q->b);
 	for (unsigned tag = 0; tag < q->depth; tag++)
 		if (q->parts[tag].state != CBD_PART_FREE)
-			ready_part(q, &q->parts[tag], lost);
+			ready_part(q, &q->parts[tag]);
 	enter(q, g);
 	publish_all(q);
 	cbd_queue_issue(q);

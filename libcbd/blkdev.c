@@ -83,6 +83,17 @@ void cbd_flush_submitted(struct cbd_blkdev *b, struct cbd_pending *p)
 	pthread_mutex_unlock(&b->lock);
 }
 
+/* Was something lost since it was submitted? */
+bool cbd_flush_failed(struct cbd_blkdev *b, const struct cbd_pending *p)
+{
+	bool failed;
+
+	pthread_mutex_lock(&b->lock);
+	failed = p->losses != b->losses;
+	pthread_mutex_unlock(&b->lock);
+	return failed;
+}
+
 /* Also a flush that was in flight at a loss fails. */
 void cbd_flush_done(struct cbd_queue *q, struct cbd_pending *p)
 {

@@ -171,6 +171,7 @@ void cbd_waiter_init(struct cbd_waiter *w, struct cbd_pending *pending);
 /* blkdev.c: durability, rule 8 */
 bool cbd_written(struct cbd_queue *q); /* false: acknowledged by a gone backend */
 void cbd_flush_submitted(struct cbd_blkdev *b, struct cbd_pending *p);
+bool cbd_flush_failed(struct cbd_blkdev *b, const struct cbd_pending *p);
 void cbd_flush_done(struct cbd_queue *q, struct cbd_pending *p);
 void cbd_verifier_seen(struct cbd_blkdev *b, uint32_t incarnation, uint64_t verifier, bool lost,
 		       bool out);

@@ -36,11 +36,13 @@ static const void *beat_line(const struct cbd_transport *t, unsigned i)
 
 /* Free, dead (proven), or undecided until watched. */
 static enum cbd_liveness claim_liveness(const struct cbd_transport *t, enum cbd_claim_kind kind,
-					unsigned slot, enum cbd_slot_state state)
+					unsigned slot, enum cbd_slot_state state, bool *local)
 {
 	struct cbd_claim_line claim;
+	bool owned = cbd_claim_owner(t, kind, slot, &claim) >= 0;
 
-	if (cbd_claim_owner(t, kind, slot, &claim) >= 0)
+	*local = owned && memcmp(claim.boot_id, t->identity.boot_id, 16) == 0;
+	if (owned)
 		return cbd_claim_is_dead(t, kind, slot, &claim) ? CBD_DEAD : CBD_UNDECIDED;
 	return state == CBD_SLOT_FREE || state == CBD_SLOT_GONE || state == CBD_SLOT_ABANDONED
 		       ? CBD_FREE
@@ -144,7 +146,7 @@ int cbd_backend_get(struct cbd_transport *t, unsigned id, struct cbd_backend_inf
 		.state = s.state,
 	};
 	info->liveness = watched(t, t->header.hosts + id,
-				 claim_liveness(t, CBD_CLAIM_BACKEND, id, s.state));
+				 claim_liveness(t, CBD_CLAIM_BACKEND, id, s.state, &info->local));
 	cbd_text_get(t, cbd_backend_line(t, id, CBD_BACKEND_INFO, CBD_BACKEND_NAME), CBD_NAME_LINES,
 		     info->name);
 	cbd_text_get(t, cbd_backend_line(t, id, CBD_BACKEND_INFO, CBD_BACKEND_PATH), CBD_PATH_LINES,
@@ -176,7 +178,7 @@ int cbd_blkdev_get(struct cbd_transport *t, unsigned id, struct cbd_blkdev_info 
 		.state = s.state,
 	};
 	info->liveness = watched(t, t->header.hosts + t->header.backends + id,
-				 claim_liveness(t, CBD_CLAIM_BLKDEV, id, s.state));
+				 claim_liveness(t, CBD_CLAIM_BLKDEV, id, s.state, &info->local));
 	return 0;
 }
 

@@ -11,6 +11,7 @@
  *	flush
  *	read:OFFSET:LENGTH:BYTE      every byte has to be this one
  *	fails:ERROR:REQUEST          e.g. fails:ENOSPC:write:0:512:1
+ *	pause:FILE                   make FILE, and wait until it was removed
  *
  * Numbers may have the suffixes K, M and G. Requests are not checked before they
  * are sent, so that the server can be asked for nonsense.
@@ -24,6 +25,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include <libnbd.h>
 
@@ -197,6 +200,18 @@ static void expect_error(struct request *r)
 		die("failed with %s", nbd_get_error());
 }
 
+/* So that a test can do something between two requests of one connection. */
+static void pause_until_removed(const char *file)
+{
+	const struct timespec ts = { .tv_nsec = 10000000 };
+	FILE *f = fopen(file, "w");
+
+	if (!f || fclose(f) != 0)
+		die("%m");
+	while (access(file, F_OK) == 0)
+		nanosleep(&ts, NULL);
+}
+
 static void run(char *argument)
 {
 	char *copy = strdup(argument);
@@ -208,6 +223,8 @@ static void run(char *argument)
 	split(&r, copy);
 	if (strcmp(r.fields[0], "fails") == 0)
 		expect_error(&r);
+	else if (strcmp(r.fields[0], "pause") == 0)
+		pause_until_removed(argument + strlen("pause:"));
 	else if (execute(&r, false) == -1)
 		die("%s", nbd_get_error());
 	free(copy);

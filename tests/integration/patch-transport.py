@@ -6,6 +6,8 @@ patch-transport.py FILE header|copy|both [FIELD=NUMBER]...
 	set fields of the header, of its copy or of both, and seal them
 patch-transport.py FILE flip OFFSET|LINE|copy [BYTE]
 	flip one bit, at that byte (0) of the place; a LINE is such as backend-reply:1:3
+patch-transport.py FILE flip-ring se|ce:BACKEND:CHANNEL
+	flip one bit in each line of a ring
 patch-transport.py FILE line LINE [POSITION:BYTES=NUMBER]...
 	set numbers in a line, and seal it
 patch-transport.py FILE empty LINE
@@ -73,6 +75,19 @@ class Transport:
         header[CRC:] = crc32c(header[:CRC]).to_bytes(4, "little")
         self.write(at, header)
 
+    def channel(self, backend, channel):
+        table = self.read(PAGE + (backend * self.field("channels") + channel) * 16, 8)
+        return struct.unpack("<Q", table)[0]
+
+    def flip_ring(self, name):
+        ring, backend, channel = name.split(":")
+        slots = self.field("ring_slots")
+        start = self.channel(int(backend), int(channel)) + 2 * PAGE
+        if ring == "ce":
+            start += self.pages(slots) * PAGE
+        for slot in range(slots):
+            self.flip(start + slot * LINE + 33)
+
     def pages(self, lines):
         return (lines * LINE + PAGE - 1) // PAGE
 
@@ -81,8 +96,7 @@ class Transport:
         slot, index = int(slot), int(index)
         obj, line = kind.split("-")
         if obj == "channel":
-            table = self.read(PAGE + (slot * self.field("channels") + index) * 16, 8)
-            return struct.unpack("<Q", table)[0] + {"grant": 0, "leave": PAGE}[line]
+            return self.channel(slot, index) + {"grant": 0, "leave": PAGE}[line]
         pages, lines = {
             "host": (2 + self.pages(self.field("backends")),
                      {"claim": 0, "state": PAGE, "beat": PAGE + LINE, "name": PAGE + 2 * LINE,
@@ -138,6 +152,8 @@ def main():
         place = rest[0]
         at = int(place) if place.isdigit() else copy if place == "copy" else transport.where(place)
         transport.flip(at + int(rest[1] if rest[1:] else "0"))
+    elif command == "flip-ring":
+        transport.flip_ring(rest[0])
     elif command == "line":
         transport.patch_line(rest[0], settings_of(rest[1:]))
     elif command == "empty":

@@ -251,6 +251,28 @@ START_TEST(nothing_lost)
 }
 END_TEST
 
+/* A flush is executed again where there was nothing to lose. */
+START_TEST(flush_in_flight_at_no_loss)
+{
+	struct pair_options o = stepping(_i);
+	unsigned char buf[512] = { 0 };
+	struct cbd_request *r[1];
+
+	pair_open(&p, &o);
+	server_start(&p);
+	unit_ok(cbd_queue_write(p.q, buf, 512, 0, 0));
+	unit_ok(cbd_queue_flush(p.q));
+	server_stop(&p);
+	pair_submit(&p, CBD_OP_FLUSH, NULL, 0, 0, 1);
+	pair_fetch_all(&p, r, 1);
+	p.geometry.verifier += 0x10000;
+	pair_crash(&p);
+	server_start(&p);
+	ck_assert_int_eq(pair_reap(&p).result, 0);
+	pair_close(&p);
+}
+END_TEST
+
 START_TEST(flush_in_flight_at_loss)
 {
 	struct pair_options o = stepping(_i);
@@ -709,6 +731,7 @@ int main(void)
 	tcase_add_loop_test(t, lost_writes, 0, WAYS);
 	tcase_add_loop_test(t, nothing_lost, 0, WAYS);
 	tcase_add_loop_test(t, flush_in_flight_at_loss, 0, WAYS);
+	tcase_add_loop_test(t, flush_in_flight_at_no_loss, 0, WAYS);
 	tcase_add_loop_test(t, failed_sync, 0, WAYS);
 	tcase_add_loop_test(t, loss_seen_by_another_queue, 0, WAYS);
 	tcase_add_loop_test(t, damaged_grant, 0, WAYS);

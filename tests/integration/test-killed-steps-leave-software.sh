@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Killed at each step of a detach, a stop, a take-over, a clear: software kind.
+
+. "$(dirname "$0")/steps.sh"
+
+steps_test software 'detach|abandon|let_go|stop|takeover|hand_over|clear_gone|clear_left'
