@@ -195,6 +195,7 @@ static void *serve(void *arg)
 
 			if (ms < 0) {
 				p->server_error = ms;
+				cbd_flag_set(&p->server_ended, true);
 				break;
 			}
 			next = cbd_now_ns() + (unsigned)ms * 1000000ull;

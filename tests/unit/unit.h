@@ -133,7 +133,7 @@ struct pair {
 	struct cbd_blkdev *blkdev;
 	struct cbd_queue *q; /* the blkdev's first */
 	pthread_t server;
-	bool serving, stop;
+	bool serving, stop, server_ended;
 	int server_error; /* of tick, after server_stop() */
 };
 
