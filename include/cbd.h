@@ -279,6 +279,10 @@ int cbd_blkdev_start(struct cbd_blkdev *b);
  */
 void cbd_blkdev_stop_waiting(struct cbd_blkdev *b);
 
+/* Whether the backend has not been seen to beat for so long that its requests
+ * wait for it.  Any thread. */
+bool cbd_blkdev_suspects(const struct cbd_blkdev *b);
+
 /* Drain, detach, release the slot, free everything.  No call on the blkdev
  * may be under way.  Bounded, also when the backend is dead. */
 void cbd_blkdev_close(struct cbd_blkdev *b);

@@ -226,7 +226,7 @@ static void watch_backend(struct cbd_blkdev *b)
 	if (l == CBD_ALIVE && b->suspect)
 		cbd_log(CBD_LOG_INFO, "backend %u: beats again", b->backend);
 	if (l == CBD_SUSPECT || l == CBD_ALIVE)
-		b->suspect = l == CBD_SUSPECT;
+		cbd_flag_set(&b->suspect, l == CBD_SUSPECT);
 }
 
 /* Rule 1 for entries: an SE that was lost before it was fetched is stored
@@ -574,6 +574,11 @@ static void stop_thread(struct cbd_blkdev *b)
 void cbd_blkdev_stop_waiting(struct cbd_blkdev *b)
 {
 	cbd_flag_set(&b->impatient, true);
+}
+
+bool cbd_blkdev_suspects(const struct cbd_blkdev *b)
+{
+	return cbd_flag_get(&b->suspect);
 }
 
 /* What was submitted and not reaped: finished if that is to be had. */

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
@@ -134,21 +135,40 @@ static int plugin_get_ready(void)
 	return param.backend ? attach_fixed_disk() : 0;
 }
 
-/*
- * nbdkit ends when the last request has, and requests wait for a backend that
- * is gone.  So when nbdkit is told to end, they wait for it no longer.
- */
-static void *wait_for_quit(void *unused)
+static bool any_waits(void)
 {
 	struct connection *c;
 
-	(void)unused;
-	while (nbdkit_nanosleep(3600, 0) == 0)
+	pthread_mutex_lock(&connections_lock);
+	for (c = connections; c && !cbd_blkdev_suspects(c->disk->blkdev); c = c->next)
 		;
+	pthread_mutex_unlock(&connections_lock);
+	return c != NULL;
+}
+
+static void stop_waiting(void)
+{
+	struct connection *c;
+
 	pthread_mutex_lock(&connections_lock);
 	for (c = connections; c; c = c->next)
 		cbd_blkdev_stop_waiting(c->disk->blkdev);
 	pthread_mutex_unlock(&connections_lock);
+}
+
+/*
+ * nbdkit ends when the last request has, and requests wait for a backend that
+ * is gone.  So when nbdkit is told to end, they wait for it no longer.  Only the
+ * sleep of nbdkit tells, and it logs an error then: it is for this case alone.
+ */
+static void *wait_for_quit(void *unused)
+{
+	const struct timespec pause = { .tv_nsec = 500000000 };
+
+	(void)unused;
+	while (!any_waits() || nbdkit_nanosleep(0, pause.tv_nsec) == 0)
+		nanosleep(&pause, NULL);
+	stop_waiting();
 	return NULL;
 }
 
