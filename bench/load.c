@@ -262,9 +262,8 @@ static void *thread_main(void *opaque)
 	pin(l->o, t->cpu);
 	for (unsigned i = 0; i < l->o->depth; i++)
 		go_on(t, &l->slots[t->first + i], now_ns());
-	do
+	while (retire(t->g, 0) > 0)
 		turn(t);
-	while ((!t->failed && now_ns() < l->end_ns) || retire(t->g, 0) > 0);
 	return NULL;
 }
 

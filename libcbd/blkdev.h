@@ -18,6 +18,7 @@
 #include "extent.h"
 #include "wait.h"
 
+#define CBD_COPY_LOCKED 4096u /* bytes that are copied faster than the lock is given away */
 #define CBD_MAX_RESENDS 3
 #define CBD_MAX_LEAVES 3 /* in a row, then EIO */
 
@@ -57,8 +58,7 @@ struct cbd_part {
 	char *buf;
 	int extent; /* first unit, -1: none */
 	uint32_t units;
-	uint64_t order; /* of first submission */
-	uint64_t since_ns;
+	uint64_t order;		 /* of first submission */
 	uint64_t fill_epoch;	 /* whose payload CRC and extent content it has */
 	uint64_t retry_until_ns; /* a read's payload did not check; 0: it did */
 	struct cbd_ce ce;
@@ -69,7 +69,7 @@ struct cbd_waiter {
 	pthread_cond_t cond;
 	struct cbd_pending *pending; /* NULL: any completion */
 	struct cbd_waiter *next;
-	bool woken;
+	bool woken, linked;
 };
 
 struct cbd_queue {
@@ -79,6 +79,8 @@ struct cbd_queue {
 	struct cbd_channel ch;
 	uint32_t backend_incarnation; /* of the epoch */
 	uint64_t verifier;
+	struct cbd_grant_line grant; /* as it was checked last */
+	bool quiet;	     /* it asked for nothing: while it stays the same, nothing does */
 	bool attached;	     /* an epoch is in force */
 	bool foreign;	     /* the backend came back with another disk */
 	bool closing;	     /* the backend has stopped in order: ESHUTDOWN */
@@ -95,6 +97,7 @@ struct cbd_queue {
 	uint64_t order;
 	struct cbd_pending *waiting, **waiting_tail; /* have unissued parts */
 	struct cbd_pending *done, **done_tail;	     /* to be reaped */
+	struct cbd_pending *spare;		     /* for the next ones */
 	struct cbd_waiter *waiters;
 	bool leader;	      /* somebody polls for all */
 	struct cbd_wait wait; /* the leader's */
@@ -130,7 +133,7 @@ struct cbd_blkdev {
 	uint64_t verifier;	      /* and its newest */
 	uint64_t written, flushed;    /* write generations (rule 8) */
 	uint64_t losses;
-	unsigned timed_out;
+	uint64_t timed_out; /* read without the lock */
 	struct cbd_connection own;
 
 	struct cbd_watch watch; /* of the backend, by the heartbeat thread */
@@ -148,6 +151,9 @@ void cbd_detach(struct cbd_blkdev *b);
  * Queue lock held; may drop it. Returns true when the epoch is unchanged, false
  * also when that cannot be told. */
 bool cbd_grant_check(struct cbd_queue *q);
+
+/* The same, at the price of a load while the line has not changed. */
+bool cbd_grant_recheck(struct cbd_queue *q);
 void cbd_leave(struct cbd_queue *q, enum cbd_leave_reason reason);
 void cbd_leave_assert(struct cbd_queue *q);
 
@@ -166,7 +172,6 @@ void cbd_pending_complete(struct cbd_queue *q, struct cbd_pending *p);
 void cbd_reap_until(struct cbd_queue *q, struct cbd_pending *mine, uint64_t deadline_ns);
 void cbd_reap_idle(struct cbd_queue *q, uint64_t deadline_ns);
 void cbd_wake_one(struct cbd_queue *q);
-void cbd_waiter_init(struct cbd_waiter *w, struct cbd_pending *pending);
 
 /* blkdev.c: durability, rule 8 */
 bool cbd_written(struct cbd_queue *q); /* false: acknowledged by a gone backend */

@@ -81,11 +81,26 @@ static int send(struct cbd_channel *ch, void *line, void *entry, uint32_t seed)
 }
 
 /* Position and epoch are the first two words of both kinds of entry. */
+static int accept(struct cbd_channel *ch, uint64_t position, uint32_t seed, const void *copy)
+{
+	uint64_t words[2];
+
+	memcpy(words, copy, sizeof(words));
+	if (words[0] != position || words[1] != ch->epoch)
+		return 0; /* not yet, or left over from an older epoch */
+	if (((const struct cbd_line *)copy)->crc == entry_crc(seed, copy)) {
+		ch->bad_since_ns = 0;
+		return 1;
+	}
+	if (!ch->bad_since_ns)
+		ch->bad_since_ns = cbd_now_ns();
+	return 0;
+}
+
 static int receive(struct cbd_channel *ch, const void *line, bool drop, uint64_t position,
 		   uint32_t seed, void *copy)
 {
 	struct cbd_fault f;
-	uint64_t words[2];
 	bool there;
 
 	if (!CBD_FAULT_TRY(&f))
@@ -96,18 +111,17 @@ static int receive(struct cbd_channel *ch, const void *line, bool drop, uint64_t
 	}
 	there = cbd_line_await(&ch->t->mem, line, position, copy);
 	cbd_fault_end(&f);
-	if (!there)
-		return 0;
-	memcpy(words, copy, sizeof(words));
-	if (words[1] != ch->epoch)
-		return 0; /* left over from an older epoch */
-	if (((struct cbd_line *)copy)->crc == entry_crc(seed, copy)) {
-		ch->bad_since_ns = 0;
-		return 1;
-	}
-	if (!ch->bad_since_ns)
-		ch->bad_since_ns = cbd_now_ns();
-	return 0;
+	return there ? accept(ch, position, seed, copy) : 0;
+}
+
+int cbd_channel_accept_se(struct cbd_channel *ch, uint64_t position, const struct cbd_se *se)
+{
+	return accept(ch, position, ch->se_seed, se);
+}
+
+int cbd_channel_accept_ce(struct cbd_channel *ch, uint64_t count, const struct cbd_ce *ce)
+{
+	return accept(ch, count, ch->ce_seed, ce);
 }
 
 int cbd_channel_send_se(struct cbd_channel *ch, struct cbd_se *se)
@@ -135,6 +149,11 @@ int cbd_channel_receive_dropped_se(struct cbd_channel *ch, uint64_t position, st
 int cbd_channel_receive_ce(struct cbd_channel *ch, uint64_t count, struct cbd_ce *ce)
 {
 	return receive(ch, &ch->ce[count & (ch->slots - 1)], true, count, ch->ce_seed, ce);
+}
+
+int cbd_channel_receive_dropped_ce(struct cbd_channel *ch, uint64_t count, struct cbd_ce *ce)
+{
+	return receive(ch, &ch->ce[count & (ch->slots - 1)], false, count, ch->ce_seed, ce);
 }
 
 int cbd_channel_assert_se(struct cbd_channel *ch, struct cbd_se *se)
@@ -180,6 +199,18 @@ bool cbd_channel_bad(const struct cbd_channel *ch, uint64_t now_ns)
 uint32_t cbd_channel_payload_crc(uint32_t seed, const void *data, size_t len)
 {
 	return cbd_crc32c(seed, data, len);
+}
+
+bool cbd_channel_sleeps(const uint32_t *sleeps)
+{
+	struct cbd_fault f;
+	bool yes;
+
+	if (!CBD_FAULT_TRY(&f))
+		return false;
+	yes = cbd_word_load(sleeps) != 0;
+	cbd_fault_end(&f);
+	return yes;
 }
 
 void cbd_channel_wake(uint32_t *mine, const uint32_t *sleeps)

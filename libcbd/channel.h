@@ -54,6 +54,11 @@ int cbd_channel_receive_ce(struct cbd_channel *ch, uint64_t count, struct cbd_ce
 
 /* The line was dropped already, by the caller, with others under one fence. */
 int cbd_channel_receive_dropped_se(struct cbd_channel *ch, uint64_t position, struct cbd_se *se);
+int cbd_channel_receive_dropped_ce(struct cbd_channel *ch, uint64_t count, struct cbd_ce *ce);
+
+/* The same of a copy that the caller has made of the line. */
+int cbd_channel_accept_se(struct cbd_channel *ch, uint64_t position, const struct cbd_se *se);
+int cbd_channel_accept_ce(struct cbd_channel *ch, uint64_t count, const struct cbd_ce *ce);
 
 /* Drop the line of a position now; several before one cbd_drop_done().  Inside
  * a recovery point. */
@@ -84,6 +89,9 @@ bool cbd_channel_has_ce(const struct cbd_channel *ch, uint64_t count);
 
 /* Is a later CE there, though CE COUNT is not? */
 bool cbd_channel_lost_ce(const struct cbd_channel *ch, uint64_t count);
+
+/* The flag alone, without the fence: 0 may be out of date. */
+bool cbd_channel_sleeps(const uint32_t *sleeps);
 
 /* A line that claims this epoch has been bad for longer than a store may need
  * to be seen (rule 6). */

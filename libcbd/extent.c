@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* extent.c - a bit map, searched from where the last search ended. */
+/* extent.c - a bit map, searched from its beginning or from where the last search ended. */
 #include <config.h>
 
 #include <string.h>
 
 #include "extent.h"
 
-void cbd_extents_init(struct cbd_extents *e, uint32_t units)
+void cbd_extents_init(struct cbd_extents *e, uint32_t units, bool rotate)
 {
 	if (units > CBD_MAX_UNITS)
 		units = CBD_MAX_UNITS;
 	memset(e->used, 0xff, sizeof(e->used));
 	e->units = e->free = units;
 	e->hint = 0;
+	e->rotate = rotate;
 	for (uint32_t u = 0; u < units; u++)
 		e->used[u / 64] &= ~(1ull << (u % 64));
 }
@@ -80,7 +81,8 @@ int cbd_extent_alloc(struct cbd_extents *e, uint32_t count)
 		return -1;
 	mark(e, (uint32_t)first, count, true);
 	e->free -= count;
-	e->hint = ((uint32_t)first + count) % e->units;
+	if (e->rotate)
+		e->hint = ((uint32_t)first + count) % e->units;
 	return first;
 }
 

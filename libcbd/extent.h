@@ -19,11 +19,18 @@
 struct cbd_extents {
 	uint32_t units;
 	uint32_t free;
+	bool rotate;
 	uint32_t hint;			   /* where the next search starts */
 	uint64_t used[CBD_MAX_UNITS / 64]; /* bit set: taken, or beyond the end */
 };
 
-void cbd_extents_init(struct cbd_extents *e, uint32_t units);
+/*
+ * ROTATE: an extent that was given back is used again as late as can be, else as
+ * soon as can be.  In hardware kind the second is right: it is in the caches of
+ * both sides.  In software kind the first: the caches are gone around, and stores
+ * to lines that another CPU has cached take longer (measured: 0.3 us for 4 KiB).
+ */
+void cbd_extents_init(struct cbd_extents *e, uint32_t units, bool rotate);
 
 /* First unit of COUNT contiguous ones, or -1. */
 int cbd_extent_alloc(struct cbd_extents *e, uint32_t count);

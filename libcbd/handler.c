@@ -25,6 +25,12 @@
 #define KEEP_BYTES 65536    /* private buffers up to this size are kept */
 #define SLEEP_LOCAL_US 100000
 #define SLEEP_REMOTE_US 4000
+#define LEASE_BATCH 8	 /* SEs that are fetched on one look at the lease */
+#define DROP_BATCH 8	 /* lines that are dropped under one fence */
+#define COLD_MISSES 1024 /* looks without a request that make a channel a cold one */
+#define COLD_LOOKS 4	 /* cold channels that are looked at for each request */
+#define PEEKS_LOCAL 64	 /* looks at the rings between two at the clock, about 1 us */
+#define PEEKS_DROPPED 4	 /* the same where each look is a drop */
 
 /* ------------------------------------------------------------- validation */
 
@@ -80,6 +86,49 @@ static void request_put(struct cbd_hrequest *r)
 	hc->h->inflight--;
 }
 
+/* ------------------------------------------------------------------ bells */
+
+static uint32_t *bell_of(const struct cbd_hchannel *hc)
+{
+	return cbd_channel_backend_line(&hc->ch, CBD_CHANNEL_CE_BELL);
+}
+
+static const uint32_t *sleeps_of(const struct cbd_hchannel *hc)
+{
+	return cbd_channel_blkdev_line(&hc->ch, CBD_CHANNEL_BLKDEV_SLEEPS);
+}
+
+/*
+ * Rule 11 wants a fence between the CE and the look at the sleeper's flag.  The
+ * fence waits until the CE's line has come over from the other CPU, which is worth
+ * it once a round, not for each answer.  So: look at once without it, which finds
+ * all but those that are falling asleep in this very moment, and for these again in
+ * ring_bells(), before the next look at the rings.
+ */
+static void remember_bell(struct cbd_hchannel *hc)
+{
+	if (cbd_channel_sleeps(sleeps_of(hc))) {
+		cbd_channel_wake(bell_of(hc), sleeps_of(hc));
+		return;
+	}
+	if (hc->unrung)
+		return;
+	hc->unrung = true;
+	hc->next_unrung = hc->h->unrung;
+	hc->h->unrung = hc;
+}
+
+static void ring_bells(struct cbd_handler *h)
+{
+	struct cbd_hchannel *hc;
+
+	while ((hc = h->unrung)) {
+		h->unrung = hc->next_unrung;
+		hc->unrung = false;
+		cbd_channel_wake(bell_of(hc), sleeps_of(hc));
+	}
+}
+
 static void send_ce(struct cbd_hrequest *r, uint32_t result, uint32_t data_crc)
 {
 	struct cbd_hchannel *hc = r->hc;
@@ -99,8 +148,7 @@ static void send_ce(struct cbd_hrequest *r, uint32_t result, uint32_t data_crc)
 	}
 	cbd_step("io-ce-sent");
 	if (hc->same_boot)
-		cbd_channel_wake(cbd_channel_backend_line(&hc->ch, CBD_CHANNEL_CE_BELL),
-				 cbd_channel_blkdev_line(&hc->ch, CBD_CHANNEL_BLKDEV_SLEEPS));
+		remember_bell(hc);
 }
 
 /* --------------------------------------------------------------- payload */
@@ -231,29 +279,60 @@ bool cbd_handler_may_submit(const struct cbd_handler *h)
 	return lease_holds(h);
 }
 
+/* The lines after the first one, which was there: dropped in advance. */
+static void drop_more(struct cbd_hchannel *hc)
+{
+	struct cbd_fault f;
+
+	if (!hc->ch.t->mem.software || !CBD_FAULT_TRY(&f))
+		return; /* whoever receives finds the fault */
+	for (unsigned i = 0; i < DROP_BATCH; i++)
+		cbd_channel_drop_se(&hc->ch, hc->position + i);
+	cbd_drop_done(&hc->ch.t->mem);
+	cbd_fault_end(&f);
+}
+
+/* The copy that cbd_handler_wait() made: once, so that nobody changes it between
+ * the two looks. */
+static int accept_peeked(struct cbd_handler *h, struct cbd_se *se)
+{
+	struct cbd_hchannel *hc = h->peeked;
+
+	h->peeked = NULL;
+	*se = h->peeked_se;
+	return cbd_channel_accept_se(&hc->ch, hc->position, se);
+}
+
+/*
+ * The line of hc->position was dropped.  A look at the line behind it costs another
+ * drop, which a request that is alone would have to wait for: so not before two
+ * looks in a row have found one.
+ */
 static unsigned fetch_channel(struct cbd_handler *h, struct cbd_hchannel *hc,
 			      struct cbd_request **out, unsigned max)
 {
 	unsigned n = 0;
-	bool more = false;
 
-	while (n < max) {
+	for (unsigned seen = 0; n < max; seen++) {
 		struct cbd_request *request;
 		struct cbd_se se;
 		int r;
 
-		r = more ? cbd_channel_receive_se(&hc->ch, hc->position, &se)
-			 : cbd_channel_receive_dropped_se(&hc->ch, hc->position, &se);
+		if (seen == 1 && hc->ch.t->mem.software && hc->streak < 2)
+			break;
+		if (seen % DROP_BATCH == 1)
+			drop_more(hc);
+		r = h->peeked == hc ? accept_peeked(h, &se)
+				    : cbd_channel_receive_dropped_se(&hc->ch, hc->position, &se);
 		if (r < 0)
 			cbd_flag_set(&hc->bad, true);
-		if (r <= 0 || !lease_holds(h))
+		if (r <= 0 || (seen % LEASE_BATCH == 0 && !lease_holds(h)))
 			break;
 		request = take(hc, &se);
 		if (request)
 			out[n++] = request;
 		if (cbd_flag_get(&hc->bad))
 			break;
-		more = true;
 	}
 	return n;
 }
@@ -282,12 +361,27 @@ static unsigned fetch_retries(struct cbd_hchannel *hc, struct cbd_request **out,
 	return n;
 }
 
+static void swap(struct cbd_handler *h, unsigned a, unsigned b)
+{
+	struct cbd_hchannel *hc = h->active[a];
+
+	h->active[a] = h->active[b];
+	h->active[b] = hc;
+}
+
 /* Drained: the control thread may have it. */
 static void retire(struct cbd_handler *h, unsigned i)
 {
 	struct cbd_hchannel *hc = h->active[i];
 
-	h->active[i] = h->active[--h->n_active];
+	ring_bells(h);
+	if (h->peeked == hc)
+		h->peeked = NULL;
+	if (i < h->n_hot) {
+		swap(h, i, --h->n_hot);
+		i = h->n_hot;
+	}
+	swap(h, i, --h->n_active);
 	cbd_flag_set(&hc->drained, true);
 }
 
@@ -303,7 +397,8 @@ static void take_incoming(struct cbd_handler *h)
 {
 	pthread_mutex_lock(&h->lock);
 	while (h->incoming) {
-		h->active[h->n_active++] = h->incoming;
+		h->active[h->n_active] = h->incoming;
+		swap(h, h->n_active++, h->n_hot++);
 		h->incoming = h->incoming->next;
 	}
 	cbd_flag_set(&h->changed, false);
@@ -323,37 +418,87 @@ static bool resting(struct cbd_hchannel *hc)
 	return false;
 }
 
-static void drop_all(const struct cbd_handler *h)
+/* The next lines of the channels FROM to UNTIL, under one fence. */
+static void drop_channels(const struct cbd_handler *h, unsigned from, unsigned until)
 {
 	struct cbd_fault f;
 
-	if (h->n_active == 0 || !CBD_FAULT_TRY(&f))
+	if (from == until || !h->active[0]->ch.t->mem.software || !CBD_FAULT_TRY(&f))
 		return; /* whoever receives finds the fault */
-	for (unsigned i = 0; i < h->n_active; i++)
+	for (unsigned i = from; i < until; i++)
 		cbd_channel_drop_se(&h->active[i]->ch, h->active[i]->position);
 	cbd_drop_done(&h->active[0]->ch.t->mem);
 	cbd_fault_end(&f);
 }
 
-unsigned cbd_handler_fetch(struct cbd_handler *h, struct cbd_request **out, unsigned max)
+static unsigned look_at(struct cbd_handler *h, unsigned i, struct cbd_request **out, unsigned max)
+{
+	struct cbd_hchannel *hc = h->active[i];
+	unsigned n = 0;
+
+	if (hc->retries)
+		n += fetch_retries(hc, out, max);
+	if (!resting(hc))
+		n += fetch_channel(h, hc, out + n, max - n);
+	else if (cbd_flag_get(&hc->stop) && hc->inflight == 0)
+		retire(h, i);
+	hc->misses = n ? 0 : hc->misses + 1;
+	hc->streak = n ? hc->streak + 1 : 0;
+	return n;
+}
+
+static unsigned fetch_hot(struct cbd_handler *h, struct cbd_request **out, unsigned max)
 {
 	unsigned n = 0;
 
+	if (!h->peeked || h->n_hot > 1)
+		drop_channels(h, 0, h->n_hot);
+	h->first++;
+	for (unsigned k = 0; k < h->n_hot && n < max; k++)
+		n += look_at(h, (h->first + k) % h->n_hot, out + n, max - n);
+	for (unsigned i = h->n_hot; i-- > 0;)
+		if (h->active[i]->misses > COLD_MISSES && !h->active[i]->retries)
+			swap(h, i, --h->n_hot);
+	return n;
+}
+
+/*
+ * Channels that had no request for long: a few in each round, in turn, so that
+ * they cost the busy ones a few percent at most, however many there are.  Before
+ * the handler sleeps it looks at all.
+ */
+static unsigned fetch_cold(struct cbd_handler *h, struct cbd_request **out, unsigned max)
+{
+	unsigned looks = COLD_LOOKS * (h->fetched > 0 ? h->fetched : 1), n = 0;
+
+	if (looks > h->n_active - h->n_hot)
+		looks = h->n_active - h->n_hot;
+	while (looks-- > 0 && n < max && h->n_hot < h->n_active) {
+		unsigned i, before = n;
+		struct cbd_hchannel *hc;
+
+		if (++h->cold >= h->n_active || h->cold < h->n_hot)
+			h->cold = h->n_hot;
+		i = h->cold;
+		hc = h->active[i];
+		drop_channels(h, i, i + 1);
+		n += look_at(h, i, out + n, max - n);
+		if (n > before || hc->retries)
+			swap(h, i, h->n_hot++);
+	}
+	return n;
+}
+
+unsigned cbd_handler_fetch(struct cbd_handler *h, struct cbd_request **out, unsigned max)
+{
+	unsigned n;
+
+	ring_bells(h);
 	if (cbd_flag_get(&h->changed))
 		take_incoming(h);
-	drop_all(h);
-	h->first++;
-	for (unsigned k = 0; k < h->n_active && n < max; k++) {
-		unsigned i = (h->first + k) % h->n_active;
-		struct cbd_hchannel *hc = h->active[i];
-
-		if (hc->retries)
-			n += fetch_retries(hc, out + n, max - n);
-		if (!resting(hc))
-			n += fetch_channel(h, hc, out + n, max - n);
-		else if (cbd_flag_get(&hc->stop) && hc->inflight == 0)
-			retire(h, i);
-	}
+	n = fetch_hot(h, out, max);
+	n += fetch_cold(h, out + n, max - n);
+	h->fetched = n;
 	return n;
 }
 
@@ -414,7 +559,7 @@ static bool something(const struct cbd_handler *h)
 
 	if (cbd_flag_get(&h->changed))
 		return true;
-	drop_all(h);
+	drop_channels(h, 0, h->n_active);
 	for (unsigned i = 0; i < h->n_active; i++) {
 		struct cbd_hchannel *hc = h->active[i];
 
@@ -465,13 +610,50 @@ static unsigned sample(struct cbd_handler *h, struct cbd_futex *futexes)
 	return n;
 }
 
+/* Inside a recovery point: the first word of the next line of each hot channel. */
+static bool peek_once(struct cbd_handler *h)
+{
+	for (unsigned i = 0; i < h->n_hot; i++)
+		cbd_channel_drop_se(&h->active[i]->ch, h->active[i]->position);
+	cbd_drop_done(&h->active[0]->ch.t->mem);
+	for (unsigned i = 0; i < h->n_hot; i++) {
+		struct cbd_hchannel *hc = h->active[i];
+		const struct cbd_se *line = &hc->ch.se[hc->position & (hc->ch.slots - 1)];
+
+		if (!cbd_line_await(&hc->ch.t->mem, line, hc->position, &h->peeked_se) ||
+		    h->peeked_se.epoch != hc->ch.epoch)
+			continue;
+		h->peeked = hc;
+		return true;
+	}
+	return cbd_flag_get(&h->changed);
+}
+
+/* Look for about a microsecond, and at nothing else. */
+static void peek(struct cbd_handler *h)
+{
+	unsigned times;
+	struct cbd_fault f;
+
+	if (h->n_hot == 0 || h->peeked || !CBD_FAULT_TRY(&f))
+		return; /* whoever receives finds the fault */
+	times = h->active[0]->ch.t->mem.software ? PEEKS_DROPPED : PEEKS_LOCAL / h->n_hot;
+	while (times-- > 0 && !peek_once(h))
+		cbd_relax();
+	cbd_fault_end(&f);
+}
+
 void cbd_handler_wait(struct cbd_handler *h, unsigned max_us)
 {
 	struct cbd_futex futexes[CBD_FUTEX_MAX];
-	unsigned us = cbd_wait_turn(&h->wait), n;
+	unsigned us, n;
 
-	if (us == 0)
+	ring_bells(h);
+	us = cbd_wait_turn(&h->wait);
+	if (us == 0) {
+		peek(h);
 		return;
+	}
 	if (us > max_us)
 		us = max_us;
 	if (h->n_retries && us > 200)
@@ -543,7 +725,7 @@ int cbd_hchannel_prepare(struct cbd_hchannel *hc, unsigned depth)
 		hc->free = &hc->requests[i];
 	}
 	hc->position = hc->count = 0;
-	hc->inflight = 0;
+	hc->inflight = hc->misses = 0;
 	hc->stop = hc->drained = hc->bad = false;
 	return 0;
 }

@@ -34,6 +34,10 @@ struct cbd_hchannel {
 	bool read_only;
 	uint64_t position, count; /* cursors of the SE and the CE ring */
 	unsigned depth, inflight;
+	unsigned misses;		  /* looks since the last request */
+	unsigned streak;		  /* looks in a row that found one */
+	bool unrung;			  /* answers are out, the bell was not thought of */
+	struct cbd_hchannel *next_unrung; /* in the handler's list */
 	struct cbd_hrequest *requests, *free;
 	struct cbd_hrequest *retries;
 
@@ -51,8 +55,14 @@ struct cbd_handler {
 	const uint64_t *beaten_ns; /* CLOCK_BOOTTIME of the last good beat */
 	uint64_t lease_ns;
 	struct cbd_wait wait;
-	struct cbd_hchannel **active;
-	unsigned n_active, first; /* first: who is looked at first, in turn */
+	struct cbd_hchannel **active; /* the first n_hot are looked at in each round */
+	unsigned n_active, n_hot;
+	unsigned first, cold; /* who is looked at first, in turn */
+	unsigned fetched;     /* in the round before */
+	/* what cbd_handler_wait() has seen, for the next fetch: the line, copied */
+	struct cbd_hchannel *peeked;
+	struct cbd_se peeked_se;
+	struct cbd_hchannel *unrung;
 	unsigned inflight, n_retries;
 	unsigned assigned; /* control side: channels that it serves */
 

@@ -19,6 +19,11 @@ uint64_t cbd_now_ns(void)
 	return clock_ns(CLOCK_MONOTONIC);
 }
 
+uint64_t cbd_coarse_ns(void)
+{
+	return clock_ns(CLOCK_MONOTONIC_COARSE);
+}
+
 uint64_t cbd_boottime_ns(void)
 {
 	return clock_ns(CLOCK_BOOTTIME);

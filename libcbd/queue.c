@@ -28,7 +28,7 @@
 static void part_send(struct cbd_queue *q, struct cbd_part *p)
 {
 	if (q->n_free + 1 == q->depth)
-		q->moved_ns = cbd_now_ns(); /* the first in flight: nothing is late yet */
+		q->moved_ns = cbd_coarse_ns(); /* the first in flight: nothing is late yet */
 	p->state = CBD_PART_PUBLISHED;
 	p->se.position = q->position++;
 	cbd_step("io-se");
@@ -43,25 +43,28 @@ static void part_send(struct cbd_queue *q, struct cbd_part *p)
 }
 
 /*
- * Copy a write's payload into its extent, without the lock.  The CRC is that
- * of the user's buffer, seeded by the epoch, so a new epoch asks for another.
- * A new epoch may come meanwhile, with another data area: it is looked up before.
+ * Copy a write's payload into its extent, without the lock when it is much.  The
+ * CRC is that of the user's buffer, seeded by the epoch, so a new epoch asks for
+ * another.  A new epoch may come meanwhile, with another data area: it is looked up
+ * before.
  */
 static int part_fill(struct cbd_queue *q, struct cbd_part *p)
 {
 	uint64_t epoch = q->ch.epoch;
 	uint32_t seed = q->ch.se_seed;
 	char *to = q->ch.data + p->se.data_offset;
-	bool crc = q->b->data_crc;
+	bool crc = q->b->data_crc, unlock = p->se.length > CBD_COPY_LOCKED;
 	int r;
 
 	p->busy = true;
-	pthread_mutex_unlock(&q->lock);
+	if (unlock)
+		pthread_mutex_unlock(&q->lock);
 	if (crc)
 		p->se.data_crc = cbd_channel_payload_crc(seed, p->buf, p->se.length);
 	cbd_step("io-fill");
 	r = cbd_fault_store(&q->ch.t->mem, to, p->buf, p->se.length);
-	pthread_mutex_lock(&q->lock);
+	if (unlock)
+		pthread_mutex_lock(&q->lock);
 	p->busy = false;
 	p->fill_epoch = epoch;
 	return r;
@@ -118,7 +121,6 @@ static struct cbd_part *part_take(struct cbd_queue *q, struct cbd_pending *io)
 	p->extent = extent;
 	p->units = units;
 	p->order = q->order++;
-	p->since_ns = cbd_now_ns();
 	p->fill_epoch = 0;
 	p->resends = 0;
 	p->retry_until_ns = 0;
@@ -161,7 +163,7 @@ void cbd_part_end(struct cbd_queue *q, struct cbd_part *p, int result)
 	if (!io) {
 		/* it was given up; now it is known to be over (rule 9) */
 		pthread_mutex_lock(&q->b->lock);
-		q->b->timed_out--;
+		cbd_shared_set(&q->b->timed_out, q->b->timed_out - 1);
 		pthread_mutex_unlock(&q->b->lock);
 		return;
 	}
@@ -224,7 +226,8 @@ void cbd_pending_complete(struct cbd_queue *q, struct cbd_pending *p)
 	p->done = true;
 	if (p->waiter) {
 		p->waiter->woken = true;
-		pthread_cond_signal(&p->waiter->cond);
+		if (p->waiter->linked)
+			pthread_cond_signal(&p->waiter->cond);
 		return;
 	}
 	p->next = NULL;
@@ -241,7 +244,7 @@ void cbd_pending_complete(struct cbd_queue *q, struct cbd_pending *p)
 static void add_timed_out(struct cbd_queue *q)
 {
 	pthread_mutex_lock(&q->b->lock);
-	q->b->timed_out++;
+	cbd_shared_set(&q->b->timed_out, q->b->timed_out + 1);
 	pthread_mutex_unlock(&q->b->lock);
 }
 
@@ -350,7 +353,6 @@ static int check_io(struct cbd_blkdev *b, const struct cbd_io *io)
 {
 	bool writes = io->op == CBD_OP_WRITE || io->op == CBD_OP_DISCARD ||
 		      io->op == CBD_OP_WRITE_ZEROES;
-	int r = 0;
 
 	if (!writes && io->op != CBD_OP_READ && io->op != CBD_OP_FLUSH)
 		return cbd_error(EINVAL, "operation %d: unknown", (int)io->op);
@@ -360,12 +362,10 @@ static int check_io(struct cbd_blkdev *b, const struct cbd_io *io)
 		return check_range(b, io);
 	if (b->read_only)
 		return cbd_error(EPERM, "the device is read-only");
-	pthread_mutex_lock(&b->lock);
-	if (b->timed_out)
-		r = cbd_error(EIO,
-			      "a request has timed out and is not over yet; no writes until it is");
-	pthread_mutex_unlock(&b->lock);
-	return r < 0 ? r : check_range(b, io);
+	if (cbd_shared_get(&b->timed_out))
+		return cbd_error(
+			EIO, "a request has timed out and is not over yet; no writes until it is");
+	return check_range(b, io);
 }
 
 /* Queue lock held. */
@@ -374,7 +374,7 @@ static void submit(struct cbd_queue *q, struct cbd_pending *p)
 	p->at = p->io.op == CBD_OP_FLUSH ? 0 : p->io.offset;
 	p->left = p->io.op == CBD_OP_FLUSH ? 0 : p->io.length;
 	p->next = NULL;
-	p->since_ns = cbd_now_ns();
+	p->since_ns = cbd_coarse_ns();
 	if (p->io.op == CBD_OP_FLUSH)
 		cbd_flush_submitted(q->b, p);
 	if (p->result < 0 || (p->left == 0 && p->io.op != CBD_OP_FLUSH)) {
@@ -387,6 +387,26 @@ static void submit(struct cbd_queue *q, struct cbd_pending *p)
 	cbd_wake_one(q); /* somebody may wait in poll with nothing in flight */
 }
 
+/* As many stay allocated as were inside at a time. */
+static struct cbd_pending *pending_get(struct cbd_queue *q, const struct cbd_io *io)
+{
+	struct cbd_pending *p = q->spare;
+
+	if (p)
+		q->spare = p->next;
+	else
+		p = malloc(sizeof(*p));
+	if (p)
+		*p = (struct cbd_pending){ .io = *io };
+	return p;
+}
+
+static void pending_put(struct cbd_queue *q, struct cbd_pending *p)
+{
+	p->next = q->spare;
+	q->spare = p;
+}
+
 int cbd_queue_submit(struct cbd_queue *q, const struct cbd_io *io)
 {
 	int r = check_io(q->b, io);
@@ -394,14 +414,12 @@ int cbd_queue_submit(struct cbd_queue *q, const struct cbd_io *io)
 
 	if (r < 0)
 		return r;
-	p = calloc(1, sizeof(*p));
-	if (!p)
-		return cbd_error(ENOMEM, "request: %m");
-	p->io = *io;
 	pthread_mutex_lock(&q->lock);
-	submit(q, p);
+	p = pending_get(q, io);
+	if (p)
+		submit(q, p);
 	pthread_mutex_unlock(&q->lock);
-	return 0;
+	return p ? 0 : cbd_error(ENOMEM, "request: out of memory");
 }
 
 int cbd_queue_poll(struct cbd_queue *q, struct cbd_completion *completions, unsigned max,
@@ -421,7 +439,7 @@ int cbd_queue_poll(struct cbd_queue *q, struct cbd_completion *completions, unsi
 		if (!q->done)
 			q->done_tail = &q->done;
 		completions[n++] = (struct cbd_completion){ p->io.cookie, p->result };
-		free(p);
+		pending_put(q, p);
 	}
 	pthread_mutex_unlock(&q->lock);
 	return (int)n;
@@ -429,19 +447,18 @@ int cbd_queue_poll(struct cbd_queue *q, struct cbd_completion *completions, unsi
 
 int cbd_queue_execute(struct cbd_queue *q, const struct cbd_io *io)
 {
-	struct cbd_waiter waiter;
+	struct cbd_waiter waiter = { .pending = NULL };
 	struct cbd_pending p = { .io = *io, .waiter = &waiter };
 	int r = check_io(q->b, io);
 
 	if (r < 0)
 		return r;
-	cbd_waiter_init(&waiter, &p);
+	waiter.pending = &p;
 	pthread_mutex_lock(&q->lock);
 	submit(q, &p);
 	if (!p.done)
 		cbd_reap_until(q, &p, UINT64_MAX);
 	pthread_mutex_unlock(&q->lock);
-	pthread_cond_destroy(&waiter.cond);
 	return p.result < 0 ? cbd_error(-p.result, "%m") : 0;
 }
 
@@ -496,14 +513,20 @@ void cbd_queue_init(struct cbd_queue *q, struct cbd_blkdev *b, unsigned index)
 	q->done_tail = &q->done;
 }
 
+static void free_list(struct cbd_pending *p)
+{
+	while (p) {
+		struct cbd_pending *next = p->next;
+
+		free(p);
+		p = next;
+	}
+}
+
 void cbd_queue_free(struct cbd_queue *q)
 {
-	while (q->done) {
-		struct cbd_pending *p = q->done;
-
-		q->done = p->next;
-		free(p);
-	}
+	free_list(q->done);
+	free_list(q->spare);
 	pthread_mutex_destroy(&q->lock);
 	free(q->parts);
 	free(q->free_tags);

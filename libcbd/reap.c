@@ -21,7 +21,9 @@
 #include "step.h"
 
 #define BATCH 32
-#define PEEKS 8		    /* looks at the ring between two of the lock */
+#define DROP_BATCH 8	    /* lines that are dropped under one fence */
+#define PEEKS_LOCAL 64	    /* looks at the ring between two at the clock, about 1 us */
+#define PEEKS_DROPPED 4	    /* the same where each look is a drop */
 #define GRANT_NS 1000000ull /* look at the grant after so long a wait */
 #define RETRY_NS 5000000ull /* read a bad payload again for so long */
 
@@ -44,12 +46,23 @@ static bool needs_copy(const struct cbd_part *p)
 	return p->pending && p->se.op == CBD_OP_READ && p->ce.result == CBD_RESULT_OK;
 }
 
-/* Copy read data out, without the lock; results in R.  The heartbeat thread may
- * enter a new epoch meanwhile: what belongs to this one is looked up before. */
+static uint32_t bytes_to_copy(struct cbd_part **batch, unsigned n)
+{
+	uint32_t bytes = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		bytes += needs_copy(batch[i]) ? batch[i]->se.length : 0;
+	return bytes;
+}
+
+/* Copy read data out, without the lock when it is much; results in R.  The
+ * heartbeat thread may enter a new epoch meanwhile: what belongs to this one is
+ * looked up before. */
 static void copy_out(struct cbd_queue *q, struct cbd_part **batch, unsigned n, int *r)
 {
 	const char *data = q->ch.data;
 	uint32_t seed = q->ch.ce_seed;
+	bool unlock = bytes_to_copy(batch, n) > CBD_COPY_LOCKED;
 	bool mine[BATCH];
 
 	for (unsigned i = 0; i < n; i++) {
@@ -58,11 +71,13 @@ static void copy_out(struct cbd_queue *q, struct cbd_part **batch, unsigned n, i
 		if (mine[i])
 			batch[i]->busy = true;
 	}
-	pthread_mutex_unlock(&q->lock);
+	if (unlock)
+		pthread_mutex_unlock(&q->lock);
 	for (unsigned i = 0; i < n; i++)
 		if (mine[i])
 			r[i] = copy_payload(q, batch[i], data, seed);
-	pthread_mutex_lock(&q->lock);
+	if (unlock)
+		pthread_mutex_lock(&q->lock);
 	/* not those of others: a write of this batch may be filled for the
 	 * next epoch by now */
 	for (unsigned i = 0; i < n; i++)
@@ -83,17 +98,45 @@ static struct cbd_part *part_of(struct cbd_queue *q, const struct cbd_ce *ce)
 	return p;
 }
 
-/* Strictly in order, each CE once. Returns the number of parts in BATCH. */
-static unsigned gather(struct cbd_queue *q, struct cbd_part **batch)
+/* Drop the lines of the next CEs under one fence, as many as may be there. */
+static unsigned drop_ces(struct cbd_queue *q)
 {
-	unsigned n = 0;
+	uint64_t out = q->position - q->count;
+	unsigned n = out < DROP_BATCH ? (unsigned)out : DROP_BATCH;
+	struct cbd_fault f;
 
-	while (n < BATCH) {
+	if (!q->ch.t->mem.software || !CBD_FAULT_TRY(&f))
+		return n; /* whoever receives finds the fault */
+	for (unsigned i = 0; i < n; i++)
+		cbd_channel_drop_ce(&q->ch, q->count + i);
+	cbd_drop_done(&q->ch.t->mem);
+	cbd_fault_end(&f);
+	return n;
+}
+
+/*
+ * Strictly in order, each CE once; none is looked for when each SE has its answer.
+ * PEEKED: a copy of the first one, which was seen without the lock, or NULL.
+ * Returns the number of parts in BATCH.
+ */
+static unsigned gather(struct cbd_queue *q, struct cbd_part **batch, const struct cbd_ce *peeked)
+{
+	unsigned n = 0, dropped = 0;
+
+	while (n < BATCH && q->position != q->count) {
 		struct cbd_ce ce;
 		struct cbd_part *p;
 		int r;
 
-		r = cbd_channel_receive_ce(&q->ch, q->count, &ce);
+		if (n == 0 && peeked) {
+			ce = *peeked;
+			r = cbd_channel_accept_ce(&q->ch, q->count, &ce);
+		} else {
+			if (dropped == 0)
+				dropped = drop_ces(q);
+			dropped--;
+			r = cbd_channel_receive_dropped_ce(&q->ch, q->count, &ce);
+		}
 		if (r < 0)
 			cbd_queue_break(q, -EIO);
 		if (r <= 0)
@@ -195,7 +238,7 @@ static void publish_left(struct cbd_queue *q, struct cbd_part **batch, unsigned 
  * completion: were it no longer ours, what was copied might be another's
  * (rule 5); then the parts are published again in the next epoch.
  */
-static bool poll_ring(struct cbd_queue *q)
+static bool poll_ring(struct cbd_queue *q, const struct cbd_ce *peeked)
 {
 	struct cbd_part *batch[BATCH];
 	uint64_t epoch = q->ch.epoch;
@@ -204,7 +247,7 @@ static bool poll_ring(struct cbd_queue *q)
 
 	if (!q->attached)
 		return false;
-	n = gather(q, batch);
+	n = gather(q, batch, peeked);
 	if (q->n_retries)
 		n = gather_retries(q, batch, n);
 	if (n == 0) {
@@ -216,9 +259,9 @@ static bool poll_ring(struct cbd_queue *q)
 	cbd_step("io-reap");
 	copy_out(q, batch, n, r);
 	cbd_step("io-reaped");
-	q->moved_ns = cbd_now_ns();
+	q->moved_ns = cbd_coarse_ns();
 	q->leaves = 0;
-	if (!cbd_grant_check(q) || q->ch.epoch != epoch) {
+	if (!cbd_grant_recheck(q) || q->ch.epoch != epoch) {
 		publish_left(q, batch, n);
 		/* when the grant cannot be read: rest, and look again */
 		return q->broken || q->ch.epoch != epoch;
@@ -235,11 +278,10 @@ static bool poll_ring(struct cbd_queue *q)
 
 /* -------------------------------------------------------------- waiting */
 
-void cbd_waiter_init(struct cbd_waiter *w, struct cbd_pending *pending)
+static void make_cond(struct cbd_waiter *w)
 {
 	pthread_condattr_t attr;
 
-	*w = (struct cbd_waiter){ .pending = pending };
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&w->cond, &attr);
@@ -261,20 +303,31 @@ static bool expired(uint64_t deadline_ns)
 	return deadline_ns != UINT64_MAX && cbd_now_ns() >= deadline_ns;
 }
 
-/* Without the lock: only the leader advances COUNT. */
-static bool peek(const struct cbd_queue *q, uint64_t epoch, uint64_t count)
+/* Inside a recovery point. */
+static bool there(const struct cbd_queue *q, uint64_t epoch, uint64_t count, struct cbd_ce *ce)
 {
-	struct cbd_ce ce;
+	cbd_channel_drop_ce(&q->ch, count);
+	cbd_drop_done(&q->ch.t->mem);
+	return cbd_line_await(&q->ch.t->mem, &q->ch.ce[count & (q->ch.slots - 1)], count, ce) &&
+	       ce->epoch == epoch;
+}
+
+/* Up to so many looks, without the lock: only the leader advances COUNT. */
+static bool peek(const struct cbd_queue *q, uint64_t epoch, uint64_t count, unsigned times,
+		 struct cbd_ce *ce)
+{
 	struct cbd_fault f;
-	bool there;
+	bool found = false;
 
 	if (!CBD_FAULT_TRY(&f))
 		return true; /* the look under the lock finds it out */
-	cbd_channel_drop_ce(&q->ch, count);
-	cbd_drop_done(&q->ch.t->mem);
-	there = cbd_line_await(&q->ch.t->mem, &q->ch.ce[count & (q->ch.slots - 1)], count, &ce);
+	for (unsigned i = 0; i < times && !found; i++) {
+		if (i > 0)
+			cbd_relax();
+		found = there(q, epoch, count, ce);
+	}
 	cbd_fault_end(&f);
-	return there && ce.epoch == epoch;
+	return found;
 }
 
 /* Rule 11: sample the bell, set the flag, look again, sleep on the sample. */
@@ -283,6 +336,7 @@ static void sleep_on_bell(struct cbd_queue *q, uint64_t epoch, uint64_t count, u
 	const uint32_t *bell = cbd_channel_backend_line(&q->ch, CBD_CHANNEL_CE_BELL);
 	uint32_t *sleeps = cbd_channel_blkdev_line(&q->ch, CBD_CHANNEL_BLKDEV_SLEEPS);
 	struct cbd_fault f;
+	struct cbd_ce ce;
 	uint32_t sample;
 
 	if (!CBD_FAULT_TRY(&f))
@@ -290,41 +344,47 @@ static void sleep_on_bell(struct cbd_queue *q, uint64_t epoch, uint64_t count, u
 	sample = cbd_word_load(bell);
 	cbd_word_store(sleeps, 1);
 	cbd_store_load_fence();
-	if (!peek(q, epoch, count))
+	if (!peek(q, epoch, count, 1, &ce))
 		cbd_futex_wait(bell, sample, us);
 	cbd_word_store(sleeps, 0);
 	cbd_fault_end(&f);
 }
 
-/* The leader found nothing: spin, yield or sleep once, without the lock. */
-static void rest(struct cbd_queue *q, uint64_t deadline_ns)
+static unsigned until(uint64_t deadline_ns, unsigned us)
+{
+	uint64_t now;
+
+	if (deadline_ns == UINT64_MAX)
+		return us;
+	now = cbd_now_ns();
+	if (now + us * 1000ull <= deadline_ns)
+		return us;
+	return now < deadline_ns ? (unsigned)((deadline_ns - now) / 1000) + 1 : 1;
+}
+
+/* The leader found nothing: spin, yield or sleep once, without the lock.  True
+ * when it has seen an answer meanwhile: CE is a copy. */
+static bool rest(struct cbd_queue *q, uint64_t deadline_ns, struct cbd_ce *ce)
 {
 	uint64_t count = q->count, epoch = q->ch.epoch;
 	/* what makes us leave an epoch stays in the ring until it is left: no
 	 * reason to stay awake */
 	bool attached = q->attached && q->left_epoch != epoch;
 	bool local = attached && cbd_flag_get(&q->b->same_boot);
+	bool found = false;
 	unsigned us;
 
 	pthread_mutex_unlock(&q->lock);
 	us = cbd_wait_turn(&q->wait);
-	if (us == 0) {
-		for (int i = 0; attached && i < PEEKS && !peek(q, epoch, count); i++)
-			cbd_relax();
-	} else {
-		if (deadline_ns != UINT64_MAX) {
-			uint64_t now = cbd_now_ns();
-
-			if (now + us * 1000ull > deadline_ns)
-				us = now < deadline_ns ? (unsigned)((deadline_ns - now) / 1000) + 1
-						       : 1;
-		}
-		if (local)
-			sleep_on_bell(q, epoch, count, us);
-		else
-			cbd_sleep_us(us);
-	}
+	if (us == 0)
+		found = attached && peek(q, epoch, count,
+					 q->ch.t->mem.software ? PEEKS_DROPPED : PEEKS_LOCAL, ce);
+	else if (local)
+		sleep_on_bell(q, epoch, count, until(deadline_ns, us));
+	else
+		cbd_sleep_us(until(deadline_ns, us));
 	pthread_mutex_lock(&q->lock);
+	return found;
 }
 
 /* What a wait that takes long looks at. */
@@ -332,6 +392,8 @@ static void look_around(struct cbd_queue *q, uint64_t *looked_ns)
 {
 	uint64_t now = cbd_now_ns();
 
+	if (*looked_ns == 0)
+		*looked_ns = now;
 	if (now - *looked_ns < GRANT_NS)
 		return;
 	*looked_ns = now;
@@ -343,18 +405,23 @@ static void look_around(struct cbd_queue *q, uint64_t *looked_ns)
 
 static void lead(struct cbd_queue *q, struct cbd_pending *mine, uint64_t deadline_ns)
 {
-	uint64_t looked_ns = cbd_now_ns();
+	uint64_t looked_ns = 0;
+	struct cbd_ce ce, *peeked = NULL;
+	bool stuck;
 
 	cbd_wait_hit(&q->wait);
 	while (!satisfied(q, mine) && !(idle(q) && !mine)) {
-		if (poll_ring(q)) {
+		if (poll_ring(q, peeked)) {
 			cbd_wait_hit(&q->wait);
+			peeked = NULL;
 			continue;
 		}
 		if (expired(deadline_ns))
 			return;
-		rest(q, deadline_ns);
-		look_around(q, &looked_ns);
+		stuck = peeked != NULL; /* seen, and not what it seemed */
+		peeked = rest(q, deadline_ns, &ce) ? &ce : NULL;
+		if (!peeked || stuck)
+			look_around(q, &looked_ns);
 	}
 }
 
@@ -362,6 +429,7 @@ static void link_waiter(struct cbd_queue *q, struct cbd_waiter *w)
 {
 	w->next = q->waiters;
 	q->waiters = w;
+	w->linked = true;
 }
 
 static void unlink_waiter(struct cbd_queue *q, struct cbd_waiter *w)
@@ -371,6 +439,7 @@ static void unlink_waiter(struct cbd_queue *q, struct cbd_waiter *w)
 	while (*p != w)
 		p = &(*p)->next;
 	*p = w->next;
+	w->linked = false;
 }
 
 /* Somebody else leads, or nothing is in flight: sleep until woken. */
@@ -379,6 +448,7 @@ static void follow(struct cbd_queue *q, struct cbd_waiter *w, uint64_t deadline_
 	struct timespec ts = { .tv_sec = (time_t)(deadline_ns / 1000000000),
 			       .tv_nsec = (long)(deadline_ns % 1000000000) };
 
+	make_cond(w);
 	w->woken = false;
 	link_waiter(q, w);
 	while (!w->woken) {
@@ -388,6 +458,7 @@ static void follow(struct cbd_queue *q, struct cbd_waiter *w, uint64_t deadline_
 			break;
 	}
 	unlink_waiter(q, w);
+	pthread_cond_destroy(&w->cond);
 }
 
 /* One that still waits may lead. */
@@ -406,23 +477,22 @@ void cbd_wake_one(struct cbd_queue *q)
 /* Until nothing is in flight; nobody else uses the queue. */
 void cbd_reap_idle(struct cbd_queue *q, uint64_t deadline_ns)
 {
-	uint64_t looked_ns = cbd_now_ns();
+	uint64_t looked_ns = 0;
+	struct cbd_ce ce;
 
 	cbd_wait_hit(&q->wait);
 	while (!idle(q) && !q->broken && !expired(deadline_ns)) {
-		if (poll_ring(q))
+		if (poll_ring(q, NULL))
 			continue;
-		rest(q, deadline_ns);
-		look_around(q, &looked_ns);
+		if (!rest(q, deadline_ns, &ce))
+			look_around(q, &looked_ns);
 	}
 }
 
 void cbd_reap_until(struct cbd_queue *q, struct cbd_pending *mine, uint64_t deadline_ns)
 {
-	struct cbd_waiter any, *w = mine ? mine->waiter : &any;
+	struct cbd_waiter any = { .pending = NULL }, *w = mine ? mine->waiter : &any;
 
-	if (!mine)
-		cbd_waiter_init(&any, NULL);
 	while (!satisfied(q, mine)) {
 		if (!q->leader && (mine || !idle(q))) {
 			q->leader = true;
@@ -437,6 +507,4 @@ void cbd_reap_until(struct cbd_queue *q, struct cbd_pending *mine, uint64_t dead
 	/* Whoever leaves, not the leader alone: a thread that was woken to
 	 * lead may find itself satisfied. */
 	cbd_wake_one(q);
-	if (!mine)
-		pthread_cond_destroy(&any.cond);
 }

@@ -38,7 +38,7 @@ void cbd_wait_hit(struct cbd_wait *w)
 {
 	/* a long wait that was not slept through: it pays to stay awake */
 	if (w->poll == CBD_POLL_ADAPTIVE && w->turns && w->sleep_us == FIRST_SLEEP_US &&
-	    w->awake_us < AWAKE_MAX_US && cbd_now_ns() - w->since_ns > w->awake_us * 500ull)
+	    w->awake_us < AWAKE_MAX_US && w->last_ns - w->since_ns > w->awake_us * 500ull)
 		w->awake_us += w->awake_us / 2;
 	w->turns = 0;
 	w->sleep_us = FIRST_SLEEP_US;
@@ -60,6 +60,7 @@ unsigned cbd_wait_turn(struct cbd_wait *w)
 
 	if (w->turns++ == 0)
 		w->since_ns = now;
+	w->last_ns = now;
 	waited = now - w->since_ns;
 	if (!w->one_cpu && (w->poll == CBD_POLL_BUSY ||
 			    waited < (w->poll == CBD_POLL_SLEEP ? SPIN_SLEEP_NS : SPIN_NS))) {

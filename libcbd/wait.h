@@ -18,6 +18,7 @@ struct cbd_wait {
 	unsigned awake_us; /* how long to stay awake: the adaptive part */
 	unsigned turns;	   /* since the last hit */
 	uint64_t since_ns; /* when the first of them was */
+	uint64_t last_ns;  /* and the last */
 	unsigned sleep_us; /* the next interval */
 	unsigned most_us;  /* longest interval */
 };

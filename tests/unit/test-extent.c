@@ -32,7 +32,7 @@ static void model_set(uint32_t first, uint32_t count, bool value)
 
 static void start(uint32_t units)
 {
-	cbd_extents_init(&e, units);
+	cbd_extents_init(&e, units, false);
 	memset(model, 0, sizeof(model));
 }
 
@@ -159,11 +159,12 @@ START_TEST(fragments)
 }
 END_TEST
 
-/* The search goes on where it ended: an extent that was given back a moment
+/* Rotating, the search goes on where it ended: an extent that was given back a moment
  * ago is not the next one. */
 START_TEST(hint_wraps)
 {
 	start(10);
+	e.rotate = true;
 	ck_assert_int_eq(cbd_extent_alloc(&e, 4), 0);
 	cbd_extent_free(&e, 0, 4);
 	ck_assert_int_eq(cbd_extent_alloc(&e, 4), 4);
@@ -181,6 +182,24 @@ START_TEST(hint_wraps)
 }
 END_TEST
 
+/* Else an extent that was given back a moment ago is the next one: it is cached. */
+START_TEST(lowest_first)
+{
+	start(10);
+	ck_assert_int_eq(cbd_extent_alloc(&e, 4), 0);
+	cbd_extent_free(&e, 0, 4);
+	ck_assert_int_eq(cbd_extent_alloc(&e, 4), 0);
+	ck_assert_int_eq(cbd_extent_alloc(&e, 4), 4);
+	cbd_extent_free(&e, 0, 4);
+	/* the hole in front is too small */
+	ck_assert_int_eq(cbd_extent_alloc(&e, 5), -1);
+	ck_assert_int_eq(cbd_extent_alloc(&e, 2), 0);
+	ck_assert_int_eq(cbd_extent_alloc(&e, 2), 2);
+	ck_assert_int_eq(cbd_extent_alloc(&e, 2), 8);
+	ck_assert_uint_eq(e.free, 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("extent");
@@ -191,6 +210,7 @@ int main(void)
 	tcase_add_test(t, impossible);
 	tcase_add_test(t, fragments);
 	tcase_add_test(t, hint_wraps);
+	tcase_add_test(t, lowest_first);
 	tcase_add_test(t, random_small);
 	tcase_add_test(t, random_channel);
 	tcase_add_test(t, random_large);

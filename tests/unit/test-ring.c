@@ -499,9 +499,10 @@ START_TEST(more_than_depth)
 								     .tid = (uint32_t)at,
 								     .op = CBD_OP_READ,
 								     .length = 512 }));
-	n = pair_fetch(&p, r, 8);
+	/* a look may bring one at a time */
+	for (n = 0; n < 2 || !hchannel()->bad;)
+		n += pair_fetch(&p, r + n, 8 - n);
 	ck_assert_uint_eq(n, 2);
-	ck_assert(hchannel()->bad);
 	ck_assert_uint_eq(pair_fetch(&p, r + n, 8), 0);
 	ck_assert_uint_eq(p.backend->channels[liar.id].grant.state, CBD_GRANT_LEAVING);
 	for (unsigned i = 0; i < n; i++)
