@@ -438,10 +438,12 @@ static unsigned look_at(struct cbd_handler *h, unsigned i, struct cbd_request **
 
 	if (hc->retries)
 		n += fetch_retries(hc, out, max);
-	if (!resting(hc))
+	if (!resting(hc)) {
 		n += fetch_channel(h, hc, out + n, max - n);
-	else if (cbd_flag_get(&hc->stop) && hc->inflight == 0)
-		retire(h, i);
+	} else if (cbd_flag_get(&hc->stop) && hc->inflight == 0) {
+		retire(h, i); /* from here on it is the control thread's */
+		return n;
+	}
 	hc->misses = n ? 0 : hc->misses + 1;
 	hc->streak = n ? hc->streak + 1 : 0;
 	return n;
@@ -474,7 +476,7 @@ static unsigned fetch_cold(struct cbd_handler *h, struct cbd_request **out, unsi
 	if (looks > h->n_active - h->n_hot)
 		looks = h->n_active - h->n_hot;
 	while (looks-- > 0 && n < max && h->n_hot < h->n_active) {
-		unsigned i, before = n;
+		unsigned i, before = n, active = h->n_active;
 		struct cbd_hchannel *hc;
 
 		if (++h->cold >= h->n_active || h->cold < h->n_hot)
@@ -483,7 +485,7 @@ static unsigned fetch_cold(struct cbd_handler *h, struct cbd_request **out, unsi
 		hc = h->active[i];
 		drop_channels(h, i, i + 1);
 		n += look_at(h, i, out + n, max - n);
-		if (n > before || hc->retries)
+		if (h->n_active == active && (n > before || hc->retries))
 			swap(h, i, h->n_hot++);
 	}
 	return n;

@@ -13,6 +13,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <string.h>
 #include <time.h>
 
 #include "blkdev.h"
@@ -319,8 +320,10 @@ static bool peek(const struct cbd_queue *q, uint64_t epoch, uint64_t count, unsi
 	struct cbd_fault f;
 	bool found = false;
 
-	if (!CBD_FAULT_TRY(&f))
-		return true; /* the look under the lock finds it out */
+	if (!CBD_FAULT_TRY(&f)) {
+		memset(ce, 0xff, sizeof(*ce)); /* no answer; the look around finds it out */
+		return true;
+	}
 	for (unsigned i = 0; i < times && !found; i++) {
 		if (i > 0)
 			cbd_relax();
