@@ -303,7 +303,7 @@ static void look_at_queue(struct cbd_blkdev *b, struct cbd_queue *q)
 static void give_up(struct cbd_blkdev *b)
 {
 	cbd_log(CBD_LOG_ERROR, "%s", cbd_errmsg());
-	b->lost = true;
+	cbd_flag_set(&b->lost, true);
 	for (unsigned i = 0; i < b->n_queues; i++) {
 		pthread_mutex_lock(&b->queues[i].lock);
 		cbd_queue_break(&b->queues[i], -EIO);
@@ -590,7 +590,7 @@ static void drain(struct cbd_blkdev *b)
 		struct cbd_queue *q = &b->queues[i];
 
 		pthread_mutex_lock(&q->lock);
-		if (q->parts && !b->suspect && !b->lost)
+		if (q->parts && !cbd_flag_get(&b->suspect) && !cbd_flag_get(&b->lost))
 			cbd_reap_idle(q, deadline);
 		pthread_mutex_unlock(&q->lock);
 	}
@@ -620,15 +620,19 @@ static void leave_slot(struct cbd_blkdev *b)
 
 void cbd_blkdev_close(struct cbd_blkdev *b)
 {
+	bool claimed = b && b->claim.lock.fd >= 0;
+
 	if (!b)
 		return;
-	stop_thread(b);
-	if (b->claim.lock.fd >= 0 && cbd_claim_check(&b->claim) < 0)
-		b->lost = true;
-	if (b->claim.lock.fd >= 0 && b->lost) {
-		cbd_lock_release(&b->claim.lock);
-	} else if (b->claim.lock.fd >= 0) {
+	/* with the heartbeat, or others would suspect what only waits */
+	if (claimed && (b->started || cbd_claim_check(&b->claim) == 0))
 		drain(b);
+	stop_thread(b);
+	if (claimed && cbd_claim_check(&b->claim) < 0)
+		b->lost = true;
+	if (claimed && b->lost) {
+		cbd_lock_release(&b->claim.lock);
+	} else if (claimed) {
 		cbd_detach(b);
 		leave_slot(b);
 	}

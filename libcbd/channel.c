@@ -187,7 +187,7 @@ bool cbd_channel_lost_ce(const struct cbd_channel *ch, uint64_t count)
 		return false;
 	for (uint64_t c = count + 1; c < count + ch->slots; c++)
 		if (cbd_channel_has_ce(ch, c))
-			return true;
+			return !cbd_channel_has_ce(ch, count); /* or it has come meanwhile */
 	return false;
 }
 

@@ -231,6 +231,45 @@ START_TEST(close_drains)
 }
 END_TEST
 
+static void *close_it(void *arg)
+{
+	cbd_blkdev_close(arg);
+	return NULL;
+}
+
+static uint64_t beat_of(unsigned slot)
+{
+	struct cbd_beat_line beat;
+
+	unit_ok(cbd_line_get(p.ct, cbd_blkdev_line(p.ct, slot, CBD_BLKDEV_INFO, CBD_BLKDEV_BEAT),
+			     &beat));
+	return beat.counter;
+}
+
+/* A disk that takes its time at the end: who waits for it is alive. */
+START_TEST(close_beats)
+{
+	struct pair_options o = way(_i);
+	unsigned char buf[512];
+	unsigned slot;
+	uint64_t beat;
+	pthread_t thread;
+
+	o.dead_after = 1000; /* the bound of the drain: later than that of this test */
+	pair_open(&p, &o);
+	server_stop(&p);
+	pair_submit(&p, CBD_OP_READ, buf, 0, 512, 1);
+	slot = cbd_blkdev_id(p.blkdev);
+	ck_assert_int_eq(pthread_create(&thread, NULL, close_it, p.blkdev), 0);
+	p.blkdev = NULL;
+	beat = beat_of(slot);
+	unit_wait(beat_of(slot) > beat + 3);
+	server_start(&p);
+	pthread_join(thread, NULL);
+	pair_close(&p);
+}
+END_TEST
+
 /* ---------------------------------------------------------------- refusals */
 
 START_TEST(nonsense)
@@ -663,6 +702,7 @@ static void data_cases(Suite *s)
 	tcase_add_test(t, poll_timeouts);
 	tcase_add_test(t, poll_before_submit);
 	tcase_add_loop_test(t, close_drains, 0, WAYS);
+	tcase_add_loop_test(t, close_beats, 0, WAYS);
 	t = new_case(s, "refusals");
 	tcase_add_loop_test(t, nonsense, 0, WAYS);
 	tcase_add_loop_test(t, zero_length, 0, WAYS);
