@@ -293,6 +293,7 @@ static void look_at_queue(struct cbd_blkdev *b, struct cbd_queue *q)
 	now = cbd_now_ns(); /* with the lock: nothing in the queue is younger */
 	cbd_queue_timeouts(q, now);
 	look_for_stall(b, q, now);
+	cbd_reap_late(q);
 	if (b->suspect && cbd_flag_get(&b->impatient))
 		cbd_queue_break(q, -EIO);
 	cbd_wake_one(q);

@@ -171,6 +171,9 @@ void cbd_pending_complete(struct cbd_queue *q, struct cbd_pending *p);
 /* reap.c; queue lock held */
 void cbd_reap_until(struct cbd_queue *q, struct cbd_pending *mine, uint64_t deadline_ns);
 void cbd_reap_idle(struct cbd_queue *q, uint64_t deadline_ns);
+/* The answers to timed-out requests, for which nobody waits: new writes do
+ * (rule 9). */
+void cbd_reap_late(struct cbd_queue *q);
 void cbd_wake_one(struct cbd_queue *q);
 
 /* blkdev.c: durability, rule 8 */

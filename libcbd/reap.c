@@ -492,6 +492,26 @@ void cbd_reap_idle(struct cbd_queue *q, uint64_t deadline_ns)
 	}
 }
 
+static bool is_late(struct cbd_blkdev *b)
+{
+	bool late;
+
+	pthread_mutex_lock(&b->lock);
+	late = b->timed_out > 0;
+	pthread_mutex_unlock(&b->lock);
+	return late;
+}
+
+void cbd_reap_late(struct cbd_queue *q)
+{
+	if (q->leader || !is_late(q->b))
+		return;
+	q->leader = true;
+	while (poll_ring(q, NULL))
+		;
+	q->leader = false;
+}
+
 void cbd_reap_until(struct cbd_queue *q, struct cbd_pending *mine, uint64_t deadline_ns)
 {
 	struct cbd_waiter any = { .pending = NULL }, *w = mine ? mine->waiter : &any;
