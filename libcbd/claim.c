@@ -57,7 +57,8 @@ bool cbd_claim_raised(const struct cbd_transport *t, enum cbd_claim_kind kind, u
 	uint8_t boot[16];
 
 	/* A damaged line is treated as raised: nothing is freed on a guess.
-	 * Its host writes it again at its next beat. */
+	 * Its owner writes it again at its next beat, or a sweep of its host
+	 * finds out that it has none. */
 	if (cbd_line_get(t, claim_line(t, kind, slot, host), line) < 0) {
 		memset(line, 0, sizeof(*line));
 		return true;
@@ -313,15 +314,19 @@ int cbd_claim_renew(struct cbd_claim *c)
 
 /* ------------------------------------------------------------------ sweep */
 
-static int sweep_slot(struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot)
+/* DAMAGED: lines that stay damaged have no owner either. */
+static int sweep_slot(struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot,
+		      bool damaged)
 {
 	struct cbd_lock lock = CBD_LOCK_NONE;
 	struct cbd_claim_line line;
 	int r = cbd_line_get(t, claim_line(t, kind, slot, (unsigned)t->host), &line);
 
-	if (r < 0 || line.state != CBD_CLAIM_RAISED)
+	if (r == -EIO || (r == -EBADMSG && !damaged))
 		return 0;
-	if (memcmp(line.boot_id, t->identity.boot_id, 16) == 0 && !same_lock(t, &line))
+	if (r == 0 && line.state != CBD_CLAIM_RAISED)
+		return 0;
+	if (r == 0 && memcmp(line.boot_id, t->identity.boot_id, 16) == 0 && !same_lock(t, &line))
 		return 0;
 	if (cbd_lock_take(&lock, t->fd, lock_byte(kind, slot), false, 0) < 0)
 		return 0;
@@ -334,31 +339,54 @@ static int sweep_slot(struct cbd_transport *t, enum cbd_claim_kind kind, unsigne
 }
 
 /* Without the join lock, for the usual case: there is nothing to do. */
-static bool sweep_needed(struct cbd_transport *t, enum cbd_claim_kind kind)
+static bool sweep_needed(struct cbd_transport *t, enum cbd_claim_kind kind, bool *damaged)
 {
 	struct cbd_claim_line line;
+	bool needed = false;
 
-	for (unsigned i = 0; i < slots_of(t, kind); i++)
-		if (cbd_line_get(t, claim_line(t, kind, i, (unsigned)t->host), &line) == 0 &&
-		    line.state == CBD_CLAIM_RAISED && !cbd_lock_held(t->fd, lock_byte(kind, i)))
-			return true;
-	return false;
+	for (unsigned i = 0; i < slots_of(t, kind); i++) {
+		int r = cbd_line_get(t, claim_line(t, kind, i, (unsigned)t->host), &line);
+
+		if (r == -EIO || (r == 0 && line.state != CBD_CLAIM_RAISED) ||
+		    cbd_lock_held(t->fd, lock_byte(kind, i)))
+			continue;
+		*damaged |= r < 0;
+		needed |= r == 0;
+	}
+	return needed;
+}
+
+/*
+ * A damaged line keeps its slot from everybody.  An owner behind another
+ * device node, whose lock I do not see, stores it again at its next beat: what
+ * was damaged in all my looks for longer has none.
+ */
+static bool stays_damaged(struct cbd_transport *t, bool damaged)
+{
+	uint64_t now = cbd_now_ns(), since = cbd_shared_get(&t->claims_damaged_ns);
+
+	if (!damaged || since == 0)
+		cbd_shared_set(&t->claims_damaged_ns, damaged ? now : 0);
+	return damaged && since != 0 && now - since > 3 * cbd_interval_ns(t);
 }
 
 int cbd_claim_sweep(struct cbd_transport *t, bool wait)
 {
 	struct cbd_lock join = CBD_LOCK_NONE;
+	bool damaged = false, needed = sweep_needed(t, CBD_CLAIM_BLKDEV, &damaged);
 	int count = 0, r;
 
-	if (!sweep_needed(t, CBD_CLAIM_BLKDEV) && !sweep_needed(t, CBD_CLAIM_BACKEND))
+	needed |= sweep_needed(t, CBD_CLAIM_BACKEND, &damaged);
+	damaged = stays_damaged(t, damaged);
+	if (!needed && !damaged)
 		return 0;
 	r = wait ? cbd_join_lock(t, &join) : cbd_lock_take(&join, t->fd, CBD_LOCK_JOIN, false, 0);
 	if (r < 0)
 		return r;
 	for (unsigned d = 0; d < t->header.blkdevs; d++)
-		count += sweep_slot(t, CBD_CLAIM_BLKDEV, d);
+		count += sweep_slot(t, CBD_CLAIM_BLKDEV, d, damaged);
 	for (unsigned b = 0; b < t->header.backends; b++)
-		count += sweep_slot(t, CBD_CLAIM_BACKEND, b);
+		count += sweep_slot(t, CBD_CLAIM_BACKEND, b, damaged);
 	cbd_lock_release(&join);
 	return count;
 }

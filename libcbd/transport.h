@@ -41,7 +41,8 @@ struct cbd_transport {
 	struct cbd_lock host_lock;	/* whoever holds it beats for the host */
 	pthread_mutex_t host_mutex;	/* guards the beat of this process */
 	uint64_t host_counter;
-	struct cbd_watch *watches; /* of cbd_transport_watch(), all tables */
+	uint64_t claims_damaged_ns; /* since when a sweep sees damaged claims; 0: none */
+	struct cbd_watch *watches;  /* of cbd_transport_watch(), all tables */
 	enum cbd_liveness *liveness;
 };
 

@@ -58,13 +58,15 @@ static void find_places(void)
 	for (unsigned b = 0; b < t->header.backends; b++)
 		add(cbd_host_request(t, 0, b));
 	add(cbd_backend_line(t, 0, CBD_BACKEND_CLAIMS, 0));
+	/* of slots that nobody owns: a damaged claim would keep them */
+	for (unsigned d = 0; d < t->header.blkdevs; d++)
+		add(cbd_blkdev_line(t, d, CBD_BLKDEV_CLAIMS, 0));
 	for (unsigned i = CBD_BACKEND_STATE; i < CBD_BACKEND_PATH + CBD_PATH_LINES; i++)
 		add(cbd_backend_line(t, 0, CBD_BACKEND_INFO, i));
 	for (unsigned d = 0; d < t->header.blkdevs; d++)
 		add(cbd_backend_line(t, 0, CBD_BACKEND_REPLIES, d));
 	for (unsigned c = 0; c < t->header.channels; c++)
 		add_channel(t, c);
-	add(cbd_blkdev_line(t, 0, CBD_BLKDEV_CLAIMS, 0));
 	for (unsigned i = CBD_BLKDEV_STATE; i <= CBD_BLKDEV_DOORBELL; i++)
 		add(cbd_blkdev_line(t, 0, CBD_BLKDEV_INFO, i));
 }
