@@ -52,9 +52,23 @@ requires_program()
 
 cleanup_commands=()
 
+# When process PID was started, in ticks since the boot: its number may be another's
+# by the time that a test ends.
+started()
+{
+	local stat
+
+	stat=$(cat "/proc/$1/stat" 2>/dev/null) || { echo gone && return; }
+	stat=${stat##*) }
+	cut -d ' ' -f 20 <<<"$stat"
+}
+
 # cleanup_fn COMMAND...: at the end of the test, the last one first
 cleanup_fn()
 {
+	if [ "$1" = stop ] || [ "$1" = end_process ]; then
+		set -- "$1" "$2" "$(started "$2")"
+	fi
 	cleanup_commands+=("$(printf '%q ' "$@")")
 }
 
@@ -122,9 +136,10 @@ gone()
 	! alive "$1"
 }
 
-# stop PID: by SIGTERM, and by SIGKILL if it does not obey
+# stop PID [STARTED]: by SIGTERM, and by SIGKILL if it does not obey
 stop()
 {
+	[ -z "${2-}" ] || [ "$(started "$1")" = "$2" ] || return 0
 	kill "$1" 2>/dev/null || return 0
 	if ! wait_until 10 gone "$1"; then
 		echo "process $1 does not end"

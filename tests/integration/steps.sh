@@ -106,7 +106,7 @@ end_all()
 {
 	local pid
 
-	for pid in $load $plugin $backend; do
+	for pid in $(jobs -p); do
 		kill -9 "$pid" 2>/dev/null
 	done
 	wait
