@@ -250,7 +250,8 @@ struct cbd_blkdev_options {
 	enum cbd_poll poll;
 	unsigned timeout_s;	    /* a request ends with EIO after this; 0: never */
 	unsigned attach_timeout_ms; /* wait for a backend that may come; 0: as
-				     * long as its suspicion takes */
+				     * long as its suspicion takes, and up to
+				     * a minute while it beats */
 };
 
 struct cbd_blkdev_geometry {

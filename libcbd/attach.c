@@ -22,6 +22,7 @@
 #include "step.h"
 
 #define STEP_US 500
+#define ATTACH_MOST_NS 60000000000ull
 
 /* ----------------------------------------------------------------- grants */
 
@@ -453,6 +454,47 @@ static int step(struct cbd_blkdev *b, uint64_t *beaten_ns)
 	return r;
 }
 
+static bool backend_beats(struct cbd_blkdev *b)
+{
+	struct cbd_beat_line beat;
+	struct cbd_claim_line claim;
+
+	if (cbd_claim_owner(b->t, CBD_CLAIM_BACKEND, b->backend, &claim) < 0 ||
+	    cbd_claim_is_dead(b->t, CBD_CLAIM_BACKEND, b->backend, &claim))
+		return false;
+	if (cbd_line_get(b->t, backend_info(b, CBD_BACKEND_BEAT), &beat) < 0)
+		return true;
+	return cbd_watch_sample(&b->watch, beat.counter, cbd_now_ns(), cbd_interval_ns(b->t),
+				b->t->header.dead_after) != CBD_SUSPECT;
+}
+
+/*
+ * With a bound of the user's that; else a suspicion's time, and longer while
+ * the backend beats: it drains what a dead blkdev of this host has left, which
+ * takes as long as the disk does.
+ */
+struct patience {
+	uint64_t deadline_ns, most_ns;
+};
+
+static struct patience patience_of(const struct cbd_blkdev *b, unsigned timeout_ms)
+{
+	uint64_t now = cbd_now_ns();
+
+	if (timeout_ms)
+		return (struct patience){ now + timeout_ms * 1000000ull,
+					  now + timeout_ms * 1000000ull };
+	return (struct patience){ now + cbd_suspect_ns(b->t), now + ATTACH_MOST_NS };
+}
+
+static bool is_over(struct cbd_blkdev *b, const struct patience *p)
+{
+	uint64_t now = cbd_now_ns();
+	bool beats = backend_beats(b); /* each time: it counts its samples */
+
+	return now >= p->most_ns || (now >= p->deadline_ns && !beats);
+}
+
 static int wait_backend(struct cbd_blkdev *b, uint64_t deadline_ns, uint64_t *beaten_ns)
 {
 	int r;
@@ -468,13 +510,13 @@ static int wait_backend(struct cbd_blkdev *b, uint64_t deadline_ns, uint64_t *be
 	return r;
 }
 
-static int wait_reply(struct cbd_blkdev *b, struct cbd_reply_line *reply, uint64_t deadline_ns,
-		      uint64_t *beaten_ns)
+static int wait_reply(struct cbd_blkdev *b, struct cbd_reply_line *reply,
+		      const struct patience *patience, uint64_t *beaten_ns)
 {
 	int r;
 
 	while ((r = get_reply(b, reply)) == 0) {
-		if (cbd_now_ns() >= deadline_ns)
+		if (is_over(b, patience))
 			return cbd_error(ETIMEDOUT,
 					 "%s: backend %u: does not answer, it is suspect or dead",
 					 b->t->path, b->backend);
@@ -544,11 +586,10 @@ static int take_grants(struct cbd_blkdev *b, const struct cbd_reply_line *reply)
 
 int cbd_attach(struct cbd_blkdev *b, const struct cbd_blkdev_options *o)
 {
-	uint64_t now = cbd_now_ns(), beaten = now;
-	uint64_t deadline = now + (o->attach_timeout_ms ? o->attach_timeout_ms * 1000000ull
-							: cbd_suspect_ns(b->t));
+	struct patience patience = patience_of(b, o->attach_timeout_ms);
+	uint64_t beaten = cbd_now_ns();
 	struct cbd_reply_line reply;
-	int r = wait_backend(b, deadline, &beaten);
+	int r = wait_backend(b, patience.deadline_ns, &beaten);
 
 	if (r < 0)
 		return r;
@@ -556,7 +597,7 @@ int cbd_attach(struct cbd_blkdev *b, const struct cbd_blkdev_options *o)
 	r = put_request(b, CBD_REQUEST_ATTACH);
 	cbd_step("attach-requested");
 	if (r == 0)
-		r = wait_reply(b, &reply, deadline, &beaten);
+		r = wait_reply(b, &reply, &patience, &beaten);
 	if (r < 0)
 		return r;
 	if (reply.state != CBD_REPLY_GRANTED)
@@ -580,20 +621,6 @@ int cbd_attach_find(struct cbd_transport *t, const char *backend)
 }
 
 /* ---------------------------------------------------------------- detach */
-
-static bool backend_beats(struct cbd_blkdev *b)
-{
-	struct cbd_beat_line beat;
-	struct cbd_claim_line claim;
-
-	if (cbd_claim_owner(b->t, CBD_CLAIM_BACKEND, b->backend, &claim) < 0 ||
-	    cbd_claim_is_dead(b->t, CBD_CLAIM_BACKEND, b->backend, &claim))
-		return false;
-	if (cbd_line_get(b->t, backend_info(b, CBD_BACKEND_BEAT), &beat) < 0)
-		return true;
-	return cbd_watch_sample(&b->watch, beat.counter, cbd_now_ns(), cbd_interval_ns(b->t),
-				b->t->header.dead_after) != CBD_SUSPECT;
-}
 
 /* Nobody will drain this: no SE of mine may be fetched by a backend that was
  * only paused (rule 7.5). */

@@ -624,6 +624,7 @@ END_TEST
 
 struct opening {
 	struct cbd_blkdev *b;
+	unsigned timeout_ms;
 	int result;
 	bool done;
 };
@@ -633,7 +634,7 @@ static void *open_soon(void *arg)
 	struct opening *o = arg;
 	struct cbd_blkdev_options options = pair_blkdev_options(&p);
 
-	options.attach_timeout_ms = 100;
+	options.attach_timeout_ms = o->timeout_ms;
 	o->result = cbd_blkdev_open(p.ct, &options, &o->b);
 	cbd_flag_set(&o->done, true);
 	return NULL;
@@ -645,7 +646,7 @@ static void *open_soon(void *arg)
 START_TEST(dead_blkdev)
 {
 	struct pair_options o = stepping(_i);
-	struct opening opening = { .done = false };
+	struct opening opening = { .timeout_ms = 100 };
 	uint64_t until = cbd_now_ns() + 5000000000ull;
 	unsigned char *buf = new_buffer(512, 5);
 	struct cbd_request *r[1];
@@ -674,6 +675,40 @@ START_TEST(dead_blkdev)
 	unit_ok(cbd_queue_read(p.q, buf, 512, 0));
 	cbd_blkdev_close(dead); /* frees its memory, touches nothing */
 	unit_ok(cbd_queue_read(p.q, buf, 512, 0));
+	pair_close(&p);
+	free(buf);
+}
+END_TEST
+
+/* Without a time of its own the next one waits as long as the backend beats and
+ * drains, though that takes longer than a suspicion. */
+START_TEST(slow_drain)
+{
+	struct pair_options o = stepping(_i);
+	struct opening opening = { .timeout_ms = 0 };
+	unsigned char *buf = new_buffer(512, 5);
+	struct cbd_request *r[1];
+	struct cbd_blkdev *dead;
+	pthread_t thread;
+	uint64_t until;
+
+	pair_open(&p, &o);
+	dead = p.blkdev;
+	pair_submit(&p, CBD_OP_WRITE, buf, 0, 512, 1);
+	pair_fetch_all(&p, r, 1);
+	cbd_lock_release(&dead->claim.lock);
+	server_start(&p);
+	until = cbd_now_ns() + 2 * cbd_suspect_ns(p.ct);
+	ck_assert_int_eq(pthread_create(&thread, NULL, open_soon, &opening), 0);
+	unit_wait(cbd_now_ns() > until);
+	ck_assert(!cbd_flag_get(&opening.done));
+	server_stop(&p);
+	pair_complete(&p, r[0]);
+	server_start(&p);
+	pthread_join(thread, NULL);
+	ck_assert_int_eq(opening.result, 0);
+	p.blkdev = opening.b;
+	cbd_blkdev_close(dead);
 	pair_close(&p);
 	free(buf);
 }
@@ -726,6 +761,7 @@ static void life_cases(Suite *s)
 	tcase_add_test(t, too_many_queues);
 	tcase_add_loop_test(t, attach_many_times, 1, WAYS);
 	tcase_add_loop_test(t, dead_blkdev, 0, WAYS);
+	tcase_add_loop_test(t, slow_drain, 0, WAYS);
 }
 
 int main(void)
