@@ -62,9 +62,11 @@ usage "unrecognized option '--nonsense'" format --nonsense "$file"
 usage "the transport is missing" format
 usage "b: one transport is enough" format --force a b
 usage "option '--size' requires an argument" format --size
-for size in 0 -1 1.5G x "" 1g 1KB " 1M" 0x10 18446744073709551616; do
+for size in 0 -1 1.5G x "" 1g 1KB " 1M" 0x10; do
 	usage "--size: '$size': must be a whole number above 0" format --force --size "$size" "$file"
 done
+usage "--size: '18446744073709551616': is more than 64T" \
+	format --force --size 18446744073709551616 "$file"
 usage "--size: '99999T': is more than 64T" format --force --size 99999T "$file"
 usage "--size: '9223372036854775807K'" format --force --size 9223372036854775807K "$file"
 for n in 0 65 -1 x "" 4294967297; do

@@ -49,6 +49,17 @@ for kind in hosts backends blkdevs channels; do
 	same_keys $kind ".${kind}[0]"
 done
 
+# every object of an array has the keys of the first, but for those that may be absent
+for kind in hosts backends blkdevs channels; do
+	is ".$kind | map(del(.allow_hosts) | keys) | unique | length" 1
+done
+# as the manual says: numbers are decimal, 64 bits without a meaning are hexadecimal
+is '[.transport.compat, .transport.incompat, .transport.ro_compat,
+	.backends[0].disk_identity, .backends[0].verifier, .channels[0].epoch] |
+	all(type == "string" and test("^0x[0-9a-f]+$"))' true
+is '[.transport.uuid, .hosts[0].uuid, .hosts[0].boot_id] |
+	all(test("^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"))' true
+is '.transport.created | type' '"number"'
 is '.transport | [.label, .size, .hosts, .backends, .channels, .depth, .damaged]' \
 	'["shelf",25165824,16,4,4,32,false]'
 is '.hosts | map([.host_id, .alive, .state])' '[[0,true,"live"]]'
@@ -63,6 +74,12 @@ is '.blkdevs | map([.mapped_id, .host_id, .backend_id, .pid, .alive, .state, .qu
 is '.channels | map([.backend_id, .blkdev_id, .queue, .state])' \
 	'[[2,0,0,"granted"],[2,0,1,"granted"],[2,0,2,"granted"]]'
 is '(.backends + .blkdevs) | all(.incarnation > 0)' true
+
+# what format prints is the same object
+cp "$tmp/json" "$tmp/list.json"
+cp "$tmp/format.json" "$tmp/json"
+same_keys transport .
+diff <(jq -S . "$tmp/json") <(jq -S .transport "$tmp/list.json") || fail "format and list differ"
 
 # kinds and --id
 cbdctl list -D "$transport" >"$tmp/json"
