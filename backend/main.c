@@ -121,14 +121,13 @@ static int claim(struct program *p)
 
 static void show_ready(const struct program *p)
 {
-	char size[32];
 	static const char units[] = "KMGTPE";
+	char size[32], unit[2] = "";
 	uint64_t n = p->disk->geometry.size;
-	const char *unit = NULL;
 
 	for (unsigned i = 0; n % 1024 == 0 && i < strlen(units); i++, n /= 1024)
-		unit = &units[i];
-	snprintf(size, sizeof(size), "%" PRIu64 "%.*s", n, unit != NULL, unit != NULL ? unit : "");
+		unit[0] = units[i];
+	snprintf(size, sizeof(size), "%" PRIu64 "%s", n, unit);
 	log_info("backend %u: ready, %s (%s), %u handler%s, engine %s", p->options.id,
 		 p->disk->name, size, p->options.handlers, p->options.handlers == 1 ? "" : "s",
 		 p->engine->name);
