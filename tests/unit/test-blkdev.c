@@ -137,7 +137,7 @@ END_TEST
 START_TEST(each_cookie_once)
 {
 	struct pair_options o = way(_i);
-	unsigned char buf[40][512];
+	unsigned char buf[40][512] = { { 0 } };
 	bool seen[40] = { false };
 
 	pair_open(&p, &o);
@@ -161,7 +161,7 @@ START_TEST(poll_timeouts)
 {
 	struct pair_options o = stepping(0);
 	struct cbd_completion c;
-	unsigned char buf[512];
+	unsigned char buf[512] = { 0 };
 	uint64_t before;
 
 	pair_open(&p, &o);
@@ -194,7 +194,7 @@ START_TEST(poll_before_submit)
 	struct pair_options o = way(0);
 	struct cbd_completion c[4];
 	pthread_t thread[4];
-	unsigned char buf[512];
+	unsigned char buf[512] = { 0 };
 	unsigned cookies = 0;
 	void *got;
 
@@ -324,7 +324,7 @@ START_TEST(read_only)
 {
 	struct pair_options o = way(0);
 	struct cbd_blkdev_geometry g;
-	unsigned char buf[512];
+	unsigned char buf[512] = { 0 };
 
 	o.read_only = !_i;
 	o.disk_read_only = _i;

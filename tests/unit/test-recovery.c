@@ -162,7 +162,7 @@ START_TEST(another_disk)
 {
 	struct pair_options o = stepping(_i % WAYS);
 	struct cbd_request *r[1];
-	unsigned char buf[512];
+	unsigned char buf[512] = { 0 };
 
 	pair_open(&p, &o);
 	pair_submit(&p, CBD_OP_WRITE, buf, 0, 512, 1);
@@ -444,7 +444,7 @@ static void silent_for(unsigned seconds)
 START_TEST(crash_before_suspicion)
 {
 	struct pair_options o = way(_i);
-	unsigned char buf[512];
+	unsigned char buf[512] = { 0 };
 
 	o.dead_after = 1000;
 	pair_open(&p, &o);
@@ -464,7 +464,7 @@ END_TEST
 START_TEST(waits_no_longer)
 {
 	struct pair_options o = way(_i);
-	unsigned char buf[512];
+	unsigned char buf[512] = { 0 };
 
 	pair_open(&p, &o);
 	cbd_blkdev_stop_waiting(p.blkdev);
@@ -502,7 +502,7 @@ END_TEST
 START_TEST(timeouts)
 {
 	struct pair_options o = stepping(_i);
-	unsigned char buf[4][512], *before;
+	unsigned char buf[4][512] = { { 0 } }, *before;
 	struct cbd_request *r[4];
 
 	o.timeout_s = 1;
@@ -542,7 +542,7 @@ END_TEST
 START_TEST(timeouts_without_tag)
 {
 	struct pair_options o = stepping(0);
-	unsigned char buf[512];
+	unsigned char buf[512] = { 0 };
 	struct cbd_request *r[2];
 
 	o.timeout_s = 1;
