@@ -103,6 +103,8 @@ struct cbd_queue {
 	struct cbd_wait wait; /* the leader's */
 	unsigned n_retries;   /* arrived parts with a bad payload */
 	unsigned leaves;      /* in a row */
+	unsigned bad;	      /* payloads since: */
+	uint64_t bad_since_ns;
 	struct cbd_counters counters;
 };
 

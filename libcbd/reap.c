@@ -27,6 +27,8 @@
 #define PEEKS_DROPPED 4	    /* the same where each look is a drop */
 #define GRANT_NS 1000000ull /* look at the grant after so long a wait */
 #define RETRY_NS 5000000ull /* read a bad payload again for so long */
+#define BAD_MOST 16	    /* bad payloads in BAD_NS: the epoch is left */
+#define BAD_NS 1000000000ull
 
 /* --------------------------------------------------------------- payload */
 
@@ -167,11 +169,25 @@ static unsigned gather_retries(struct cbd_queue *q, struct cbd_part **batch, uns
 	return n;
 }
 
+/* Rule 10: one is an accident, many are a channel that is not sane. */
+static void note_bad(struct cbd_queue *q)
+{
+	uint64_t now = cbd_now_ns();
+
+	q->counters.bad_payloads++;
+	if (now - q->bad_since_ns > BAD_NS) {
+		q->bad_since_ns = now;
+		q->bad = 0;
+	}
+	if (++q->bad == BAD_MOST)
+		cbd_leave(q, CBD_LEAVE_BAD_RATE);
+}
+
 /* Copied and submitted again, three times, then EIO (rule 10). */
 static void resend(struct cbd_queue *q, struct cbd_part *p)
 {
 	cbd_part_retry(q, p, 0);
-	q->counters.bad_payloads++;
+	note_bad(q);
 	if (p->resends++ == CBD_MAX_RESENDS || !p->pending) {
 		cbd_part_end(q, p, -EIO);
 		return;

@@ -906,6 +906,49 @@ START_TEST(persistent_bad_read)
 }
 END_TEST
 
+/* One read that ends with EIO, its payload bad each time. */
+static void bad_read(void)
+{
+	uint64_t resends = p.q->counters.resends;
+
+	pair_submit(&p, CBD_OP_READ, buf[0], 0, 8192, 1);
+	for (unsigned i = 1; i <= CBD_MAX_RESENDS; i++) {
+		serve_corrupted();
+		unit_wait(reap_none() && p.q->counters.resends == resends + i);
+	}
+	serve_corrupted();
+	ck_assert_int_eq(pair_reap(&p).result, -EIO);
+}
+
+/* A channel whose payloads are bad again and again is left, and used again in the
+ * next epoch. */
+START_TEST(bad_rate)
+{
+	struct cbd_leave_line *leave;
+	struct cbd_request *r[1];
+	uint64_t epoch;
+
+	open_pair(kinds[_i], 4, 1);
+	epoch = p.q->ch.epoch;
+	leave = cbd_channel_blkdev_line(&p.q->ch, CBD_CHANNEL_LEAVE);
+	bad_read();
+	ck_assert_uint_eq(p.q->counters.leaves, 0);
+	for (unsigned i = 0; i < 50 && p.q->counters.leaves == 0; i++)
+		bad_read();
+	ck_assert_uint_eq(p.q->counters.leaves, 1);
+	ck_assert_uint_eq(leave->epoch, epoch);
+	ck_assert_uint_eq(leave->reason, CBD_LEAVE_BAD_RATE);
+	/* the backend drains and grants anew before it is asked for more */
+	unit_wait(pair_fetch(&p, r, 1) == 0 &&
+		  p.backend->channels[p.q->ch.id].grant.epoch != epoch);
+	pair_submit(&p, CBD_OP_READ, buf[0], 0, 8192, 1);
+	drive_ok(1);
+	ck_assert_uint_ne(p.q->ch.epoch, epoch);
+	ck_assert_mem_eq(unit_disk_data(&p.disk), buf[0], 8192);
+	pair_close(&p);
+}
+END_TEST
+
 /* Without CRC, in hardware kind, nothing is checked: the disk gets what lies
  * in shared memory, from there. */
 START_TEST(without_crc)
@@ -975,6 +1018,7 @@ static TCase *payload_case(void)
 	tcase_add_loop_test(t, persistent_bad_write, 0, 2);
 	tcase_add_loop_test(t, bad_read_payload, 0, 2);
 	tcase_add_loop_test(t, persistent_bad_read, 0, 2);
+	tcase_add_loop_test(t, bad_rate, 0, 2);
 	tcase_add_test(t, without_crc);
 	return t;
 }
