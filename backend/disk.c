@@ -31,7 +31,7 @@
 
 /* A killed backend holds its lock until the kernel has finished its I/O. */
 #define LOCK_WAIT_MS 2000
-#define LOCK_RETRY_MS 10
+#define LOCK_RETRY_MS 1
 
 /* ---------------------------------------------------------------- sysfs */
 
@@ -437,6 +437,7 @@ struct disk *disk_open(const char *name, const struct disk_options *options)
 		disk_close(d);
 		return NULL;
 	}
+	log_debug("%s: waited %u ms for its lock", name, waited_ms);
 	return d;
 }
 
