@@ -152,6 +152,19 @@ static char *absolute(const char *path)
 
 /* Not truncated yet: it may be that of a process that runs, and this one may
  * find that out. */
+/* A device is not truncated, written to and removed by a program that runs as root. */
+static bool pidfile_regular(const char *path)
+{
+	struct stat st;
+
+	if (fstat(pidfile.fd, &st) == 0 && S_ISREG(st.st_mode))
+		return true;
+	log_error("%s: is no regular file", path);
+	close(pidfile.fd);
+	pidfile.fd = -1;
+	return false;
+}
+
 int daemon_pidfile_open(const char *path)
 {
 	pidfile.path = absolute(path);
@@ -159,10 +172,10 @@ int daemon_pidfile_open(const char *path)
 		pidfile.fd = open(pidfile.path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 		pidfile.mine = pidfile.fd >= 0;
 		if (pidfile.fd < 0 && errno == EEXIST)
-			pidfile.fd = open(pidfile.path, O_WRONLY | O_CLOEXEC);
+			pidfile.fd = open(pidfile.path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
 	}
 	if (pidfile.fd >= 0)
-		return 0;
+		return pidfile_regular(path) ? 0 : -1;
 	log_error("%s: %s", path, strerror(errno));
 	return -1;
 }
