@@ -20,6 +20,7 @@
 
 #define CBD_COPY_LOCKED 4096u /* bytes that are copied faster than the lock is given away */
 #define CBD_MAX_RESENDS 3
+#define CBD_MAX_WAKES 64 /* at the end of a batch */
 #define CBD_MAX_LEAVES 3 /* in a row, then EIO */
 
 struct cbd_connection {
@@ -65,11 +66,14 @@ struct cbd_part {
 	unsigned resends;
 };
 
+enum { CBD_WAITER_WAITS, CBD_WAITER_WOKEN, CBD_WAITER_DONE };
+
+/* A thread that sleeps while another one polls for it. */
 struct cbd_waiter {
-	pthread_cond_t cond;
+	uint32_t word;		     /* it sleeps on this, one of the three */
 	struct cbd_pending *pending; /* NULL: any completion */
 	struct cbd_waiter *next;
-	bool woken, linked;
+	bool linked;
 };
 
 struct cbd_queue {
@@ -99,7 +103,10 @@ struct cbd_queue {
 	struct cbd_pending *done, **done_tail;	     /* to be reaped */
 	struct cbd_pending *spare;		     /* for the next ones */
 	struct cbd_waiter *waiters;
-	bool leader;	      /* somebody polls for all */
+	bool leader;	/* somebody polls for all */
+	bool gathering; /* it wakes others after the batch, not now */
+	const uint32_t *to_wake[CBD_MAX_WAKES];
+	unsigned n_to_wake;
 	struct cbd_wait wait; /* the leader's */
 	unsigned n_retries;   /* arrived parts with a bad payload */
 	unsigned leaves;      /* in a row */
@@ -171,12 +178,15 @@ void cbd_queue_timeouts(struct cbd_queue *q, uint64_t now_ns);
 void cbd_pending_complete(struct cbd_queue *q, struct cbd_pending *p);
 
 /* reap.c; queue lock held */
-void cbd_reap_until(struct cbd_queue *q, struct cbd_pending *mine, uint64_t deadline_ns);
+/* False: the request is done, and the lock was not taken again. */
+bool cbd_reap_until(struct cbd_queue *q, struct cbd_pending *mine, uint64_t deadline_ns);
 void cbd_reap_idle(struct cbd_queue *q, uint64_t deadline_ns);
 /* The answers to timed-out requests, for which nobody waits: new writes do
  * (rule 9). */
 void cbd_reap_late(struct cbd_queue *q);
 void cbd_wake_one(struct cbd_queue *q);
+void cbd_wake(struct cbd_queue *q, struct cbd_waiter *w, uint32_t why);
+void cbd_waiter_unlink(struct cbd_queue *q, struct cbd_waiter *w);
 
 /* blkdev.c: durability, rule 8 */
 bool cbd_written(struct cbd_queue *q); /* false: acknowledged by a gone backend */

@@ -225,18 +225,20 @@ void cbd_pending_complete(struct cbd_queue *q, struct cbd_pending *p)
 	count(q, p);
 	p->done = true;
 	if (p->waiter) {
-		p->waiter->woken = true;
-		if (p->waiter->linked)
-			pthread_cond_signal(&p->waiter->cond);
+		/* One that was woken to lead finds out with the lock, because
+		 * it has to pass that on. */
+		if (p->waiter->linked && p->waiter->word == CBD_WAITER_WAITS) {
+			cbd_waiter_unlink(q, p->waiter);
+			cbd_wake(q, p->waiter, CBD_WAITER_DONE);
+		}
 		return;
 	}
 	p->next = NULL;
 	*q->done_tail = p;
 	q->done_tail = &p->next;
 	for (struct cbd_waiter *w = q->waiters; w; w = w->next)
-		if (!w->pending && !w->woken) {
-			w->woken = true;
-			pthread_cond_signal(&w->cond);
+		if (!w->pending && w->word == CBD_WAITER_WAITS) {
+			cbd_wake(q, w, CBD_WAITER_WOKEN);
 			break;
 		}
 }
@@ -456,9 +458,8 @@ int cbd_queue_execute(struct cbd_queue *q, const struct cbd_io *io)
 	waiter.pending = &p;
 	pthread_mutex_lock(&q->lock);
 	submit(q, &p);
-	if (!p.done)
-		cbd_reap_until(q, &p, UINT64_MAX);
-	pthread_mutex_unlock(&q->lock);
+	if (p.done || cbd_reap_until(q, &p, UINT64_MAX))
+		pthread_mutex_unlock(&q->lock);
 	return p.result < 0 ? cbd_error(-p.result, "%m") : 0;
 }
 

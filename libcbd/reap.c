@@ -14,7 +14,7 @@
 
 #include <errno.h>
 #include <string.h>
-#include <time.h>
+#include <string.h>
 
 #include "blkdev.h"
 #include "error.h"
@@ -25,6 +25,7 @@
 #define DROP_BATCH 8	    /* lines that are dropped under one fence */
 #define PEEKS_LOCAL 64	    /* looks at the ring between two at the clock, about 1 us */
 #define PEEKS_DROPPED 4	    /* the same where each look is a drop */
+#define FOLLOW_US 1000000   /* a bound for a sleep that somebody ends */
 #define GRANT_NS 1000000ull /* look at the grant after so long a wait */
 #define RETRY_NS 5000000ull /* read a bad payload again for so long */
 #define BAD_MOST 16	    /* bad payloads in BAD_NS: the epoch is left */
@@ -295,16 +296,6 @@ static bool poll_ring(struct cbd_queue *q, const struct cbd_ce *peeked)
 
 /* -------------------------------------------------------------- waiting */
 
-static void make_cond(struct cbd_waiter *w)
-{
-	pthread_condattr_t attr;
-
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&w->cond, &attr);
-	pthread_condattr_destroy(&attr);
-}
-
 static bool satisfied(const struct cbd_queue *q, const struct cbd_pending *mine)
 {
 	return mine ? mine->done : q->done != NULL;
@@ -422,6 +413,39 @@ static void look_around(struct cbd_queue *q, uint64_t *looked_ns)
 	cbd_queue_issue(q);
 }
 
+/*
+ * After CBD_WAITER_DONE the waiter may be gone: of it only the address is used any
+ * more, which at worst wakes somebody for nothing.
+ */
+void cbd_wake(struct cbd_queue *q, struct cbd_waiter *w, uint32_t why)
+{
+	const uint32_t *word = &w->word;
+
+	cbd_word_store(&w->word, why);
+	if (q->gathering && q->n_to_wake < CBD_MAX_WAKES)
+		q->to_wake[q->n_to_wake++] = word;
+	else
+		cbd_futex_wake_private(word);
+}
+
+/* All that were answered in one batch, without the lock: it is not to be the first
+ * thing that those who wake have to wait for. */
+static void wake_gathered(struct cbd_queue *q)
+{
+	const uint32_t *words[CBD_MAX_WAKES];
+	unsigned n = q->n_to_wake;
+
+	q->gathering = false;
+	q->n_to_wake = 0;
+	if (n == 0)
+		return;
+	memcpy(words, q->to_wake, n * sizeof(words[0]));
+	pthread_mutex_unlock(&q->lock);
+	for (unsigned i = 0; i < n; i++)
+		cbd_futex_wake_private(words[i]);
+	pthread_mutex_lock(&q->lock);
+}
+
 static void lead(struct cbd_queue *q, struct cbd_pending *mine, uint64_t deadline_ns)
 {
 	uint64_t looked_ns = 0;
@@ -430,7 +454,12 @@ static void lead(struct cbd_queue *q, struct cbd_pending *mine, uint64_t deadlin
 
 	cbd_wait_hit(&q->wait);
 	while (!satisfied(q, mine) && !(idle(q) && !mine)) {
-		if (poll_ring(q, peeked)) {
+		bool hit;
+
+		q->gathering = true;
+		hit = poll_ring(q, peeked);
+		wake_gathered(q);
+		if (hit) {
 			cbd_wait_hit(&q->wait);
 			peeked = NULL;
 			continue;
@@ -451,7 +480,7 @@ static void link_waiter(struct cbd_queue *q, struct cbd_waiter *w)
 	w->linked = true;
 }
 
-static void unlink_waiter(struct cbd_queue *q, struct cbd_waiter *w)
+void cbd_waiter_unlink(struct cbd_queue *q, struct cbd_waiter *w)
 {
 	struct cbd_waiter **p = &q->waiters;
 
@@ -461,23 +490,21 @@ static void unlink_waiter(struct cbd_queue *q, struct cbd_waiter *w)
 	w->linked = false;
 }
 
-/* Somebody else leads, or nothing is in flight: sleep until woken. */
-static void follow(struct cbd_queue *q, struct cbd_waiter *w, uint64_t deadline_ns)
+/* Somebody else leads, or nothing is in flight: sleep until woken.  False: the
+ * request is done, and the lock was not taken again. */
+static bool follow(struct cbd_queue *q, struct cbd_waiter *w, uint64_t deadline_ns)
 {
-	struct timespec ts = { .tv_sec = (time_t)(deadline_ns / 1000000000),
-			       .tv_nsec = (long)(deadline_ns % 1000000000) };
-
-	make_cond(w);
-	w->woken = false;
+	w->word = CBD_WAITER_WAITS;
 	link_waiter(q, w);
-	while (!w->woken) {
-		if (deadline_ns == UINT64_MAX)
-			pthread_cond_wait(&w->cond, &q->lock);
-		else if (pthread_cond_timedwait(&w->cond, &q->lock, &ts) == ETIMEDOUT)
-			break;
-	}
-	unlink_waiter(q, w);
-	pthread_cond_destroy(&w->cond);
+	pthread_mutex_unlock(&q->lock);
+	while (cbd_word_load(&w->word) == CBD_WAITER_WAITS && !expired(deadline_ns))
+		cbd_futex_wait_private(&w->word, CBD_WAITER_WAITS, until(deadline_ns, FOLLOW_US));
+	if (cbd_word_load(&w->word) == CBD_WAITER_DONE)
+		return false;
+	pthread_mutex_lock(&q->lock);
+	if (w->linked)
+		cbd_waiter_unlink(q, w);
+	return true;
 }
 
 /* One that still waits may lead. */
@@ -486,9 +513,8 @@ void cbd_wake_one(struct cbd_queue *q)
 	if (q->leader)
 		return;
 	for (struct cbd_waiter *w = q->waiters; w; w = w->next)
-		if (!w->woken) {
-			w->woken = true;
-			pthread_cond_signal(&w->cond);
+		if (w->word == CBD_WAITER_WAITS) {
+			cbd_wake(q, w, CBD_WAITER_WOKEN);
 			return;
 		}
 }
@@ -508,19 +534,9 @@ void cbd_reap_idle(struct cbd_queue *q, uint64_t deadline_ns)
 	}
 }
 
-static bool is_late(struct cbd_blkdev *b)
-{
-	bool late;
-
-	pthread_mutex_lock(&b->lock);
-	late = b->timed_out > 0;
-	pthread_mutex_unlock(&b->lock);
-	return late;
-}
-
 void cbd_reap_late(struct cbd_queue *q)
 {
-	if (q->leader || !is_late(q->b))
+	if (q->leader || !cbd_shared_get(&q->b->timed_out))
 		return;
 	q->leader = true;
 	while (poll_ring(q, NULL))
@@ -528,7 +544,7 @@ void cbd_reap_late(struct cbd_queue *q)
 	q->leader = false;
 }
 
-void cbd_reap_until(struct cbd_queue *q, struct cbd_pending *mine, uint64_t deadline_ns)
+bool cbd_reap_until(struct cbd_queue *q, struct cbd_pending *mine, uint64_t deadline_ns)
 {
 	struct cbd_waiter any = { .pending = NULL }, *w = mine ? mine->waiter : &any;
 
@@ -538,7 +554,8 @@ void cbd_reap_until(struct cbd_queue *q, struct cbd_pending *mine, uint64_t dead
 			lead(q, mine, deadline_ns);
 			q->leader = false;
 		} else if (!expired(deadline_ns)) {
-			follow(q, w, deadline_ns);
+			if (!follow(q, w, deadline_ns))
+				return false;
 		}
 		if (expired(deadline_ns))
 			break;
@@ -546,4 +563,5 @@ void cbd_reap_until(struct cbd_queue *q, struct cbd_pending *mine, uint64_t dead
 	/* Whoever leaves, not the leader alone: a thread that was woken to
 	 * lead may find itself satisfied. */
 	cbd_wake_one(q);
+	return true;
 }

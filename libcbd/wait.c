@@ -103,6 +103,18 @@ void cbd_futex_wake(const uint32_t *word)
 	syscall(SYS_futex, word, FUTEX_WAKE, 0x7fffffff, NULL, NULL, 0);
 }
 
+void cbd_futex_wait_private(const uint32_t *word, uint32_t value, unsigned us)
+{
+	struct timespec ts = { .tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000l };
+
+	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, &ts, NULL, 0);
+}
+
+void cbd_futex_wake_private(const uint32_t *word)
+{
+	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
 void cbd_futex_wait_any(const struct cbd_futex *f, unsigned count, unsigned us)
 {
 #ifdef SYS_futex_waitv

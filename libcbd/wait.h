@@ -39,6 +39,11 @@ unsigned cbd_wait_turn(struct cbd_wait *w);
 void cbd_futex_wait(const uint32_t *word, uint32_t value, unsigned us);
 void cbd_futex_wake(const uint32_t *word);
 
+/* The same between threads of this process alone: cheaper.  The word may be gone by
+ * the time of a wake. */
+void cbd_futex_wait_private(const uint32_t *word, uint32_t value, unsigned us);
+void cbd_futex_wake_private(const uint32_t *word);
+
 /* The same for several words; COUNT beyond what the kernel takes sleeps for
  * 1 ms at most. */
 struct cbd_futex {
