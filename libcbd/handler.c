@@ -28,7 +28,7 @@
 #define LEASE_BATCH 8	 /* SEs that are fetched on one look at the lease */
 #define DROP_BATCH 8	 /* lines that are dropped under one fence */
 #define COLD_MISSES 1024 /* looks without a request that make a channel a cold one */
-#define COLD_LOOKS 4	 /* cold channels that are looked at for each request */
+#define COLD_LOOKS 4	 /* cold channels a round, and one more for two requests */
 #define PEEKS_LOCAL 64	 /* looks at the rings between two at the clock, about 1 us */
 #define PEEKS_DROPPED 4	 /* the same where each look is a drop */
 
@@ -471,7 +471,7 @@ static unsigned fetch_hot(struct cbd_handler *h, struct cbd_request **out, unsig
  */
 static unsigned fetch_cold(struct cbd_handler *h, struct cbd_request **out, unsigned max)
 {
-	unsigned looks = COLD_LOOKS * (h->fetched > 0 ? h->fetched : 1), n = 0;
+	unsigned looks = COLD_LOOKS + h->fetched / 2, n = 0;
 
 	if (looks > h->n_active - h->n_hot)
 		looks = h->n_active - h->n_hot;
