@@ -141,6 +141,17 @@ def write(result, folder):
         plot(name, curve, folder)
 
 
+def insert(result, path):
+    """Replace what is between the marks of a document."""
+    with open(path) as f:
+        before, _, rest = f.read().partition("<!-- RESULTS -->\n")
+        _, mark, after = rest.partition("<!-- END -->\n")
+    if not mark:
+        raise ValueError(f"{path}: no marks")
+    with open(path, "w") as f:
+        f.write(before + "<!-- RESULTS -->\n" + table(result) + mark + after)
+
+
 def check(result):
     """Of a smoke run: everything was measured.  A tenth of a second may see nothing."""
     for row in result["rows"]:

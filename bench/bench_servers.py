@@ -76,8 +76,9 @@ class Daemon:
 class Server:
     """Processes behind one NBD or iSCSI address."""
 
-    def __init__(self, uri, processes, spinner=False):
+    def __init__(self, uri, processes, spinner=False, disk=None):
         self.uri = uri
+        self.disk = disk  # its own, which ends with it
         self.processes = processes
         self.pids = [p.pid for p in processes]
         self.spinner = spinner
@@ -105,6 +106,9 @@ class Server:
                 p.kill()
                 p.wait()
         self.processes = []
+        if self.disk:
+            os.unlink(self.disk)
+            self.disk = None
 
 
 class Lab:
@@ -180,24 +184,25 @@ class Lab:
         self.backends = {}
 
     def cbd(self, engine):
-        transport, p, _ = self.start_backend("hardware", engine, False)
-        return self.serve("nbdkit", "-f", "-U", None, "cbd", transport, "backend=0", before=[p])
+        transport, p, disk = self.start_backend("hardware", engine, False)
+        return self.serve("nbdkit", "-f", "-U", None, "cbd", transport, "backend=0", before=[p],
+                          disk=disk)
 
-    def serve(self, *argv, before=(), spinner=False):
+    def serve(self, *argv, before=(), spinner=False, disk=None):
         """A server on a unix socket, which stands for None in argv."""
         sock = self.name("socket")
         p = self.start(*(sock if a is None else a for a in argv))
         wait_for(argv[0], lambda: os.path.exists(sock), p)
-        server = Server(f"nbd+unix:///?socket={sock}", [*before, p], spinner)
+        server = Server(f"nbd+unix:///?socket={sock}", [*before, p], spinner, disk)
         self.servers.append(server)
         return server
 
-    def serve_tcp(self, *argv, before=(), path=""):
+    def serve_tcp(self, *argv, before=(), disk=None):
         """The same on a port, which stands for None."""
         port = free_port()
         p = self.start(*(str(port) if a is None else a for a in argv))
         wait_for(argv[0], lambda: listens(port), p)
-        server = Server(f"nbd://127.0.0.1:{port}{path}", [*before, p])
+        server = Server(f"nbd://127.0.0.1:{port}", [*before, p], disk=disk)
         self.servers.append(server)
         return server
 
@@ -215,8 +220,7 @@ class Lab:
             "nbd-TCP-file": self.topology,
             "qemu-nbd": lambda: self.serve("qemu-nbd", "-t", "-e", "16", "-f", "raw", "-k", None,
                                            self.disk),
-            "qemu-nbd TCP": lambda: self.serve_tcp("qemu-nbd", "-t", "-e", "16", "-f", "raw",
-                                                   "-b", "127.0.0.1", "-p", None, self.new_disk()),
+            "qemu-nbd TCP": self.qemu_nbd_tcp,
             "nbd-server": self.nbd_server,
             "nbd-server TCP": lambda: self.nbd_server(tcp=True),
             "qemu-storage-daemon": self.storage_daemon,
@@ -230,6 +234,11 @@ class Lab:
             except (Failure, FileNotFoundError) as e:
                 note(f"{name}: left out: {e}")
         return servers
+
+    def qemu_nbd_tcp(self):
+        disk = self.new_disk()
+        return self.serve_tcp("qemu-nbd", "-t", "-e", "16", "-f", "raw", "-b", "127.0.0.1", "-p",
+                              None, disk, disk=disk)
 
     def topology(self):
         """As cbd's: one process where the client is, one where the disk is."""
@@ -254,13 +263,13 @@ class Lab:
         return server
 
     def storage_daemon(self):
-        sock = self.name("socket")
+        sock, disk = self.name("socket"), self.new_disk()
         p = self.start("qemu-storage-daemon",
-                       "--blockdev", f"driver=file,node-name=d,filename={self.new_disk()}",
+                       "--blockdev", f"driver=file,node-name=d,filename={disk}",
                        "--nbd-server", f"addr.type=unix,addr.path={sock}",
                        "--export", "type=nbd,id=e,node-name=d,name=,writable=on")
         wait_for("qemu-storage-daemon", lambda: os.path.exists(sock), p)
-        server = Server(f"nbd+unix:///?socket={sock}", [p])
+        server = Server(f"nbd+unix:///?socket={sock}", [p], disk=disk)
         self.servers.append(server)
         return server
 
@@ -269,14 +278,15 @@ class Lab:
         port, control = free_port(), str(20000 + os.getpid() % 10000)
         iqn = "iqn.2026-01.example:cbd-bench"
         try:
+            disk = self.new_disk()
             p = self.start("tgtd", "-f", "-C", control, "--iscsi", f"portal=127.0.0.1:{port}")
-            server = Server(f"iscsi://127.0.0.1:{port}/{iqn}/1", [p])
+            server = Server(f"iscsi://127.0.0.1:{port}/{iqn}/1", [p], disk=disk)
             server.processes[0].terminate = lambda: p.send_signal(signal.SIGKILL)
             self.servers.append(server)
             wait_for("tgtd", lambda: listens(port), p)
             for args in (("--mode", "target", "--op", "new", "--tid", "1", "-T", iqn),
                          ("--mode", "logicalunit", "--op", "new", "--tid", "1", "--lun", "1",
-                          "-b", self.new_disk()),
+                          "-b", disk),
                          ("--mode", "target", "--op", "bind", "--tid", "1", "-I", "ALL")):
                 run("tgtadm", "-C", control, "--lld", "iscsi", *args)
             self.qemu_bench(server.uri, 1)
