@@ -4,8 +4,9 @@
 #define CBD_FOREIGN_H
 
 /*
- * Whether libblkid recognizes what is in the file FD: a file system, a partition
- * table, swap space, a volume of LVM, RAID or LUKS.  0, or -EEXIST with a message
+ * Whether the file FD holds what libblkid recognizes (a file system, a partition
+ * table, swap space, a volume of LVM, RAID or LUKS) or the image of a virtual disk
+ * (qcow2, VHDX and the like).  0, or -EEXIST with a message
  * that names it.  Bytes that nobody recognizes are no obstacle.
  */
 int cbd_foreign_check(const char *path, int fd);

@@ -48,14 +48,17 @@ all_run()
 	[ ! -s "$tmp/names" ] || fail "not run: $(cat "$tmp/names")"
 }
 
-# Daemons that an example has left, clients first; their transports tell their pids.
+# stop_daemons: those that an example has left, clients first. They are known by the
+# places of this test in their command lines.
 stop_daemons()
 {
-	local t pid status=0
+	local program dir status=0
 
-	for t in "$memory"/*; do
-		for pid in $(cbdctl list "$t" 2>/dev/null | jq '.blkdevs[].pid, .backends[].pid'); do
-			stop "$pid" || status=1
+	for program in nbdkit cbd-backend; do
+		for dir in /proc/[0-9]*; do
+			grep -qsF -e "$tmp/" -e "$memory/" "$dir/cmdline" || continue
+			[ "$(cat "$dir/comm" 2>/dev/null)" != $program ] ||
+				stop "${dir#/proc/}" || status=1
 		done
 	done
 	return $status

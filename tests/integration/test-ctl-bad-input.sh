@@ -6,7 +6,7 @@
 . "$(dirname "$0")/bad-transports.sh"
 trap 'echo "$0: line $LINENO fails" >&2' ERR
 
-requires_program jq mkfs.ext4 nbdkit python3 setpriv sfdisk
+requires_program jq mkfs.ext4 nbdkit python3 qemu-img setpriv sfdisk
 
 # A fresh transport, ready to be spoilt.
 fresh()
@@ -93,6 +93,13 @@ transport=$disks/image
 truncate -s 64M "$transport"
 printf 'label: gpt\n,,\n' | sfdisk -q "$transport"
 not_formatted "holds data (gpt); --force formats it"
+rm "$transport"
+for format in qcow2 qed vdi vmdk vhdx vpc; do
+	qemu-img create -q -f $format "$transport" 64M
+	not_formatted "holds data (${format/vpc/vhd}); --force formats it" --size 64M
+	rm "$transport"
+done
+truncate -s 64M "$transport"
 mkfs.ext4 -qF "$transport"
 not_formatted "holds data (ext4); --force formats it"
 cbdctl format --force "$transport" >/dev/null
