@@ -29,8 +29,6 @@
 #define DROP_BATCH 8	 /* lines that are dropped under one fence */
 #define COLD_MISSES 1024 /* looks without a request that make a channel a cold one */
 #define COLD_LOOKS 4	 /* cold channels a round, and one more for two requests */
-#define PEEKS_LOCAL 64	 /* looks at the rings between two at the clock, about 1 us */
-#define PEEKS_DROPPED 4	 /* the same where each look is a drop */
 
 /* ------------------------------------------------------------- validation */
 
@@ -103,7 +101,7 @@ static const uint32_t *sleeps_of(const struct cbd_hchannel *hc)
  * fence waits until the CE's line has come over from the other CPU, which is worth
  * it once a round, not for each answer.  So: look at once without it, which finds
  * all but those that are falling asleep in this very moment, and for these again in
- * ring_bells(), before the next look at the rings.
+ * cbd_handler_ring(), before the next look at the rings.
  */
 static void remember_bell(struct cbd_hchannel *hc)
 {
@@ -118,7 +116,7 @@ static void remember_bell(struct cbd_hchannel *hc)
 	hc->h->unrung = hc;
 }
 
-static void ring_bells(struct cbd_handler *h)
+void cbd_handler_ring(struct cbd_handler *h)
 {
 	struct cbd_hchannel *hc;
 
@@ -374,7 +372,7 @@ static void retire(struct cbd_handler *h, unsigned i)
 {
 	struct cbd_hchannel *hc = h->active[i];
 
-	ring_bells(h);
+	cbd_handler_ring(h);
 	if (h->peeked == hc)
 		h->peeked = NULL;
 	if (i < h->n_hot) {
@@ -419,7 +417,7 @@ static bool resting(struct cbd_hchannel *hc)
 }
 
 /* The next lines of the channels FROM to UNTIL, under one fence. */
-static void drop_channels(const struct cbd_handler *h, unsigned from, unsigned until)
+void cbd_handler_drop(const struct cbd_handler *h, unsigned from, unsigned until)
 {
 	struct cbd_fault f;
 
@@ -454,7 +452,7 @@ static unsigned fetch_hot(struct cbd_handler *h, struct cbd_request **out, unsig
 	unsigned n = 0;
 
 	if (!h->peeked || h->n_hot > 1)
-		drop_channels(h, 0, h->n_hot);
+		cbd_handler_drop(h, 0, h->n_hot);
 	h->first++;
 	for (unsigned k = 0; k < h->n_hot && n < max; k++)
 		n += look_at(h, (h->first + k) % h->n_hot, out + n, max - n);
@@ -483,7 +481,7 @@ static unsigned fetch_cold(struct cbd_handler *h, struct cbd_request **out, unsi
 			h->cold = h->n_hot;
 		i = h->cold;
 		hc = h->active[i];
-		drop_channels(h, i, i + 1);
+		cbd_handler_drop(h, i, i + 1);
 		n += look_at(h, i, out + n, max - n);
 		if (h->n_active == active && (n > before || hc->retries))
 			swap(h, i, h->n_hot++);
@@ -495,7 +493,7 @@ unsigned cbd_handler_fetch(struct cbd_handler *h, struct cbd_request **out, unsi
 {
 	unsigned n;
 
-	ring_bells(h);
+	cbd_handler_ring(h);
 	if (cbd_flag_get(&h->changed))
 		take_incoming(h);
 	n = fetch_hot(h, out, max);
@@ -551,137 +549,6 @@ int cbd_request_persist(const struct cbd_request *r, void *to)
 unsigned cbd_handler_inflight(const struct cbd_handler *h)
 {
 	return h->inflight;
-}
-
-/* ------------------------------------------------------------------- wait */
-
-static bool something(const struct cbd_handler *h)
-{
-	struct cbd_se se;
-
-	if (cbd_flag_get(&h->changed))
-		return true;
-	drop_channels(h, 0, h->n_active);
-	for (unsigned i = 0; i < h->n_active; i++) {
-		struct cbd_hchannel *hc = h->active[i];
-
-		if (cbd_flag_get(&hc->stop)) {
-			if (hc->inflight == 0)
-				return true; /* to be retired */
-		} else if (!cbd_flag_get(&hc->bad) && lease_holds(h) &&
-			   cbd_channel_receive_dropped_se(&hc->ch, hc->position, &se) != 0) {
-			return true;
-		}
-	}
-	return false;
-}
-
-static void set_sleeps(struct cbd_handler *h, uint32_t value)
-{
-	struct cbd_fault f;
-
-	if (!CBD_FAULT_TRY(&f))
-		return;
-	for (unsigned i = 0; i < h->n_active; i++)
-		if (h->active[i]->same_boot)
-			cbd_word_store(cbd_channel_backend_line(&h->active[i]->ch,
-								CBD_CHANNEL_HANDLER_SLEEPS),
-				       value);
-	cbd_fault_end(&f);
-}
-
-/* The bells of the channels, sampled, and the handler's own word. */
-static unsigned sample(struct cbd_handler *h, struct cbd_futex *futexes)
-{
-	struct cbd_fault f;
-	/* changes inside the recovery point are lost: the array is not */
-	volatile unsigned n = 0;
-
-	futexes[n++] = (struct cbd_futex){ &h->word, cbd_word_load(&h->word) };
-	if (!CBD_FAULT_TRY(&f))
-		return 1;
-	for (unsigned i = 0; i < h->n_active && n < CBD_FUTEX_MAX; i++) {
-		const uint32_t *bell;
-
-		if (!h->active[i]->same_boot)
-			continue;
-		bell = cbd_channel_blkdev_line(&h->active[i]->ch, CBD_CHANNEL_SE_BELL);
-		futexes[n++] = (struct cbd_futex){ bell, cbd_word_load(bell) };
-	}
-	cbd_fault_end(&f);
-	return n;
-}
-
-/* Inside a recovery point: the first word of the next line of each hot channel. */
-static bool peek_once(struct cbd_handler *h)
-{
-	for (unsigned i = 0; i < h->n_hot; i++)
-		cbd_channel_drop_se(&h->active[i]->ch, h->active[i]->position);
-	cbd_drop_done(&h->active[0]->ch.t->mem);
-	for (unsigned i = 0; i < h->n_hot; i++) {
-		struct cbd_hchannel *hc = h->active[i];
-		const struct cbd_se *line = &hc->ch.se[hc->position & (hc->ch.slots - 1)];
-
-		if (!cbd_line_await(&hc->ch.t->mem, line, hc->position, &h->peeked_se) ||
-		    h->peeked_se.epoch != hc->ch.epoch)
-			continue;
-		h->peeked = hc;
-		return true;
-	}
-	return cbd_flag_get(&h->changed);
-}
-
-/* Look for about a microsecond, and at nothing else. */
-static void peek(struct cbd_handler *h)
-{
-	unsigned times;
-	struct cbd_fault f;
-
-	if (h->n_hot == 0 || h->peeked || !CBD_FAULT_TRY(&f))
-		return; /* whoever receives finds the fault */
-	times = h->active[0]->ch.t->mem.software ? PEEKS_DROPPED : PEEKS_LOCAL / h->n_hot;
-	while (times-- > 0 && !peek_once(h))
-		cbd_relax();
-	cbd_fault_end(&f);
-}
-
-void cbd_handler_wait(struct cbd_handler *h, unsigned max_us)
-{
-	struct cbd_futex futexes[CBD_FUTEX_MAX];
-	unsigned us, n;
-
-	ring_bells(h);
-	us = cbd_wait_turn(&h->wait);
-	if (us == 0) {
-		peek(h);
-		return;
-	}
-	if (us > max_us)
-		us = max_us;
-	if (h->n_retries && us > 200)
-		us = 200;
-	if (h->n_active >= CBD_FUTEX_MAX && us > 1000)
-		us = 1000; /* more bells than one call can watch */
-	/* Rule 11: sample, flag, look again, sleep on the sample. */
-	n = sample(h, futexes);
-	set_sleeps(h, 1);
-	cbd_store_load_fence();
-	if (!something(h))
-		cbd_futex_wait_any(futexes, n, us);
-	set_sleeps(h, 0);
-}
-
-void cbd_handler_hit(struct cbd_handler *h)
-{
-	cbd_wait_hit(&h->wait);
-}
-
-void cbd_handler_wake(struct cbd_handler *h)
-{
-	pthread_mutex_lock(&h->lock);
-	cbd_word_store(&h->word, h->word + 1);
-	pthread_mutex_unlock(&h->lock);
-	cbd_futex_wake(&h->word);
 }
 
 /* ----------------------------------------------------------- control side */
