@@ -305,8 +305,10 @@ static void check_options(const struct options *o)
 
 static void parse(struct options *o, int argc, char **argv)
 {
+	static char program[] = "cbd-bench";
 	int option;
 
+	argv[0] = program; /* for the messages of getopt_long() */
 	while ((option = getopt_long(argc, argv, short_options, long_options, NULL)) != -1)
 		parse_option(o, option, optarg);
 	if (optind < argc)
