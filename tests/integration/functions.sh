@@ -54,7 +54,7 @@ cleanup_commands=()
 
 # When process PID was started, in ticks since the boot: its number may be another's
 # by the time that a test ends.
-started()
+start_time()
 {
 	local stat
 
@@ -67,7 +67,7 @@ started()
 cleanup_fn()
 {
 	if [ "$1" = stop ] || [ "$1" = end_process ]; then
-		set -- "$1" "$2" "$(started "$2")"
+		set -- "$1" "$2" "$(start_time "$2")"
 	fi
 	cleanup_commands+=("$(printf '%q ' "$@")")
 }
@@ -139,7 +139,7 @@ gone()
 # stop PID [STARTED]: by SIGTERM, and by SIGKILL if it does not obey
 stop()
 {
-	[ -z "${2-}" ] || [ "$(started "$1")" = "$2" ] || return 0
+	[ -z "${2-}" ] || [ "$(start_time "$1")" = "$2" ] || return 0
 	kill "$1" 2>/dev/null || return 0
 	if ! wait_until 10 gone "$1"; then
 		echo "process $1 does not end"

@@ -44,7 +44,7 @@ run_on()
 # shellcheck disable=SC2317,SC2329 # reached through the trap
 end_process()
 {
-	[ "$(started "$1")" = "$2" ] || return 0
+	[ "$(start_time "$1")" = "$2" ] || return 0
 	kill -CONT "$1" 2>/dev/null
 	stop "$1"
 }

@@ -65,10 +65,10 @@ abandon              abandon
 stop-begun           let_go
 channels-drained     let_go
 channels-freed       let_go
-drain-begun          stop
-drained              stop
-backend-left         stop
-claim-release        stop
+drain-begun          stop_backend_in_order
+drained              stop_backend_in_order
+backend-left         stop_backend_in_order
+claim-release        stop_backend_in_order
 leave                leave
 leave-written        leave
 grant-given:3        renew
@@ -374,7 +374,7 @@ let_go()
 	end TERM "$plugin"
 }
 
-stop()
+stop_backend_in_order()
 {
 	victim_backend "$1"
 	wait_until 20 is_listed live || fail "the backend is not ready in time"
