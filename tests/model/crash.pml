@@ -4,17 +4,23 @@
  * an epoch.
  *
  * Holds: every request is answered once, and in the end (no hang); a CE answers
- * what is in flight; nothing is executed after it was acknowledged.
+ * what is in flight; nothing is acknowledged that was not executed, and nothing
+ * executed after it was acknowledged.
  *
  * Bounds: R requests, D in flight, N slots, CRASHES, and with LEAVE: LEAVES.
  * More of the environment:
- *   ZOMBIE    a backend that died stores one more CE of its epoch later
- *   LEAVE     the blkdev asks for a new epoch when nothing moves
+ *   ZOMBIE    a backend that died stores one more CE of its epoch later, of what
+ *             it has executed
+ *   LEAVE     the blkdev asks for a new epoch when nothing moves, and when a
+ *             later CE is there but not the next one
+ *   LOSSES=n  lines of the CE ring that are lost, at any moment (rule 6)
  *
  * Switches, each of which must break it:
  *   ZOMBIE without LEAVE      a late CE destroys one of the new epoch
  *   LEAVE_NO_DRAIN (with LEAVE, EAGER)  the new epoch is granted while requests
  *                             are executed; EAGER: the blkdev leaves unprovoked
+ *   LEAVE_NO_DRAIN (with LEAVE, LOSSES)  the same when a later CE makes it leave
+ *   LOSSES without LEAVE      a CE that was lost is waited for for ever
  *   KEEP_CURSOR               the CE cursor is kept across epochs
  *   EPOCH_REUSED              the successor grants the same epoch again
  *   EPOCH_IGNORED (with ZOMBIE)  CEs are told apart by position alone
@@ -34,6 +40,9 @@
 #ifndef LEAVES
 #define LEAVES 4
 #endif
+#ifndef LOSSES
+#define LOSSES 0
+#endif
 #ifndef EAGER_LEAVES
 #define EAGER_LEAVES 1
 #endif
@@ -46,12 +55,19 @@ entry se[N], ce[N];
 byte grant_epoch = 1;	/* written by the backend only */
 byte life = 0;		/* tells epochs apart that are reused */
 byte leave_line = 0;	/* written by the blkdev: the epoch that it leaves */
-byte acked = 0, n_done = 0, crashes = 0, leaves = 0;
+byte ran = 0;		/* executed at least once */
+byte acked = 0, n_done = 0, crashes = 0, leaves = 0, losses = 0;
 
 #ifdef EPOCH_IGNORED
 #define OF_MY_EPOCH (ce[count % N].epoch != 0)
 #else
 #define OF_MY_EPOCH (ce[count % N].epoch == epoch)
+#endif
+#define HAS_CE(c) (ce[(c) % N].position == (c) && ce[(c) % N].epoch == epoch)
+#if N > 2
+#define HAS_LATER (HAS_CE(count + 1) || HAS_CE(count + 2))
+#else
+#define HAS_LATER HAS_CE(count + 1)
 #endif
 #ifdef KEEP_CURSOR
 #define FIRST_CE count
@@ -100,7 +116,7 @@ active proctype blkdev()
 	:: d_step {
 		ce[count % N].position == count && OF_MY_EPOCH ->
 		r = ce[count % N].request;
-		assert(in_flight & BIT(r));
+		assert((in_flight & BIT(r)) && (ran & BIT(r)));
 		in_flight = in_flight & ~BIT(r);
 		acked = acked | BIT(r);
 		n_in_flight--;
@@ -116,6 +132,11 @@ active proctype blkdev()
 		:: r == R -> r = 0; break
 		od
 #ifdef LEAVE
+#if LOSSES > 0
+	:: !HAS_CE(count) && HAS_LATER && leave_line != epoch && leaves < LEAVES ->
+		leave_line = epoch;
+		leaves++
+#endif
 #ifdef EAGER
 	:: n_in_flight > 0 && leaves < EAGER_LEAVES && leave_line != epoch ->
 		leave_line = epoch;
@@ -160,7 +181,7 @@ proctype backend(byte epoch)
 		od;
 		if
 		:: (taken & BIT(r)) && !(executed & BIT(r)) ->
-			d_step { assert(!(acked & BIT(r))); executed = executed | BIT(r) }
+			d_step { assert(!(acked & BIT(r))); executed = executed | BIT(r); ran = ran | BIT(r) }
 		:: (taken & BIT(r)) && (executed & BIT(r)) ->
 			d_step {
 				send_ce(epoch, count, r);
@@ -175,11 +196,11 @@ proctype backend(byte epoch)
 		crashes++;
 #ifdef ZOMBIE
 		if
-		:: taken != 0 ->
+		:: executed != 0 ->
 			r = 0;
 			do
-			:: r < R - 1 && !(taken & BIT(r)) -> r++
-			:: (taken & BIT(r)) -> break
+			:: r < R - 1 && !(executed & BIT(r)) -> r++
+			:: (executed & BIT(r)) -> break
 			od;
 			run zombie(epoch, count, r)
 		:: skip
@@ -194,5 +215,28 @@ proctype backend(byte epoch)
 	:: n_done == R -> break
 	od
 }
+
+#if LOSSES > 0
+/* As a whole: no epoch has the number 0. */
+active proctype memory()
+{
+	byte s;
+
+	do
+	:: losses < LOSSES ->
+		s = 0;
+		do
+		:: s < N - 1 -> s++
+		:: break
+		od;
+		if
+		:: d_step { ce[s].epoch != 0 -> ce[s].epoch = 0; losses++ }
+		:: else
+		fi;
+		s = 0
+	:: break
+	od
+}
+#endif
 
 init { run backend(1) }
