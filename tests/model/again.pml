@@ -67,6 +67,7 @@ byte n_done = 0, losses = 0;
 #define IS_NEXT(p) ((p) == fetched)
 #endif
 #define LINE(p) se[(p) % N]
+#define IS_LOST(p) !(LINE(p).valid && LINE(p).position == (p))
 
 inline store(p, r)
 {
@@ -83,9 +84,7 @@ inline beat()
 	t = 0;
 	do
 	:: t == D -> break
-	:: t < D && !(busy[t] && HAS_SLOT(position_of[t]) &&
-		      !(LINE(position_of[t]).valid &&
-			LINE(position_of[t]).position == position_of[t])) -> t++
+	:: t < D && !(busy[t] && HAS_SLOT(position_of[t]) && IS_LOST(position_of[t])) -> t++
 	:: else ->
 #ifndef NEVER_AGAIN
 #ifdef NEW_POSITION
