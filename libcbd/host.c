@@ -405,6 +405,18 @@ static int mend_requests(struct cbd_transport *t)
 	return r;
 }
 
+/* A line that differs may be a newcomer's, if the slot was cleared since the last
+ * look at whose it is: so that comes after this one (model `cleared`). */
+static int assert_mine(const struct cbd_transport *t, void *line, void *copy)
+{
+	int r = cbd_line_differs(t, line, copy);
+
+	if (r <= 0)
+		return r;
+	r = check_slot(t);
+	return r == 0 ? cbd_line_put(t, line, copy) : r;
+}
+
 /* Rule 1: whoever beats for the host stores its lines again when they were
  * lost. */
 static int assert_slot(struct cbd_transport *t)
@@ -413,15 +425,17 @@ static int assert_slot(struct cbd_transport *t)
 	unsigned h = (unsigned)t->host;
 	int r = check_slot(t);
 
+	cbd_step("host-checked");
+
 	memcpy(claim.uuid, t->identity.uuid, 16);
 	if (r == 0)
-		r = cbd_line_assert(t, claim_line(t, h), &claim);
+		r = assert_mine(t, claim_line(t, h), &claim);
 	if (r == 0)
-		r = cbd_line_assert(t, cbd_host_line(t, h, CBD_HOST_INFO, CBD_HOST_STATE),
-				    &t->host_line);
+		r = assert_mine(t, cbd_host_line(t, h, CBD_HOST_INFO, CBD_HOST_STATE),
+				&t->host_line);
 	if (r == 0)
-		r = cbd_text_assert(t, cbd_host_line(t, h, CBD_HOST_INFO, CBD_HOST_NAME),
-				    CBD_NAME_LINES, t->identity.name);
+		r = cbd_text_each(t, cbd_host_line(t, h, CBD_HOST_INFO, CBD_HOST_NAME),
+				  CBD_NAME_LINES, t->identity.name, assert_mine);
 	return r == 0 ? mend_requests(t) : r;
 }
 

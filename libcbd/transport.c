@@ -332,19 +332,26 @@ int cbd_line_put(const struct cbd_transport *t, void *line, void *copy)
 	return 0;
 }
 
-int cbd_line_assert(const struct cbd_transport *t, void *line, void *copy)
+int cbd_line_differs(const struct cbd_transport *t, const void *line, void *copy)
 {
 	struct cbd_line now;
 	int r = cbd_line_get(t, line, &now);
 
 	cbd_line_seal(t->seed, offset_of(t, line), copy);
-	if (r == -EIO || (r == 0 && memcmp(&now, copy, sizeof(now)) == 0))
+	if (r == -EIO)
 		return r;
-	return cbd_line_put(t, line, copy);
+	return r < 0 || memcmp(&now, copy, sizeof(now)) != 0;
 }
 
-static int text_each(const struct cbd_transport *t, char *line, unsigned count, const char *text,
-		     int (*store)(const struct cbd_transport *, void *, void *))
+int cbd_line_assert(const struct cbd_transport *t, void *line, void *copy)
+{
+	int r = cbd_line_differs(t, line, copy);
+
+	return r > 0 ? cbd_line_put(t, line, copy) : r;
+}
+
+int cbd_text_each(const struct cbd_transport *t, char *line, unsigned count, const char *text,
+		  cbd_line_fn *store)
 {
 	size_t left = strlen(text);
 	int r = 0;
@@ -363,12 +370,12 @@ static int text_each(const struct cbd_transport *t, char *line, unsigned count, 
 
 int cbd_text_put(const struct cbd_transport *t, char *line, unsigned count, const char *text)
 {
-	return text_each(t, line, count, text, cbd_line_put);
+	return cbd_text_each(t, line, count, text, cbd_line_put);
 }
 
 int cbd_text_assert(const struct cbd_transport *t, char *line, unsigned count, const char *text)
 {
-	return text_each(t, line, count, text, cbd_line_assert);
+	return cbd_text_each(t, line, count, text, cbd_line_assert);
 }
 
 /* Length of the valid UTF-8 sequence at S (RFC 3629); 0: none. */

@@ -145,7 +145,13 @@ int cbd_transport_verify(const struct cbd_transport *t);
 /* Random bytes, not for secrets. */
 void cbd_random(void *p, size_t len);
 
+/* 1 when the line in memory is not COPY, which is sealed here; 0; -EIO. */
+int cbd_line_differs(const struct cbd_transport *t, const void *line, void *copy);
+
 /* Store TEXT as COUNT text lines from LINE on, and read it back. */
+typedef int cbd_line_fn(const struct cbd_transport *t, void *line, void *copy);
+int cbd_text_each(const struct cbd_transport *t, char *line, unsigned count, const char *text,
+		  cbd_line_fn *store);
 int cbd_text_put(const struct cbd_transport *t, char *line, unsigned count, const char *text);
 int cbd_text_assert(const struct cbd_transport *t, char *line, unsigned count, const char *text);
 void cbd_text_get(const struct cbd_transport *t, const char *line, unsigned count, char *text);

@@ -31,6 +31,7 @@ format-written       format_again
 host-taken           first_start hardware
 host-written         first_start software
 host-named           first_start
+host-checked         first_start
 claim-locked         first_start
 claim-raised         first_start
 enter-state          first_start

@@ -1,7 +1,7 @@
 /*
  * cleared.pml - rule 1: a host slot is cleared while its host was away, and
  * another host takes it; the old host comes back and beats.  Mirrors host.c
- * (check_slot, assert_slot, slot_take, boot_enter) and clear.c (free_host);
+ * (check_slot, assert_mine, assert_slot, slot_take, boot_enter) and clear.c (free_host);
  * hardware kind: a free slot is taken by compare-and-swap.
  *
  * The lines: claim and state, each with whose it is.  Names go the way of the
@@ -9,8 +9,8 @@
  * the counter.  `old` had the slot, `clear` frees it at any moment (the old host
  * looks dead), `newcomer` takes it when it is free.
  *
- * Without PAUSED a beat of the old host is one step: it is away between two
- * beats.  With PAUSED anywhere.
+ * The old host is away anywhere, also in the middle of a beat; with WHOLE_BEATS
+ * between two beats only.
  *
  * Holds: the old host never writes its boot id over that of a newcomer (that
  * would drive it out, and make its claims void for all others); the newcomer's
@@ -24,13 +24,12 @@
  *   NO_LOOK       the old host stores its lines again whatever it finds
  *   CLAIM_DECIDES it looks at the claim line only
  *   CLAIM_FIRST   clear frees the claim line first
- *   LOSSES=2      both lines are lost at a time: nobody knows whose the slot is
- *   PAUSED        as the code is: away in the middle of a beat, between its look
- *                 at the state line and those at the lines that it stores again
- *   PAUSED LOOK_AGAIN LOSSES=1  even when it looks at the state line once more
- *                 before each store, which the code does not: away between that
- *                 look and the store.  Without the loss this holds, for then there
- *                 is nothing to store.
+ *   LOSSES=2      with WHOLE_BEATS: both lines are lost at a time: nobody knows whose the slot is
+ *   LOOK_ONCE     it does not look at the state line once more between the line
+ *                 that differs and the store
+ *   LOSSES=1      without WHOLE_BEATS: away between that look and the store of a
+ *                 line that was really lost.  Without the loss there is nothing to
+ *                 store.
  */
 #ifndef BEATS
 #define BEATS 2
@@ -72,12 +71,12 @@ inline look(me)
 	seen = 0
 }
 
-/* cbd_line_assert() */
+/* assert_mine() */
 inline again(line, me, says_whose)
 {
 	if
 	:: mine && line != me ->
-#ifdef LOOK_AGAIN
+#ifndef LOOK_ONCE
 		look(me);
 #endif
 		if
@@ -111,10 +110,10 @@ active proctype old()
 
 	do
 	:: n < BEATS && mine ->
-#ifdef PAUSED
-		beat_of_old();
-#else
+#ifdef WHOLE_BEATS
 		atomic { beat_of_old() };
+#else
+		beat_of_old();
 #endif
 		n++
 	:: n == BEATS || !mine -> break
