@@ -79,8 +79,8 @@ build "$(setting CC)" -std=gnu11 "$tmp/client.c" "$tmp/client"
 build "$(setting CC)" -std=gnu11 "$tmp/server.c" "$tmp/server"
 build $cxx -std=c++11 "$here/client.cc" "$tmp/client++"
 for header in cbd.h cbd-format.h; do
-	echo "#include <$header>" >"$tmp/one.c"
-	build "$(setting CC)" -std=c11 -c "$tmp/one.c" "$tmp/one.o"
+	printf '#include <%s>\nint main(void)\n{\n\treturn 0;\n}\n' "$header" >"$tmp/one.c"
+	build "$(setting CC)" -std=c11 "$tmp/one.c" "$tmp/one"
 done
 
 # What is installed, and nothing of the build.
