@@ -48,16 +48,11 @@ static void set_sleeps(struct cbd_handler *h, uint32_t value)
 	cbd_fault_end(&f);
 }
 
-/* The bells of the channels, sampled, and the handler's own word. */
-static unsigned sample(struct cbd_handler *h, struct cbd_futex *futexes)
+/* Inside a recovery point; those of its channels, behind the handler's own word. */
+static unsigned sample_bells(const struct cbd_handler *h, struct cbd_futex *futexes)
 {
-	struct cbd_fault f;
-	/* changes inside the recovery point are lost: the array is not */
-	volatile unsigned n = 0;
+	unsigned n = 1;
 
-	futexes[n++] = (struct cbd_futex){ &h->word, cbd_word_load(&h->word) };
-	if (!CBD_FAULT_TRY(&f))
-		return 1;
 	for (unsigned i = 0; i < h->n_active && n < CBD_FUTEX_MAX; i++) {
 		const uint32_t *bell;
 
@@ -66,6 +61,19 @@ static unsigned sample(struct cbd_handler *h, struct cbd_futex *futexes)
 		bell = cbd_channel_blkdev_line(&h->active[i]->ch, CBD_CHANNEL_SE_BELL);
 		futexes[n++] = (struct cbd_futex){ bell, cbd_word_load(bell) };
 	}
+	return n;
+}
+
+/* The bells of the channels, sampled, and the handler's own word. */
+static unsigned sample(struct cbd_handler *h, struct cbd_futex *futexes)
+{
+	struct cbd_fault f;
+	unsigned n;
+
+	futexes[0] = (struct cbd_futex){ &h->word, cbd_word_load(&h->word) };
+	if (!CBD_FAULT_TRY(&f))
+		return 1;
+	n = sample_bells(h, futexes);
 	cbd_fault_end(&f);
 	return n;
 }
