@@ -34,10 +34,12 @@ zombie()
 	stop "${pids[second]}"
 }
 
-for engine in psync uring; do
-	for coherence in hardware software; do
-		for step in io-fetched:30 io-deliver:30 io-ce:30 io-ce-sent:30; do
-			zombie $step $coherence
-		done
+# Not uring: what it has given to the kernel is under way in threads of the process,
+# which stop with it and go on with it. No look at a lease comes before that, and so
+# it takes more than a word to serve the disk from another host (rule 7.5).
+engine=psync
+for coherence in hardware software; do
+	for step in io-fetched:30 io-deliver:30 io-ce:30 io-ce-sent:30; do
+		zombie $step $coherence
 	done
 done
