@@ -17,7 +17,7 @@ build_packages=(
 	qemu-utils
 )
 check_packages=(
-	busybox-static clang clang-format cpio cppcheck daxctl e2fsprogs fio fuse3 g++ gcovr
+	busybox-static clang clang-format cpio cppcheck daxctl e2fsprogs fdisk fio fuse3 g++ gcovr
 	git jq kmod libclang-rt-14-dev llvm nbd-client ndctl python3 python3-libnbd
 	qemu-system-common qemu-system-x86 shellcheck spin valgrind xfsprogs xz-utils zstd
 )

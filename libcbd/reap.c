@@ -14,7 +14,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <string.h>
 
 #include "blkdev.h"
 #include "error.h"
