@@ -117,8 +117,10 @@ void cbd_handler_wait(struct cbd_handler *h, unsigned max_us)
 	unsigned us, n;
 
 	cbd_handler_ring(h);
-	us = cbd_wait_turn(&h->wait);
-	if (us == 0) {
+	us = cbd_wait_next(&h->wait);
+	if (us == CBD_WAIT_YIELD)
+		cbd_wait_yield(&h->wait);
+	if (us == CBD_WAIT_YIELD || us == CBD_WAIT_SPIN) {
 		peek(h);
 		return;
 	}

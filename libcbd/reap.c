@@ -384,8 +384,10 @@ static bool rest(struct cbd_queue *q, uint64_t deadline_ns, struct cbd_ce *ce)
 	unsigned us;
 
 	pthread_mutex_unlock(&q->lock);
-	us = cbd_wait_turn(&q->wait);
-	if (us == 0)
+	us = cbd_wait_next(&q->wait);
+	if (us == CBD_WAIT_YIELD)
+		cbd_wait_yield(&q->wait);
+	if (us == CBD_WAIT_YIELD || us == CBD_WAIT_SPIN)
 		found = attached && peek(q, epoch, count,
 					 q->ch.t->mem.software ? PEEKS_DROPPED : PEEKS_LOCAL, ce);
 	else if (local)

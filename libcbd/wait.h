@@ -4,8 +4,11 @@
  * sleep with growing intervals; and futexes on words in shared memory.
  *
  * Adaptive: a turn that found something while it was awake makes the next
- * wait longer before it sleeps, a sleep makes it shorter.  On one CPU nothing
- * is spun at all: the other side could not run.
+ * wait longer before it sleeps, a sleep makes it shorter.  Nothing is spun where
+ * that takes the CPU from somebody who would give it back: on one CPU, and while
+ * the last yield let others run for a short time (the other side, or those who
+ * wait for it).  Others who keep the CPU for long are no reason: it is not to be
+ * given to them before it has to be.
  */
 #ifndef CBD_WAIT_H
 #define CBD_WAIT_H
@@ -15,6 +18,7 @@
 struct cbd_wait {
 	enum cbd_poll poll;
 	bool one_cpu;	   /* the other side could not run while this one spins */
+	bool crowded;	   /* the last yield let others run who soon gave back */
 	unsigned awake_us; /* how long to stay awake: the adaptive part */
 	unsigned turns;	   /* since the last hit */
 	uint64_t since_ns; /* when the first of them was */
@@ -29,10 +33,17 @@ void cbd_wait_init(struct cbd_wait *w, enum cbd_poll poll, unsigned most_us);
 void cbd_wait_hit(struct cbd_wait *w);
 
 /*
- * One turn of waiting.  Returns 0 after it has spun or yielded, else how many
- * microseconds the caller shall sleep now, on whatever wakes it.
+ * What the next turn of waiting is: CBD_WAIT_SPIN, to look again at once;
+ * CBD_WAIT_YIELD, for cbd_wait_yield(); else how many microseconds the caller shall
+ * sleep, on whatever wakes it.
  */
-unsigned cbd_wait_turn(struct cbd_wait *w);
+unsigned cbd_wait_next(struct cbd_wait *w);
+#define CBD_WAIT_SPIN 0u
+#define CBD_WAIT_YIELD 0xffffffffu
+
+/* Lets others run; true when there were any.  The only function of these that
+ * threads may call at once. */
+bool cbd_wait_yield(struct cbd_wait *w);
 
 /* Sleep until *word differs from VALUE, somebody wakes it, or the time is
  * over.  The word may lie in shared memory. */
