@@ -2,7 +2,7 @@
 /*
  * blkdev.h - the blkdev side, as its files share it: blkdev.c (open, beat,
  * close, durability), attach.c (request, grant, epochs), queue.c (submission),
- * reap.c (completion).
+ * reap.c (completion), lead.c (waiting).
  *
  * Locks, in this order: queue->lock, then blkdev->lock.  The blkdev's own
  * lines are written by the thread that opens and closes it and by its
@@ -66,14 +66,14 @@ struct cbd_part {
 	unsigned resends;
 };
 
-enum { CBD_WAITER_WAITS, CBD_WAITER_WOKEN, CBD_WAITER_DONE };
+enum { CBD_WAITER_ASLEEP, CBD_WAITER_AWAKE, CBD_WAITER_WOKEN, CBD_WAITER_DONE };
 
-/* A thread that sleeps while another one polls for it. */
+/* A thread that waits while another one polls for it. */
 struct cbd_waiter {
-	uint32_t word;		     /* it sleeps on this, one of the three */
+	uint32_t word;		     /* one of these; it sleeps on it */
 	struct cbd_pending *pending; /* NULL: any completion */
 	struct cbd_waiter *next;
-	bool linked;
+	bool linked; /* only while it sleeps */
 };
 
 struct cbd_queue {
@@ -103,11 +103,14 @@ struct cbd_queue {
 	struct cbd_pending *done, **done_tail;	     /* to be reaped */
 	struct cbd_pending *spare;		     /* for the next ones */
 	struct cbd_waiter *waiters;
-	bool leader;	/* somebody polls for all */
-	bool gathering; /* it wakes others after the batch, not now */
+	bool leader;	      /* somebody polls for all; set with the lock, read without */
+	unsigned n_awake;     /* CBD_WAITER_AWAKE: one of them takes the lead when it is free */
+	uint64_t patience_ns; /* what a thread may spend awake; without the lock */
+	bool gathering;	      /* it wakes others after the batch, not now */
 	const uint32_t *to_wake[CBD_MAX_WAKES];
 	unsigned n_to_wake;
 	struct cbd_wait wait; /* the leader's */
+	uint64_t looked_ns;   /* when it looked around, in this wait */
 	unsigned n_retries;   /* arrived parts with a bad payload */
 	unsigned leaves;      /* in a row */
 	unsigned bad;	      /* payloads since: */
@@ -177,7 +180,11 @@ void cbd_queue_break(struct cbd_queue *q, int error);
 void cbd_queue_timeouts(struct cbd_queue *q, uint64_t now_ns);
 void cbd_pending_complete(struct cbd_queue *q, struct cbd_pending *p);
 
-/* reap.c; queue lock held */
+/* reap.c; queue lock held.  One look at the ring; PEEKED is a copy of the next CE that
+ * was seen without the lock, or NULL.  False: there was nothing. */
+bool cbd_reap_ring(struct cbd_queue *q, const struct cbd_ce *peeked);
+
+/* lead.c; queue lock held */
 /* False: the request is done, and the lock was not taken again. */
 bool cbd_reap_until(struct cbd_queue *q, struct cbd_pending *mine, uint64_t deadline_ns);
 void cbd_reap_idle(struct cbd_queue *q, uint64_t deadline_ns);
@@ -187,6 +194,7 @@ void cbd_reap_late(struct cbd_queue *q);
 void cbd_wake_one(struct cbd_queue *q);
 void cbd_wake(struct cbd_queue *q, struct cbd_waiter *w, uint32_t why);
 void cbd_waiter_unlink(struct cbd_queue *q, struct cbd_waiter *w);
+void cbd_waiter_done(struct cbd_queue *q, struct cbd_waiter *w);
 
 /* blkdev.c: durability, rule 8 */
 bool cbd_written(struct cbd_queue *q); /* false: acknowledged by a gone backend */

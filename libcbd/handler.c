@@ -499,6 +499,8 @@ unsigned cbd_handler_fetch(struct cbd_handler *h, struct cbd_request **out, unsi
 	n = fetch_hot(h, out, max);
 	n += fetch_cold(h, out + n, max - n);
 	h->fetched = n;
+	if (n > 0)
+		h->wait.alone = n == 1;
 	return n;
 }
 

@@ -225,19 +225,14 @@ void cbd_pending_complete(struct cbd_queue *q, struct cbd_pending *p)
 	count(q, p);
 	p->done = true;
 	if (p->waiter) {
-		/* One that was woken to lead finds out with the lock, because
-		 * it has to pass that on. */
-		if (p->waiter->linked && p->waiter->word == CBD_WAITER_WAITS) {
-			cbd_waiter_unlink(q, p->waiter);
-			cbd_wake(q, p->waiter, CBD_WAITER_DONE);
-		}
+		cbd_waiter_done(q, p->waiter);
 		return;
 	}
 	p->next = NULL;
 	*q->done_tail = p;
 	q->done_tail = &p->next;
 	for (struct cbd_waiter *w = q->waiters; w; w = w->next)
-		if (!w->pending && w->word == CBD_WAITER_WAITS) {
+		if (!w->pending && w->word == CBD_WAITER_ASLEEP) {
 			cbd_wake(q, w, CBD_WAITER_WOKEN);
 			break;
 		}
@@ -386,7 +381,8 @@ static void submit(struct cbd_queue *q, struct cbd_pending *p)
 	*q->waiting_tail = p;
 	q->waiting_tail = &p->next;
 	cbd_queue_issue(q);
-	cbd_wake_one(q); /* somebody may wait in poll with nothing in flight */
+	if (!p->waiter)		 /* one that waits leads, if nobody does */
+		cbd_wake_one(q); /* somebody may wait in poll with nothing in flight */
 }
 
 /* As many stay allocated as were inside at a time. */
@@ -449,7 +445,7 @@ int cbd_queue_poll(struct cbd_queue *q, struct cbd_completion *completions, unsi
 
 int cbd_queue_execute(struct cbd_queue *q, const struct cbd_io *io)
 {
-	struct cbd_waiter waiter = { .pending = NULL };
+	struct cbd_waiter waiter = { .word = CBD_WAITER_WOKEN };
 	struct cbd_pending p = { .io = *io, .waiter = &waiter };
 	int r = check_io(q->b, io);
 

@@ -3,12 +3,7 @@
  * reap.c - the way out: read CEs in order, copy a read's payload out, give tag
  * and extent back, complete requests.
  *
- * Of the threads that wait on a queue one is the leader and polls for all
- * (rule 11); the others sleep.  A leader that has what it came for wakes one
- * of those that still wait.
- *
- * Fast path: cbd_reap_until -> lead -> poll_ring -> gather -> copy_out ->
- * arrived -> cbd_part_end.
+ * Fast path: cbd_reap_ring -> gather -> copy_out -> arrived -> cbd_part_end.
  */
 #include <config.h>
 
@@ -22,10 +17,6 @@
 
 #define BATCH 32
 #define DROP_BATCH 8	    /* lines that are dropped under one fence */
-#define PEEKS_LOCAL 64	    /* looks at the ring between two at the clock, about 1 us */
-#define PEEKS_DROPPED 4	    /* the same where each look is a drop */
-#define FOLLOW_US 1000000   /* a bound for a sleep that somebody ends */
-#define GRANT_NS 1000000ull /* look at the grant after so long a wait */
 #define RETRY_NS 5000000ull /* read a bad payload again for so long */
 #define BAD_MOST 16	    /* bad payloads in BAD_NS: the epoch is left */
 #define BAD_NS 1000000000ull
@@ -251,11 +242,11 @@ static void publish_left(struct cbd_queue *q, struct cbd_part **batch, unsigned 
 }
 
 /*
- * One look at the ring.  The grant is read again between the copy and the
+ * The grant is read again between the copy and the
  * completion: were it no longer ours, what was copied might be another's
  * (rule 5); then the parts are published again in the next epoch.
  */
-static bool poll_ring(struct cbd_queue *q, const struct cbd_ce *peeked)
+bool cbd_reap_ring(struct cbd_queue *q, const struct cbd_ce *peeked)
 {
 	struct cbd_part *batch[BATCH];
 	uint64_t epoch = q->ch.epoch;
@@ -290,279 +281,5 @@ static bool poll_ring(struct cbd_queue *q, const struct cbd_ce *peeked)
 		arrived(q, batch[i], r[i]);
 	}
 	cbd_queue_issue(q);
-	return true;
-}
-
-/* -------------------------------------------------------------- waiting */
-
-static bool satisfied(const struct cbd_queue *q, const struct cbd_pending *mine)
-{
-	return mine ? mine->done : q->done != NULL;
-}
-
-static bool idle(const struct cbd_queue *q)
-{
-	return q->n_free == q->depth && !q->waiting;
-}
-
-static bool expired(uint64_t deadline_ns)
-{
-	return deadline_ns != UINT64_MAX && cbd_now_ns() >= deadline_ns;
-}
-
-/* Inside a recovery point. */
-static bool there(const struct cbd_queue *q, uint64_t epoch, uint64_t count, struct cbd_ce *ce)
-{
-	cbd_channel_drop_ce(&q->ch, count);
-	cbd_drop_done(&q->ch.t->mem);
-	return cbd_line_await(&q->ch.t->mem, &q->ch.ce[count & (q->ch.slots - 1)], count, ce) &&
-	       ce->epoch == epoch;
-}
-
-/* Up to so many looks, without the lock: only the leader advances COUNT. */
-static bool peek(const struct cbd_queue *q, uint64_t epoch, uint64_t count, unsigned times,
-		 struct cbd_ce *ce)
-{
-	struct cbd_fault f;
-	bool found = false;
-
-	if (!CBD_FAULT_TRY(&f)) {
-		memset(ce, 0xff, sizeof(*ce)); /* no answer; the look around finds it out */
-		return true;
-	}
-	for (unsigned i = 0; i < times && !found; i++) {
-		if (i > 0)
-			cbd_relax();
-		found = there(q, epoch, count, ce);
-	}
-	cbd_fault_end(&f);
-	return found;
-}
-
-/* Rule 11: sample the bell, set the flag, look again, sleep on the sample. */
-static void sleep_on_bell(struct cbd_queue *q, uint64_t epoch, uint64_t count, unsigned us)
-{
-	const uint32_t *bell = cbd_channel_backend_line(&q->ch, CBD_CHANNEL_CE_BELL);
-	uint32_t *sleeps = cbd_channel_blkdev_line(&q->ch, CBD_CHANNEL_BLKDEV_SLEEPS);
-	struct cbd_fault f;
-	struct cbd_ce ce;
-	uint32_t sample;
-
-	if (!CBD_FAULT_TRY(&f))
-		return;
-	sample = cbd_word_load(bell);
-	cbd_word_store(sleeps, 1);
-	cbd_store_load_fence();
-	if (!peek(q, epoch, count, 1, &ce))
-		cbd_futex_wait(bell, sample, us);
-	cbd_word_store(sleeps, 0);
-	cbd_fault_end(&f);
-}
-
-static unsigned until(uint64_t deadline_ns, unsigned us)
-{
-	uint64_t now;
-
-	if (deadline_ns == UINT64_MAX)
-		return us;
-	now = cbd_now_ns();
-	if (now + us * 1000ull <= deadline_ns)
-		return us;
-	return now < deadline_ns ? (unsigned)((deadline_ns - now) / 1000) + 1 : 1;
-}
-
-/* The leader found nothing: spin, yield or sleep once, without the lock.  True
- * when it has seen an answer meanwhile: CE is a copy. */
-static bool rest(struct cbd_queue *q, uint64_t deadline_ns, struct cbd_ce *ce)
-{
-	uint64_t count = q->count, epoch = q->ch.epoch;
-	/* what makes us leave an epoch stays in the ring until it is left: no
-	 * reason to stay awake */
-	bool attached = q->attached && q->left_epoch != epoch;
-	bool local = attached && cbd_flag_get(&q->b->same_boot);
-	bool found = false;
-	unsigned us;
-
-	pthread_mutex_unlock(&q->lock);
-	us = cbd_wait_next(&q->wait);
-	if (us == CBD_WAIT_YIELD)
-		cbd_wait_yield(&q->wait);
-	if (us == CBD_WAIT_YIELD || us == CBD_WAIT_SPIN)
-		found = attached && peek(q, epoch, count,
-					 q->ch.t->mem.software ? PEEKS_DROPPED : PEEKS_LOCAL, ce);
-	else if (local)
-		sleep_on_bell(q, epoch, count, until(deadline_ns, us));
-	else
-		cbd_sleep_us(until(deadline_ns, us));
-	pthread_mutex_lock(&q->lock);
-	return found;
-}
-
-/* What a wait that takes long looks at. */
-static void look_around(struct cbd_queue *q, uint64_t *looked_ns)
-{
-	uint64_t now = cbd_now_ns();
-
-	if (*looked_ns == 0)
-		*looked_ns = now;
-	if (now - *looked_ns < GRANT_NS)
-		return;
-	*looked_ns = now;
-	if (q->attached && cbd_channel_bad(&q->ch, now))
-		cbd_leave(q, CBD_LEAVE_BAD_ENTRY);
-	cbd_grant_check(q);
-	cbd_queue_issue(q);
-}
-
-/*
- * After CBD_WAITER_DONE the waiter may be gone: of it only the address is used any
- * more, which at worst wakes somebody for nothing.
- */
-void cbd_wake(struct cbd_queue *q, struct cbd_waiter *w, uint32_t why)
-{
-	const uint32_t *word = &w->word;
-
-	cbd_word_store(&w->word, why);
-	if (q->gathering && q->n_to_wake < CBD_MAX_WAKES)
-		q->to_wake[q->n_to_wake++] = word;
-	else
-		cbd_futex_wake_private(word);
-}
-
-/* All that were answered in one batch, without the lock: it is not to be the first
- * thing that those who wake have to wait for. */
-static void wake_gathered(struct cbd_queue *q)
-{
-	const uint32_t *words[CBD_MAX_WAKES];
-	unsigned n = q->n_to_wake;
-
-	q->gathering = false;
-	q->n_to_wake = 0;
-	if (n == 0)
-		return;
-	memcpy(words, q->to_wake, n * sizeof(words[0]));
-	pthread_mutex_unlock(&q->lock);
-	for (unsigned i = 0; i < n; i++)
-		cbd_futex_wake_private(words[i]);
-	pthread_mutex_lock(&q->lock);
-}
-
-static void lead(struct cbd_queue *q, struct cbd_pending *mine, uint64_t deadline_ns)
-{
-	uint64_t looked_ns = 0;
-	struct cbd_ce ce, *peeked = NULL;
-	bool stuck;
-
-	cbd_wait_hit(&q->wait);
-	while (!satisfied(q, mine) && !(idle(q) && !mine)) {
-		bool hit;
-
-		q->gathering = true;
-		hit = poll_ring(q, peeked);
-		wake_gathered(q);
-		if (hit) {
-			cbd_wait_hit(&q->wait);
-			peeked = NULL;
-			continue;
-		}
-		if (expired(deadline_ns))
-			return;
-		stuck = peeked != NULL; /* seen, and not what it seemed */
-		peeked = rest(q, deadline_ns, &ce) ? &ce : NULL;
-		if (!peeked || stuck)
-			look_around(q, &looked_ns);
-	}
-}
-
-static void link_waiter(struct cbd_queue *q, struct cbd_waiter *w)
-{
-	w->next = q->waiters;
-	q->waiters = w;
-	w->linked = true;
-}
-
-void cbd_waiter_unlink(struct cbd_queue *q, struct cbd_waiter *w)
-{
-	struct cbd_waiter **p = &q->waiters;
-
-	while (*p != w)
-		p = &(*p)->next;
-	*p = w->next;
-	w->linked = false;
-}
-
-/* Somebody else leads, or nothing is in flight: sleep until woken.  False: the
- * request is done, and the lock was not taken again. */
-static bool follow(struct cbd_queue *q, struct cbd_waiter *w, uint64_t deadline_ns)
-{
-	w->word = CBD_WAITER_WAITS;
-	link_waiter(q, w);
-	pthread_mutex_unlock(&q->lock);
-	while (cbd_word_load(&w->word) == CBD_WAITER_WAITS && !expired(deadline_ns))
-		cbd_futex_wait_private(&w->word, CBD_WAITER_WAITS, until(deadline_ns, FOLLOW_US));
-	if (cbd_word_load(&w->word) == CBD_WAITER_DONE)
-		return false;
-	pthread_mutex_lock(&q->lock);
-	if (w->linked)
-		cbd_waiter_unlink(q, w);
-	return true;
-}
-
-/* One that still waits may lead. */
-void cbd_wake_one(struct cbd_queue *q)
-{
-	if (q->leader)
-		return;
-	for (struct cbd_waiter *w = q->waiters; w; w = w->next)
-		if (w->word == CBD_WAITER_WAITS) {
-			cbd_wake(q, w, CBD_WAITER_WOKEN);
-			return;
-		}
-}
-
-/* Until nothing is in flight; nobody else uses the queue. */
-void cbd_reap_idle(struct cbd_queue *q, uint64_t deadline_ns)
-{
-	uint64_t looked_ns = 0;
-	struct cbd_ce ce;
-
-	cbd_wait_hit(&q->wait);
-	while (!idle(q) && !q->broken && !expired(deadline_ns)) {
-		if (poll_ring(q, NULL))
-			continue;
-		if (!rest(q, deadline_ns, &ce))
-			look_around(q, &looked_ns);
-	}
-}
-
-void cbd_reap_late(struct cbd_queue *q)
-{
-	if (q->leader || !cbd_shared_get(&q->b->timed_out))
-		return;
-	q->leader = true;
-	while (poll_ring(q, NULL))
-		;
-	q->leader = false;
-}
-
-bool cbd_reap_until(struct cbd_queue *q, struct cbd_pending *mine, uint64_t deadline_ns)
-{
-	struct cbd_waiter any = { .pending = NULL }, *w = mine ? mine->waiter : &any;
-
-	while (!satisfied(q, mine)) {
-		if (!q->leader && (mine || !idle(q))) {
-			q->leader = true;
-			lead(q, mine, deadline_ns);
-			q->leader = false;
-		} else if (!expired(deadline_ns)) {
-			if (!follow(q, w, deadline_ns))
-				return false;
-		}
-		if (expired(deadline_ns))
-			break;
-	}
-	/* Whoever leaves, not the leader alone: a thread that was woken to
-	 * lead may find itself satisfied. */
-	cbd_wake_one(q);
 	return true;
 }

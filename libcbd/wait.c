@@ -22,6 +22,7 @@
  * somebody who uses all of it takes milliseconds. */
 #define OTHERS_RAN_NS 600ull
 #define OTHERS_STAY_NS 100000ull
+#define SWITCHES_NS 500ull
 #define SPIN_SLEEP_NS 1000ull /* with poll=sleep */
 #define FIRST_SLEEP_US 50
 #define AWAKE_MIN_US 20
@@ -58,14 +59,16 @@ static unsigned next_sleep(struct cbd_wait *w)
 	return us < w->most_us ? us : w->most_us;
 }
 
-bool cbd_wait_yield(struct cbd_wait *w)
+uint64_t cbd_wait_yield(struct cbd_wait *w)
 {
 	uint64_t since = cbd_now_ns(), took;
+	bool others;
 
 	sched_yield();
 	took = cbd_now_ns() - since;
-	cbd_flag_set(&w->crowded, took > OTHERS_RAN_NS && took < OTHERS_STAY_NS);
-	return took > OTHERS_RAN_NS;
+	others = took > OTHERS_RAN_NS && took < OTHERS_STAY_NS;
+	cbd_flag_set(&w->crowded, others);
+	return others ? SWITCHES_NS : took;
 }
 
 static bool may_spin(const struct cbd_wait *w, uint64_t waited_ns)
@@ -74,7 +77,7 @@ static bool may_spin(const struct cbd_wait *w, uint64_t waited_ns)
 		return false;
 	if (w->poll == CBD_POLL_BUSY)
 		return true;
-	return !cbd_flag_get(&w->crowded) &&
+	return (w->alone || !cbd_flag_get(&w->crowded)) &&
 	       waited_ns < (w->poll == CBD_POLL_SLEEP ? SPIN_SLEEP_NS : SPIN_NS);
 }
 

@@ -5,10 +5,12 @@
  *
  * Adaptive: a turn that found something while it was awake makes the next
  * wait longer before it sleeps, a sleep makes it shorter.  Nothing is spun where
- * that takes the CPU from somebody who would give it back: on one CPU, and while
- * the last yield let others run for a short time (the other side, or those who
- * wait for it).  Others who keep the CPU for long are no reason: it is not to be
- * given to them before it has to be.
+ * that takes the CPU from somebody who would give it back: on one CPU, and, with
+ * several requests in flight, while the last yield let others run for a short time
+ * (the other side, or those who wait for it).  Others who keep the CPU for long are
+ * no reason: it is not to be given to them before it has to be.  Nor is one request
+ * alone: there a side that spins makes the scheduler move the other one to a CPU that
+ * is free, and two that share one CPU politely stay there.
  */
 #ifndef CBD_WAIT_H
 #define CBD_WAIT_H
@@ -19,6 +21,7 @@ struct cbd_wait {
 	enum cbd_poll poll;
 	bool one_cpu;	   /* the other side could not run while this one spins */
 	bool crowded;	   /* the last yield let others run who soon gave back */
+	bool alone;	   /* set by the owner: there is one request, or none */
 	unsigned awake_us; /* how long to stay awake: the adaptive part */
 	unsigned turns;	   /* since the last hit */
 	uint64_t since_ns; /* when the first of them was */
@@ -41,9 +44,13 @@ unsigned cbd_wait_next(struct cbd_wait *w);
 #define CBD_WAIT_SPIN 0u
 #define CBD_WAIT_YIELD 0xffffffffu
 
-/* Lets others run; true when there were any.  The only function of these that
- * threads may call at once. */
-bool cbd_wait_yield(struct cbd_wait *w);
+/*
+ * Lets others run.  Returns what it cost the caller, in nanoseconds: the time of the
+ * call when there were no others, two switches when there were, all of the time when
+ * they kept the CPU for long.  The only function of these that several threads may
+ * call at once.
+ */
+uint64_t cbd_wait_yield(struct cbd_wait *w);
 
 /* Sleep until *word differs from VALUE, somebody wakes it, or the time is
  * over.  The word may lie in shared memory. */

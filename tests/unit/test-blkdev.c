@@ -8,6 +8,7 @@
 
 #include <errno.h>
 
+#include "blkdev.h"
 #include "unit.h"
 
 static struct pair p;
@@ -30,6 +31,14 @@ END_TEST
 
 #define THREADS 8
 
+/* What is left over would keep others from being woken. */
+static void nobody_waits(const struct cbd_queue *q)
+{
+	ck_assert(!q->leader);
+	ck_assert_uint_eq(q->n_awake, 0);
+	ck_assert_ptr_null(q->waiters);
+}
+
 /* Each thread has its part of the disk; their requests share the queues. */
 static void run_threads(unsigned queues, unsigned count)
 {
@@ -49,6 +58,8 @@ static void run_threads(unsigned queues, unsigned count)
 		pthread_join(thread[i], NULL);
 		ck_assert_int_eq(w[i].error, 0);
 	}
+	for (unsigned i = 0; i < queues; i++)
+		nobody_waits(cbd_blkdev_queue(p.blkdev, i));
 }
 
 START_TEST(threads_on_one_queue)
