@@ -23,6 +23,11 @@
 #define OTHERS_RAN_NS 600ull
 #define OTHERS_STAY_NS 100000ull
 #define SWITCHES_NS 500ull
+/* The scheduler balances every some milliseconds: so long in each second one request
+ * alone insists on its CPU. */
+#define INSIST_NS 100000000ull
+#define INSIST_EVERY_NS 1000000000ull
+#define CROWD_BREAK_NS 10000000ull
 #define SPIN_SLEEP_NS 1000ull /* with poll=sleep */
 #define FIRST_SLEEP_US 50
 #define AWAKE_MIN_US 20
@@ -68,7 +73,20 @@ uint64_t cbd_wait_yield(struct cbd_wait *w)
 	took = cbd_now_ns() - since;
 	others = took > OTHERS_RAN_NS && took < OTHERS_STAY_NS;
 	cbd_flag_set(&w->crowded, others);
+	if (others) {
+		if (since - cbd_shared_get(&w->crowd_ns) > CROWD_BREAK_NS)
+			cbd_shared_set(&w->crowd_since_ns, since);
+		cbd_shared_set(&w->crowd_ns, since);
+	}
 	return others ? SWITCHES_NS : took;
+}
+
+/* To give the CPU up at once. */
+static bool polite(const struct cbd_wait *w, uint64_t now)
+{
+	uint64_t lasts = now - cbd_shared_get(&w->crowd_since_ns);
+
+	return cbd_flag_get(&w->crowded) && !(w->alone && lasts % INSIST_EVERY_NS < INSIST_NS);
 }
 
 static bool may_spin(const struct cbd_wait *w, uint64_t waited_ns)
@@ -77,7 +95,7 @@ static bool may_spin(const struct cbd_wait *w, uint64_t waited_ns)
 		return false;
 	if (w->poll == CBD_POLL_BUSY)
 		return true;
-	return (w->alone || !cbd_flag_get(&w->crowded)) &&
+	return !polite(w, w->last_ns) &&
 	       waited_ns < (w->poll == CBD_POLL_SLEEP ? SPIN_SLEEP_NS : SPIN_NS);
 }
 

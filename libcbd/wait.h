@@ -5,12 +5,14 @@
  *
  * Adaptive: a turn that found something while it was awake makes the next
  * wait longer before it sleeps, a sleep makes it shorter.  Nothing is spun where
- * that takes the CPU from somebody who would give it back: on one CPU, and, with
- * several requests in flight, while the last yield let others run for a short time
- * (the other side, or those who wait for it).  Others who keep the CPU for long are
- * no reason: it is not to be given to them before it has to be.  Nor is one request
- * alone: there a side that spins makes the scheduler move the other one to a CPU that
- * is free, and two that share one CPU politely stay there.
+ * that takes the CPU from somebody who would give it back: on one CPU, and while the
+ * last yield let others run for a short time (the other side, or those who wait for
+ * it).  Others who keep the CPU for long are no reason: it is not to be given to them
+ * before it has to be.
+ *
+ * With one request alone it spins at first even so, and again every now and then: two
+ * that share a CPU politely stay there, while one that spins makes the scheduler move
+ * the other to a CPU that is free.
  */
 #ifndef CBD_WAIT_H
 #define CBD_WAIT_H
@@ -19,15 +21,17 @@
 
 struct cbd_wait {
 	enum cbd_poll poll;
-	bool one_cpu;	   /* the other side could not run while this one spins */
-	bool crowded;	   /* the last yield let others run who soon gave back */
-	bool alone;	   /* set by the owner: there is one request, or none */
-	unsigned awake_us; /* how long to stay awake: the adaptive part */
-	unsigned turns;	   /* since the last hit */
-	uint64_t since_ns; /* when the first of them was */
-	uint64_t last_ns;  /* and the last */
-	unsigned sleep_us; /* the next interval */
-	unsigned most_us;  /* longest interval */
+	bool one_cpu;		 /* the other side could not run while this one spins */
+	bool crowded;		 /* the last yield let others run who soon gave back */
+	uint64_t crowd_ns;	 /* when the last one was that did */
+	uint64_t crowd_since_ns; /* and the first of them, with short breaks */
+	bool alone;		 /* set by the owner: there is one request, or none */
+	unsigned awake_us;	 /* how long to stay awake: the adaptive part */
+	unsigned turns;		 /* since the last hit */
+	uint64_t since_ns;	 /* when the first of them was */
+	uint64_t last_ns;	 /* and the last */
+	unsigned sleep_us;	 /* the next interval */
+	unsigned most_us;	 /* longest interval */
 };
 
 void cbd_wait_init(struct cbd_wait *w, enum cbd_poll poll, unsigned most_us);

@@ -63,16 +63,31 @@ START_TEST(nothing_is_spun_where_it_takes_the_cpu_from_others)
 
 	w.crowded = true;
 	ck_assert_uint_eq(next_after(&w, 0), CBD_WAIT_YIELD);
-	/* but for one request */
-	w.alone = true;
-	ck_assert_uint_eq(next_after(&w, 0), CBD_WAIT_SPIN);
-	w.crowded = w.alone = false;
+	w.crowded = false;
 	w.one_cpu = true;
 	ck_assert_uint_eq(next_after(&w, 0), CBD_WAIT_YIELD);
 	/* who asked to spin, spins */
 	w = waits(CBD_POLL_BUSY);
 	w.crowded = true;
 	ck_assert_uint_eq(next_after(&w, 0), CBD_WAIT_SPIN);
+}
+END_TEST
+
+START_TEST(one_request_insists_for_a_tenth_of_a_second)
+{
+	struct cbd_wait w = waits(CBD_POLL_ADAPTIVE);
+	uint64_t now = cbd_now_ns();
+
+	w.alone = w.crowded = true;
+	w.crowd_since_ns = now - 50000000;
+	ck_assert_uint_eq(next_after(&w, 0), CBD_WAIT_SPIN);
+	w.crowd_since_ns = now - 500000000;
+	ck_assert_uint_eq(next_after(&w, 0), CBD_WAIT_YIELD);
+	w.crowd_since_ns = now - 7050000000;
+	ck_assert_uint_eq(next_after(&w, 0), CBD_WAIT_SPIN);
+	w.crowd_since_ns = now - 7050000000;
+	w.alone = false;
+	ck_assert_uint_eq(next_after(&w, 0), CBD_WAIT_YIELD);
 }
 END_TEST
 
@@ -123,6 +138,7 @@ int main(void)
 	tcase_add_test(t, adaptive_spins_then_yields_then_sleeps);
 	tcase_add_test(t, busy_never_sleeps_and_sleep_hardly_spins);
 	tcase_add_test(t, nothing_is_spun_where_it_takes_the_cpu_from_others);
+	tcase_add_test(t, one_request_insists_for_a_tenth_of_a_second);
 	tcase_add_test(t, a_yield_tells_whether_others_ran);
 	suite_add_tcase(s, t);
 	return unit_main(s);
