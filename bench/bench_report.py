@@ -89,6 +89,37 @@ def idle_table(idle):
     return lines
 
 
+def us(ns):
+    return "-" if ns is None else f"{ns / 1000:.1f} us"
+
+
+def waking_table(w):
+    return ["| what it costs here to wait | |", "|---|---|",
+            f"| a yield, nobody else on the CPU | {us(w['yield'])} |",
+            f"| a yield to another thread and back | {us(w['yield_to_another'])} |",
+            f"| to wake a thread of the same CPU, and be woken by it | "
+            f"{us(w['ping_pong_one_cpu'])} |",
+            f"| to wake a thread of an idle CPU: the call; until it runs | "
+            f"{us(w['wake_idle_cpu_call'])}; {us(w['wake_idle_cpu'])} |",
+            f"| the same while that CPU runs somebody who yields | "
+            f"{us(w['wake_yielding_cpu_call'])}; {us(w['wake_yielding_cpu'])} |"]
+
+
+def costs_table(costs):
+    lines = ["| 4 KiB randread | depth | IOPS | CPU a request, us | sleeps a request | memory, MiB |",
+             "|---|---|---|---|---|---|"]
+    for what, depths in costs.items():
+        for depth, d in depths.items():
+            processes = d["processes"]
+            cpu = ", ".join(f"{n} {p['cpu_us']:.2f}" for n, p in processes.items())
+            sleeps = ", ".join(f"{n} {p['sleeps']:.2f}" for n, p in processes.items())
+            memory = ", ".join(f"{n} {p['rss_kb'] / 1024:.0f}" for n, p in processes.items())
+            total = sum(p["cpu_us"] for p in processes.values())
+            lines.append(f"| {what} | {depth} | {number(d['iops'])} | {total:.1f}: {cpu} | "
+                         f"{sleeps} | {memory} |")
+    return lines
+
+
 def curve_table(name, curve):
     xs = [p["x"] for p in next(iter(curve.values()))]
     lines = [f"| {name} | " + " | ".join(str(x) for x in xs) + " |",
@@ -106,6 +137,9 @@ def table(result):
     lines += goals_table(result["rows"])
     lines += ["", "### Servers over NBD", "", *peers_table(result["rows"])]
     lines += other_table(result["rows"])
+    if "costs" in result:
+        lines += ["", "### Costs", "", *costs_table(result["costs"]), "",
+                  *waking_table(result["waking"])]
     if "idle" in result:
         lines += ["", "### Idle", "", *idle_table(result["idle"])]
     lines += ["", "### Curves", ""]
@@ -160,4 +194,7 @@ def check(result):
     for name, curve in result["curves"].items():
         for label, points in curve.items():
             assert any(p["iops"] > 0 for p in points), f"{name}: {label}"
-    assert result["idle"]["processes"] and result["rows"]
+    assert result["idle"]["processes"] and result["idle"]["first_request_us"] and result["rows"]
+    assert result["waking"]["yield"] > 0
+    for what, depths in result["costs"].items():
+        assert any(d["iops"] > 0 for d in depths.values()), what

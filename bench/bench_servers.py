@@ -136,11 +136,11 @@ class Lab:
         self.count += 1
         return os.path.join(self.folder, f"{what}{self.count}")
 
-    def new_disk(self):
+    def new_disk(self, megabytes=None):
         path = self.name("disk")
         block = os.urandom(1 << 20)
         with open(path, "wb") as f:
-            for _ in range(self.megabytes):
+            for _ in range(megabytes or self.megabytes):
                 f.write(block)
         return path
 
@@ -156,14 +156,16 @@ class Lab:
     # --------------------------------------------------------------- cbd
 
     def start_backend(self, kind, engine, pin, size="64M", channels=8, channel_size=None,
-                      crc=False, handlers=1, poll="adaptive"):
-        transport, pidfile, disk = self.name("transport"), self.name("pid"), self.new_disk()
+                      crc=False, handlers=1, poll="adaptive", megabytes=None, cpu=1):
+        """pin: to the CPU."""
+        transport, pidfile = self.name("transport"), self.name("pid")
+        disk = self.new_disk(megabytes)
         options = ["--channel-size", channel_size] if channel_size else []
         if crc:
             options.append("--data-crc")
         run("cbdctl", "format", "--size", size, "--backends", "1", "--channels", str(channels),
             "--coherence", kind, *options, transport)
-        p = self.start(*(self.pin(1) if pin and handlers == 1 else ()), "cbd-backend", "-f", "-t",
+        p = self.start(*(self.pin(cpu) if pin and handlers == 1 else ()), "cbd-backend", "-f", "-t",
                        transport, "--id", "0", "--engine", engine, "--poll", poll, "--handlers",
                        str(handlers), "--pidfile", pidfile, disk)
         wait_for("cbd-backend", lambda: os.path.exists(pidfile) and os.path.getsize(pidfile), p)
@@ -183,10 +185,11 @@ class Lab:
             os.unlink(disk)
         self.backends = {}
 
-    def cbd(self, engine):
-        transport, p, disk = self.start_backend("hardware", engine, False)
-        return self.serve("nbdkit", "-f", "-U", None, "cbd", transport, "backend=0", before=[p],
-                          disk=disk)
+    def cbd(self, engine, one_cpu=False):
+        """one_cpu: backend and nbdkit share CPU 1."""
+        transport, p, disk = self.start_backend("hardware", engine, one_cpu)
+        return self.serve(*(self.pin(1) if one_cpu else ()), "nbdkit", "-f", "-U", None, "cbd",
+                          transport, "backend=0", before=[p], disk=disk)
 
     def serve(self, *argv, before=(), spinner=False, disk=None):
         """A server on a unix socket, which stands for None in argv."""
@@ -339,16 +342,24 @@ class Lab:
                            str(seconds), "psync", *cpus))
         return {"iops": d["iops"], "p50": d["latency_ns"]["p50"] / 1000}
 
-    def fio(self, job, seconds):
+    def job(self, settings, seconds):
+        """A job file of fio's."""
+        return ("[job]\n" + "".join(f"{k}={v}\n" for k, v in settings.items()) +
+                f"size={self.megabytes}M\nrandrepeat=0\nnorandommap\n"
+                f"runtime={int(seconds * 1000)}ms\ntime_based\n")
+
+    @staticmethod
+    def side(out):
+        """The reads or the writes of fio's JSON."""
+        d = json.loads(out[out.index("{"):])["jobs"][0]
+        return d["read"] if d["read"]["total_ios"] else d["write"]
+
+    def fio(self, settings, seconds):
         path = self.name("job")
         with open(path, "w") as f:
-            f.write("[job]\n" + "".join(f"{k}={v}\n" for k, v in job.items()))
-            f.write(f"size={self.megabytes}M\nrandrepeat=0\nnorandommap\n"
-                    f"runtime={int(seconds * 1000)}ms\ntime_based\n")
-        out = run("fio", "--output-format=json", path, cwd=self.folder)
-        d = json.loads(out[out.index("{"):])["jobs"][0]
+            f.write(self.job(settings, seconds))
+        side = self.side(run("fio", "--output-format=json", path, cwd=self.folder))
         os.unlink(path)
-        side = d["read"] if d["read"]["total_ios"] else d["write"]
         return {"iops": side["iops"], "p50": side["clat_ns"]["percentile"]["50.000000"] / 1000}
 
     def fio_file(self, engine, rw, block, seconds):
