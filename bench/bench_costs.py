@@ -7,10 +7,10 @@ import subprocess
 import threading
 import time
 
-from bench_servers import TIMEOUT, run
+from bench_servers import Failure, TIMEOUT, run
 
-# before fio asks for anything, and after
-SETTLE = 0.4
+# until fio has begun, and before it ends
+SETTLE = 0.6
 
 
 def waking(lab, smoke):
@@ -25,17 +25,17 @@ def per_request(before, after, requests):
             "rss_kb": after["rss_kb"]}
 
 
-def nbd(lab, server, names, rw, depth, seconds):
-    """Of fio and the processes of a server while fio keeps it busy.
+def nbd(lab, server, names, rw, depth, seconds, cpu=None):
+    """Of fio (on a CPU) and the processes of a server while fio keeps it busy.
 
     Looks at all of them twice while it runs: nbdkit's threads end with a connection and
     take their figures along.
     """
     path = lab.name("job")
-    job = lab.job({"ioengine": "nbd", "uri": server.uri, "rw": rw, "bs": "4k", "iodepth": depth,
-                   "thread": 1}, seconds + 2 * SETTLE)
+    settings = {"ioengine": "nbd", "uri": server.uri, "rw": rw, "bs": "4k", "iodepth": depth,
+                "thread": 1, **({} if cpu is None else {"cpus_allowed": cpu})}
     with open(path, "w") as f:
-        f.write(job)
+        f.write(lab.job(settings, seconds + 2 * SETTLE))
     pids = dict(zip(names, server.pids))
     with subprocess.Popen(["fio", "--output-format=json", path], cwd=lab.folder, text=True,
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -61,7 +61,7 @@ def native(lab, backend, rw, depth, seconds):
                         "rss_kb": d["backend_rss_kb"]}}}
 
 
-def all_costs(lab, smoke):
+def all_costs(lab, smoke, note):
     """what -> depth -> costs."""
     seconds = 0.2 if smoke else 1
     costs = {}
@@ -69,15 +69,22 @@ def all_costs(lab, smoke):
         b = lab.backend("hardware", engine)
         costs[f"native, {engine}"] = {d: native(lab, b, "randread", d, seconds) for d in (1, 32)}
     lab.stop_backends()
-    for what, make, names in (
-            ("NBD, cbd", lambda: lab.cbd("psync"), ("cbd-backend", "nbdkit")),
-            ("NBD, cbd on one CPU, fio on the other", lambda: lab.cbd("psync", one_cpu=True),
-             ("cbd-backend", "nbdkit")),
-            ("NBD, nbdkit file", lambda: lab.serve("nbdkit", "-f", "-U", None, "file", lab.disk),
-             ("nbdkit",)),
-            ("NBD, nbd-TCP-file", lab.topology, ("nbdkit file", "nbdkit nbd"))):
-        server = make()
-        costs[what] = {d: nbd(lab, server, names, "randread", d, seconds) for d in (1, 32)}
+    makers = {
+        "NBD, cbd": (lambda: lab.cbd("psync"), ("cbd-backend", "nbdkit"), None),
+        "NBD, cbd on one CPU, fio on the other": (
+            lambda: lab.cbd("psync", one_cpu=True), ("cbd-backend", "nbdkit"), 0),
+        "NBD, nbdkit file": (lambda: lab.serve("nbdkit", "-f", "-U", None, "file", lab.disk),
+                             ("nbdkit",), None),
+        "NBD, nbd-TCP-file": (lab.topology, ("nbdkit file", "nbdkit nbd"), None)}
+    for what, (make, names, cpu) in makers.items():
+        if cpu is not None and not lab.pinned:
+            continue
+        try:
+            server = make()
+        except (Failure, FileNotFoundError) as e:
+            note(f"{what}: left out: {e}")
+            continue
+        costs[what] = {d: nbd(lab, server, names, "randread", d, seconds, cpu) for d in (1, 32)}
         server.stop()
     return costs
 
@@ -87,15 +94,17 @@ def wait_and_ask(lab, transport, delay, ms, times, samples):
     time.sleep(delay)
     for _ in range(times):
         d = json.loads(run("cbd-bench", "-t", transport, "--backend", "0", "--rw", "randread",
-                           "--ramp", "0", "--time", "1", "--think", str(ms), "--json"))
-        samples.append(d["read"]["latency_ns"]["max"] / 1000)
+                           "--ramp", "0", "--time", str(ms * 1.5 / 1000), "--think", str(ms),
+                           "--json"))
+        if d["read"]["ios"] == 1:
+            samples.append(d["read"]["latency_ns"]["max"] / 1000)
 
 
 def first_requests(lab, smoke):
     """What a request takes that finds client and backend asleep.
 
-    Pairs of them, as each takes so long for a sample; one asks after the other, so that the
-    CPUs sleep between two.
+    Pairs of them, as each takes so long for a sample; one asks after the other.  All of
+    them beat, so the CPUs are not as fast asleep as those of a machine with one pair.
     """
     result = {}
     for ms, pairs, times in ((20, 2, 2),) if smoke else ((250, 1, 40), (10000, 25, 4)):

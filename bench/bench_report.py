@@ -195,6 +195,8 @@ def check(result):
         for label, points in curve.items():
             assert any(p["iops"] > 0 for p in points), f"{name}: {label}"
     assert result["idle"]["processes"] and result["idle"]["first_request_us"] and result["rows"]
+    for ms, d in result["idle"]["first_request_us"].items():
+        assert d["p50"] > 0, f"first request after {ms} ms"
     assert result["waking"]["yield"] > 0
     for what, depths in result["costs"].items():
         assert any(d["iops"] > 0 for d in depths.values()), what

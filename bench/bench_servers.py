@@ -305,11 +305,14 @@ class Lab:
         """CPU seconds, sleeps and memory of a process, all threads."""
         cpu = sleeps = 0
         for tid in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{tid}/schedstat") as f:
-                cpu += int(f.read().split()[0])
-            with open(f"/proc/{pid}/task/{tid}/status") as f:
-                sleeps += next(int(line.split()[1]) for line in f
-                               if line.startswith("voluntary_ctxt"))
+            # a thread may end meanwhile
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                with open(f"/proc/{pid}/task/{tid}/schedstat") as f:
+                    ns = int(f.read().split()[0])
+                with open(f"/proc/{pid}/task/{tid}/status") as f:
+                    sleeps += next(int(line.split()[1]) for line in f
+                                   if line.startswith("voluntary_ctxt"))
+                cpu += ns
         with open(f"/proc/{pid}/status") as f:
             rss = next(int(line.split()[1]) for line in f if line.startswith("VmRSS"))
         return {"cpu_s": cpu / 1e9, "sleeps": sleeps, "rss_kb": rss}

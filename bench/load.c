@@ -193,12 +193,16 @@ static bool finished(struct thread *t, const struct cbd_completion *c, uint64_t 
 	return s->write || !l->o->verify || check(l, s);
 }
 
-/* Between two requests of a load that pauses. */
+/* Between two requests of a load that pauses; not beyond the end. */
 static uint64_t think(const struct load *l, uint64_t now)
 {
-	if (l->o->think_ms == 0)
+	uint64_t pause_ns = l->o->think_ms * 1000000ull;
+
+	if (pause_ns == 0 || now >= l->end_ns)
 		return now;
-	usleep(l->o->think_ms * 1000);
+	if (pause_ns > l->end_ns - now)
+		pause_ns = l->end_ns - now;
+	usleep((useconds_t)(pause_ns / 1000 + 1));
 	return now_ns();
 }
 
@@ -231,9 +235,10 @@ static unsigned retire(struct group *g, unsigned n)
 /* Begin a slot's next request, until the time is over. */
 static void go_on(struct thread *t, struct slot *s, uint64_t now)
 {
+	now = think(t->l, now);
 	if (t->failed || now >= t->l->end_ns) {
 		retire(t->g, 1);
-	} else if (start(t, s, think(t->l, now)) < 0) {
+	} else if (start(t, s, now) < 0) {
 		t->failed = true;
 		retire(t->g, 1);
 	}

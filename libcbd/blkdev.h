@@ -79,7 +79,7 @@ struct cbd_waiter {
 struct cbd_queue {
 	struct cbd_blkdev *b;
 	unsigned index;
-	pthread_mutex_t lock; /* guards all below but `wait` */
+	pthread_mutex_t lock; /* guards all below but patience_ns and what wait.h excepts */
 	struct cbd_channel ch;
 	uint32_t backend_incarnation; /* of the epoch */
 	uint64_t verifier;
@@ -109,7 +109,7 @@ struct cbd_queue {
 	bool gathering;	      /* it wakes others after the batch, not now */
 	const uint32_t *to_wake[CBD_MAX_WAKES];
 	unsigned n_to_wake;
-	struct cbd_wait wait; /* the leader's */
+	struct cbd_wait wait; /* with the lock, but for cbd_wait_yield() */
 	uint64_t looked_ns;   /* when it looked around, in this wait */
 	unsigned n_retries;   /* arrived parts with a bad payload */
 	unsigned leaves;      /* in a row */

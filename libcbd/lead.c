@@ -8,15 +8,18 @@
  *   is awake (CBD_WAITER_AWAKE, counted in q->n_awake): it yields, and takes the
  *            lead when nobody has it;
  *   sleeps   (CBD_WAITER_ASLEEP, in q->waiters) until it is told.
- * A leader that would yield gives the lead away first: of all that wait, whoever gets
- * the CPU next is to look at the ring, not the one that did before.  To stay awake
+ * A leader that waits for its own request and would yield gives the lead away first: of
+ * all that wait, whoever gets the CPU next is to look at the ring, not the one that did
+ * before.  To stay awake
  * is worth it where many threads share few CPUs: they take turns at the price of a
  * switch each, while a sleep costs a wake-up, which is dearer still when it has to go
  * to another CPU.  How long is learnt: patience grows when a request was answered
  * meanwhile, and falls to a single yield when none is.
  *
  * Nobody is forgotten: while requests are in flight somebody leads, or is awake and
- * looks for the lead before it sleeps; otherwise who leaves wakes one that sleeps.
+ * looks for the lead before it sleeps; otherwise who leaves wakes one that sleeps.  One
+ * that is awake but has no CPU, because somebody uses all he can get, looks when he has
+ * had his time: some milliseconds.
  *
  * Fast path: cbd_reap_until -> lead -> cbd_reap_ring.
  */
@@ -29,7 +32,7 @@
 
 #define PEEKS_LOCAL 64	    /* looks at the ring between two at the clock, about 1 us */
 #define PEEKS_DROPPED 4	    /* the same where each look is a drop */
-#define FOLLOW_US 1000000   /* a bound for a sleep that somebody ends */
+#define FOLLOW_US 1000000   /* somebody ends that sleep; it goes on if nobody did */
 #define GRANT_NS 1000000ull /* look at the grant after so long a wait */
 
 /* What a thread spends on being awake before it sleeps: no more than about what
@@ -223,7 +226,7 @@ static bool lead(struct cbd_queue *q, struct cbd_pending *mine, uint64_t deadlin
 		}
 		if (expired(deadline_ns))
 			return false;
-		q->wait.alone = q->n_free + 1 >= q->depth;
+		q->wait.alone = q->n_free + 1 >= q->depth && !q->waiting;
 		us = cbd_wait_next(&q->wait);
 		if (us == CBD_WAIT_YIELD && mine) {
 			look_around(q);
@@ -386,10 +389,16 @@ static bool wait_step(struct cbd_queue *q, struct cbd_pending *mine, struct cbd_
 	return !yields || satisfied(q, mine) || stay_awake(q, w, NULL);
 }
 
+static uint64_t patience(const struct cbd_queue *q)
+{
+	return q->wait.poll == CBD_POLL_SLEEP ? 0
+					      : PATIENCE_LEAST_NS + cbd_shared_get(&q->patience_ns);
+}
+
 bool cbd_reap_until(struct cbd_queue *q, struct cbd_pending *mine, uint64_t deadline_ns)
 {
 	struct cbd_waiter any = { .word = CBD_WAITER_WOKEN }, *w = mine ? mine->waiter : &any;
-	uint64_t left_ns = PATIENCE_LEAST_NS + cbd_shared_get(&q->patience_ns);
+	uint64_t left_ns = patience(q);
 
 	if (!q->leader && !q->n_awake)
 		wait_anew(q);

@@ -454,7 +454,8 @@ int cbd_queue_execute(struct cbd_queue *q, const struct cbd_io *io)
 	waiter.pending = &p;
 	pthread_mutex_lock(&q->lock);
 	submit(q, &p);
-	if (p.done || cbd_reap_until(q, &p, UINT64_MAX))
+	/* also when it is done: what completed on the way may leave nobody awake */
+	if (cbd_reap_until(q, &p, UINT64_MAX))
 		pthread_mutex_unlock(&q->lock);
 	return p.result < 0 ? cbd_error(-p.result, "%m") : 0;
 }

@@ -19,7 +19,8 @@
  * it has not, spinning keeps it from getting this one. */
 #define SPIN_NS 10000ull
 /* A yield takes 0.2 us alone, 0.9 us with one switch there and one back; a slice of
- * somebody who uses all of it takes milliseconds. */
+ * somebody who uses all of it takes milliseconds.  Where the clock is a system call
+ * (not the TSC's) each yield seems to let others run: nothing is spun there. */
 #define OTHERS_RAN_NS 600ull
 #define OTHERS_STAY_NS 100000ull
 #define SWITCHES_NS 500ull
@@ -64,6 +65,17 @@ static unsigned next_sleep(struct cbd_wait *w)
 	return us < w->most_us ? us : w->most_us;
 }
 
+/* Several threads may be here, none after the other. */
+static void note_crowd(struct cbd_wait *w, uint64_t now)
+{
+	uint64_t last = cbd_shared_get(&w->crowd_ns);
+
+	if (now > last + CROWD_BREAK_NS)
+		cbd_shared_set(&w->crowd_since_ns, now);
+	if (now > last)
+		cbd_shared_set(&w->crowd_ns, now);
+}
+
 uint64_t cbd_wait_yield(struct cbd_wait *w)
 {
 	uint64_t since = cbd_now_ns(), took;
@@ -73,20 +85,18 @@ uint64_t cbd_wait_yield(struct cbd_wait *w)
 	took = cbd_now_ns() - since;
 	others = took > OTHERS_RAN_NS && took < OTHERS_STAY_NS;
 	cbd_flag_set(&w->crowded, others);
-	if (others) {
-		if (since - cbd_shared_get(&w->crowd_ns) > CROWD_BREAK_NS)
-			cbd_shared_set(&w->crowd_since_ns, since);
-		cbd_shared_set(&w->crowd_ns, since);
-	}
+	if (others)
+		note_crowd(w, since + took);
 	return others ? SWITCHES_NS : took;
 }
 
 /* To give the CPU up at once. */
 static bool polite(const struct cbd_wait *w, uint64_t now)
 {
-	uint64_t lasts = now - cbd_shared_get(&w->crowd_since_ns);
+	uint64_t since = cbd_shared_get(&w->crowd_since_ns);
+	bool insists = w->alone && (now < since || (now - since) % INSIST_EVERY_NS < INSIST_NS);
 
-	return cbd_flag_get(&w->crowded) && !(w->alone && lasts % INSIST_EVERY_NS < INSIST_NS);
+	return cbd_flag_get(&w->crowded) && !insists;
 }
 
 static bool may_spin(const struct cbd_wait *w, uint64_t waited_ns)
@@ -99,9 +109,9 @@ static bool may_spin(const struct cbd_wait *w, uint64_t waited_ns)
 	       waited_ns < (w->poll == CBD_POLL_SLEEP ? SPIN_SLEEP_NS : SPIN_NS);
 }
 
-unsigned cbd_wait_next(struct cbd_wait *w)
+unsigned cbd_wait_next_at(struct cbd_wait *w, uint64_t now)
 {
-	uint64_t now = cbd_now_ns(), waited;
+	uint64_t waited;
 
 	if (w->turns++ == 0)
 		w->since_ns = now;
@@ -113,6 +123,11 @@ unsigned cbd_wait_next(struct cbd_wait *w)
 	    (w->sleep_us == FIRST_SLEEP_US && waited < w->awake_us * 1000ull))
 		return CBD_WAIT_YIELD;
 	return next_sleep(w);
+}
+
+unsigned cbd_wait_next(struct cbd_wait *w)
+{
+	return cbd_wait_next_at(w, cbd_now_ns());
 }
 
 int cbd_poll_parse(const char *text, enum cbd_poll *poll)

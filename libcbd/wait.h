@@ -45,6 +45,7 @@ void cbd_wait_hit(struct cbd_wait *w);
  * sleep, on whatever wakes it.
  */
 unsigned cbd_wait_next(struct cbd_wait *w);
+unsigned cbd_wait_next_at(struct cbd_wait *w, uint64_t now); /* as if it were NOW */
 #define CBD_WAIT_SPIN 0u
 #define CBD_WAIT_YIELD 0xffffffffu
 

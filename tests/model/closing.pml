@@ -3,7 +3,7 @@
  * way, and starts again or not.  It fetches no more, answers what it has, then
  * stores CLOSED into the grant.  The blkdev reads what is still in the CE ring,
  * then ends the rest with ESHUTDOWN.  Mirrors attach.c (same_epoch, enter),
- * reap.c (poll_ring), queue.c (cbd_queue_break), admit.c (free_channel).
+ * reap.c (cbd_reap_ring), queue.c (cbd_queue_break), admit.c (free_channel).
  *
  * Two tags, three requests, one thread (reattach.pml has the others).
  *
@@ -154,7 +154,7 @@ active proctype blkdev()
 		if :: closing && !broken -> queue_break() :: else fi;
 #endif
 		d_step { g_epoch = 0; g_closed = false }
-	/* poll_ring: the ring is looked at after CLOSED was seen */
+	/* cbd_reap_ring: the ring is looked at after CLOSED was seen */
 	:: atomic { closing && !broken && !ANSWER -> queue_break() }
 	:: next == REQUESTS && !used[0] && !used[1] -> break
 	od

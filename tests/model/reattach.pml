@@ -1,7 +1,7 @@
 /*
  * reattach.pml - rules 5 and 7.3: a queue whose lock is dropped while payload
  * is copied, and a new epoch that another thread enters in the middle.  Mirrors
- * queue.c (cbd_part_publish, part_fill, cbd_queue_break), reap.c (poll_ring,
+ * queue.c (cbd_part_publish, part_fill, cbd_queue_break), reap.c (cbd_reap_ring,
  * copy_out, publish_left) and attach.c (cbd_grant_check, follow_grant,
  * publish_all).
  *

@@ -21,13 +21,15 @@ static struct cbd_wait waits(enum cbd_poll poll)
 	return w;
 }
 
-/* As if the wait had lasted so long. */
+#define NOW 20000000000ull
+
+/* What is next in a wait that has lasted so long. */
 static unsigned next_after(struct cbd_wait *w, uint64_t us)
 {
 	cbd_wait_hit(w);
 	w->turns = 1;
-	w->since_ns = cbd_now_ns() - us * 1000;
-	return cbd_wait_next(w);
+	w->since_ns = NOW - us * 1000;
+	return cbd_wait_next_at(w, NOW);
 }
 
 START_TEST(adaptive_spins_then_yields_then_sleeps)
@@ -38,10 +40,10 @@ START_TEST(adaptive_spins_then_yields_then_sleeps)
 	ck_assert_uint_eq(next_after(&w, 30), CBD_WAIT_YIELD);
 	ck_assert_uint_eq(next_after(&w, 100000), 50);
 	/* twice as long each time */
-	ck_assert_uint_eq(cbd_wait_next(&w), 100);
-	ck_assert_uint_eq(cbd_wait_next(&w), 200);
+	ck_assert_uint_eq(cbd_wait_next_at(&w, NOW), 100);
+	ck_assert_uint_eq(cbd_wait_next_at(&w, NOW), 200);
 	for (int i = 0; i < 10; i++)
-		ck_assert_uint_le(cbd_wait_next(&w), MOST_US);
+		ck_assert_uint_le(cbd_wait_next_at(&w, NOW), MOST_US);
 }
 END_TEST
 
@@ -76,16 +78,15 @@ END_TEST
 START_TEST(one_request_insists_for_a_tenth_of_a_second)
 {
 	struct cbd_wait w = waits(CBD_POLL_ADAPTIVE);
-	uint64_t now = cbd_now_ns();
 
 	w.alone = w.crowded = true;
-	w.crowd_since_ns = now - 50000000;
+	w.crowd_since_ns = NOW - 50000000;
 	ck_assert_uint_eq(next_after(&w, 0), CBD_WAIT_SPIN);
-	w.crowd_since_ns = now - 500000000;
+	w.crowd_since_ns = NOW - 500000000;
 	ck_assert_uint_eq(next_after(&w, 0), CBD_WAIT_YIELD);
-	w.crowd_since_ns = now - 7050000000;
+	w.crowd_since_ns = NOW - 7050000000;
 	ck_assert_uint_eq(next_after(&w, 0), CBD_WAIT_SPIN);
-	w.crowd_since_ns = now - 7050000000;
+	w.crowd_since_ns = NOW - 7050000000;
 	w.alone = false;
 	ck_assert_uint_eq(next_after(&w, 0), CBD_WAIT_YIELD);
 }
