@@ -2,7 +2,8 @@
  * leader.pml - rule 11: of the threads that wait for completions one leads and
  * polls for all.  The others are awake for a while, then sleep; a leader that would
  * yield gives the lead away and is awake.  Who leaves wakes one that sleeps, unless
- * one is awake.  Mirrors lead.c (cbd_reap_until, stay_awake, follow, cbd_wake_one).
+ * one is awake.  One that submits may complete the request of another (with an error)
+ * and find its own done: it does not wait, and wakes all the same.  Mirrors lead.c (cbd_reap_until, stay_awake, follow, cbd_wake_one).
  *
  * Holds: every thread gets its completion (else a hang).
  *
@@ -12,6 +13,7 @@
  * Switches, each of which must break it:
  *   WAKE_NONE     who leaves wakes none
  *   AWAKE_SLEEPS  one that was awake sleeps and does not look whether somebody leads
+ *   SUBMIT_LEAVES one that submits and does not wait wakes none
  *   AWAKE_FORGOT  one that was answered while it was awake still counts as awake
  */
 #ifndef THREADS
@@ -122,9 +124,13 @@ proctype waiter(byte me)
 		leader = me;
 		UNLOCK;
 		if
-		:: (arrived > consumed) ->
+		:: (arrived > consumed || done[me]) ->
+			/* its sleep has a bound: it sees what others completed */
 			LOCK;
-			complete_one();
+			if
+			:: arrived > consumed -> complete_one()
+			:: else
+			fi;
 			leader = 0
 		:: yields ->
 			yields = false;
@@ -150,6 +156,21 @@ proctype waiter(byte me)
 	UNLOCK;
 left:
 	skip
+}
+
+active proctype submitter()
+{
+	byte k;
+
+	LOCK;
+	complete_one();
+#ifndef SUBMIT_LEAVES
+	if
+	:: WAKES -> wake_one()
+	:: else
+	fi;
+#endif
+	UNLOCK
 }
 
 init {
