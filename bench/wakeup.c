@@ -11,7 +11,6 @@
 #include <config.h>
 
 #include <errno.h>
-#include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdbool.h>
@@ -19,12 +18,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
+
+#include "coherence.h"
+#include "heartbeat.h"
+#include "wait.h"
 
 #define MAX_ROUNDS 100000u
-#define PAUSE_NS 20000u /* between two wake-ups: the sleeper is asleep by then */
+#define BOUND_US 1000000u /* of a sleep that somebody ends */
+#define PAUSE_NS 20000u	  /* between two wake-ups: the sleeper is asleep by then */
 
 enum { ASLEEP, WOKEN, OVER };
 
@@ -35,14 +36,6 @@ static unsigned rounds = 2000;
 static uint64_t samples[MAX_ROUNDS];
 static int cpus[2]; /* of those that we may use */
 static unsigned n_cpus;
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
-}
 
 static void die(const char *what, int error)
 {
@@ -94,21 +87,16 @@ static unsigned long long median(void)
 	return samples[rounds / 2];
 }
 
-static uint32_t get(void)
-{
-	return __atomic_load_n(&word, __ATOMIC_ACQUIRE);
-}
-
 static void set_and_wake(uint32_t value)
 {
-	__atomic_store_n(&word, value, __ATOMIC_RELEASE);
-	syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+	cbd_word_store(&word, value);
+	cbd_futex_wake_private(&word);
 }
 
 static void sleep_while(uint32_t value)
 {
-	while (get() == value)
-		syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
+	while (cbd_word_load(&word) == value)
+		cbd_futex_wait_private(&word, value, BOUND_US);
 }
 
 /* ----------------------------------------------------------------- yields */
@@ -116,7 +104,7 @@ static void sleep_while(uint32_t value)
 static void *yields(void *cpu)
 {
 	pin(*(int *)cpu);
-	while (!__atomic_load_n(&stop, __ATOMIC_ACQUIRE))
+	while (!cbd_flag_get(&stop))
 		sched_yield();
 	return NULL;
 }
@@ -124,10 +112,10 @@ static void *yields(void *cpu)
 static unsigned long long time_yields(void)
 {
 	for (unsigned i = 0; i < rounds; i++) {
-		uint64_t since = now_ns();
+		uint64_t since = cbd_now_ns();
 
 		sched_yield();
-		samples[i] = now_ns() - since;
+		samples[i] = cbd_now_ns() - since;
 	}
 	return median();
 }
@@ -141,7 +129,7 @@ static unsigned long long yield_to_another(void)
 	stop = false;
 	thread = start(yields, &cpus[0]);
 	ns = time_yields();
-	__atomic_store_n(&stop, true, __ATOMIC_RELEASE);
+	cbd_flag_set(&stop, true);
 	pthread_join(thread, NULL);
 	return ns;
 }
@@ -153,8 +141,8 @@ static void *sleeper(void *cpu)
 	pin(*(int *)cpu);
 	for (;;) {
 		sleep_while(ASLEEP);
-		__atomic_store_n(&runs_since, now_ns(), __ATOMIC_RELEASE);
-		if (get() == OVER)
+		cbd_shared_set(&runs_since, cbd_now_ns());
+		if (cbd_word_load(&word) == OVER)
 			return NULL;
 		set_and_wake(ASLEEP);
 	}
@@ -166,11 +154,11 @@ static unsigned long long ping_pong(void)
 	pthread_t thread = start(sleeper, &cpus[0]);
 
 	for (unsigned i = 0; i < rounds; i++) {
-		uint64_t since = now_ns();
+		uint64_t since = cbd_now_ns();
 
 		set_and_wake(WOKEN);
 		sleep_while(WOKEN);
-		samples[i] = now_ns() - since;
+		samples[i] = cbd_now_ns() - since;
 	}
 	set_and_wake(OVER);
 	pthread_join(thread, NULL);
@@ -184,18 +172,18 @@ static unsigned long long wake_far(bool call)
 	pthread_t thread = start(sleeper, &cpus[1]);
 
 	for (unsigned i = 0; i < rounds; i++) {
-		uint64_t since, called, ran, until = now_ns() + PAUSE_NS;
+		uint64_t since, called, ran, until = cbd_now_ns() + PAUSE_NS;
 
-		while (now_ns() < until)
+		while (cbd_now_ns() < until)
 			;
-		__atomic_store_n(&runs_since, 0, __ATOMIC_RELEASE);
-		since = now_ns();
+		cbd_shared_set(&runs_since, 0);
+		since = cbd_now_ns();
 		set_and_wake(WOKEN);
-		called = now_ns();
-		while ((ran = __atomic_load_n(&runs_since, __ATOMIC_ACQUIRE)) == 0)
+		called = cbd_now_ns();
+		while ((ran = cbd_shared_get(&runs_since)) == 0)
 			;
 		samples[i] = (call ? called : ran) - since;
-		while (get() != ASLEEP)
+		while (cbd_word_load(&word) != ASLEEP)
 			;
 	}
 	set_and_wake(OVER);
@@ -212,7 +200,7 @@ static unsigned long long wake_beside(void *(*busy)(void *), bool call)
 	stop = false;
 	thread = start(busy, &cpus[1]);
 	ns = wake_far(call);
-	__atomic_store_n(&stop, true, __ATOMIC_RELEASE);
+	cbd_flag_set(&stop, true);
 	pthread_join(thread, NULL);
 	return ns;
 }

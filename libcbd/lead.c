@@ -8,13 +8,14 @@
  *   is awake (CBD_WAITER_AWAKE, counted in q->n_awake): it yields, and takes the
  *            lead when nobody has it;
  *   sleeps   (CBD_WAITER_ASLEEP, in q->waiters) until it is told.
- * A leader that waits for its own request and would yield gives the lead away first: of
- * all that wait, whoever gets the CPU next is to look at the ring, not the one that did
- * before.  To stay awake
- * is worth it where many threads share few CPUs: they take turns at the price of a
- * switch each, while a sleep costs a wake-up, which is dearer still when it has to go
- * to another CPU.  How long is learnt: patience grows when a request was answered
- * meanwhile, and falls to a single yield when none is.
+ * A leader that waits for its own request and would yield gives the lead away first:
+ * of all that wait, whoever gets the CPU next is to look at the ring, not the one that
+ * did before.
+ *
+ * To stay awake is worth it where many threads share few CPUs: they take turns at the
+ * price of a switch each, while a sleep costs a wake-up, which is dearer still when it
+ * has to go to another CPU.  How long is learnt: patience grows when a request was
+ * answered meanwhile, and falls to a single yield when none is.
  *
  * Nobody is forgotten: while requests are in flight somebody leads, or is awake and
  * looks for the lead before it sleeps; otherwise who leaves wakes one that sleeps.  One
