@@ -28,8 +28,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "coherence.h"
-#include "crc.h"
+#include "memory/coherence.h"
+#include "base/crc.h"
 #include "histogram.h"
 
 #define PAGE 4096

@@ -19,9 +19,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "coherence.h"
-#include "heartbeat.h"
-#include "wait.h"
+#include "memory/coherence.h"
+#include "slots/heartbeat.h"
+#include "memory/wait.h"
 
 #define MAX_ROUNDS 100000u
 #define BOUND_US 1000000u /* of a sleep that somebody ends */

@@ -15,10 +15,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "channel.h"
-#include "claim.h"
+#include "ring/channel.h"
+#include "slots/claim.h"
 #include "damage.h"
-#include "transport.h"
+#include "transport/transport.h"
 
 struct target {
 	const char *name;

@@ -5,7 +5,7 @@
 
 . "$(dirname "$0")/steps.sh"
 
-sed -n 's/.*cbd_step("\([a-z-]*\)").*/\1/p' "$abs_top_srcdir"/libcbd/*.c | sort -u >"$tmp/source"
+sed -n 's/.*cbd_step("\([a-z-]*\)").*/\1/p' "$abs_top_srcdir"/libcbd/*/*.c | sort -u >"$tmp/source"
 [ "$(wc -l <"$tmp/source")" -ge 40 ] || fail "the source has too few steps: is it read?"
 awk 'NF { sub(":.*", "", $1); print $1 }' <<<"$step_table" | sort -u >"$tmp/table"
 diff "$tmp/source" "$tmp/table" >"$tmp/diff" ||

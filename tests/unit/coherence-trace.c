@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "cbd-format.h"
-#include "coherence.h"
+#include "memory/coherence.h"
 
 #define SIDES 2
 #define LINES (1u << 17) /* of a mapping, 8 MiB */

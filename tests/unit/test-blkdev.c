@@ -8,7 +8,7 @@
 
 #include <errno.h>
 
-#include "blkdev.h"
+#include "blkdev/blkdev.h"
 #include "unit.h"
 
 static struct pair p;

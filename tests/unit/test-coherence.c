@@ -8,8 +8,8 @@
 
 #include <pthread.h>
 
-#include "coherence.h"
-#include "fault.h"
+#include "memory/coherence.h"
+#include "memory/fault.h"
 #include "unit.h"
 
 static const struct cbd_mem mems[] = { { .software = false }, { .software = true } };

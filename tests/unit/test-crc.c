@@ -2,7 +2,7 @@
 /* test-crc.c - CRC32C: the vectors of RFC 3720, B.4, and continuation. */
 #include <config.h>
 
-#include "crc.h"
+#include "base/crc.h"
 #include "unit.h"
 
 START_TEST(vectors)

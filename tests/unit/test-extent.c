@@ -2,7 +2,7 @@
 /* test-extent.c - the allocator of the data area against a model. */
 #include <config.h>
 
-#include "extent.h"
+#include "blkdev/extent.h"
 #include "unit.h"
 
 static struct cbd_extents e;

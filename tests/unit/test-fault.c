@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "../../libcbd/fault.c"
+#include "../../libcbd/memory/fault.c"
 #include "unit.h"
 
 static struct cbd_mem hardware = { .software = false }, software = { .software = true };

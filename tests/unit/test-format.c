@@ -12,8 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "crc.h"
-#include "format.h"
+#include "base/crc.h"
+#include "transport/format.h"
 #include "unit.h"
 
 #define MIB (1ull << 20)

@@ -2,7 +2,7 @@
 /* test-split.c - parts join exactly, and are cut at multiples of 4 KiB. */
 #include <config.h>
 
-#include "split.h"
+#include "blkdev/split.h"
 #include "unit.h"
 
 static unsigned cover(uint64_t offset, uint64_t length, uint32_t most)

@@ -6,9 +6,9 @@
 #include <sched.h>
 #include <unistd.h>
 
-#include "coherence.h"
+#include "memory/coherence.h"
 #include "unit.h"
-#include "wait.h"
+#include "memory/wait.h"
 
 #define MOST_US 1000
 

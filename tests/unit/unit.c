@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "fault.h"
+#include "memory/fault.h"
 #include "unit.h"
 
 /* ------------------------------------------------------------------ files */

@@ -14,10 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend.h"
-#include "blkdev.h"
-#include "error.h"
-#include "host.h"
+#include "backend/backend.h"
+#include "blkdev/blkdev.h"
+#include "base/error.h"
+#include "slots/host.h"
 
 #define UNIT_PATH 128
 #define UNIT_TIMEOUT 60 /* seconds; only a hang gets there */

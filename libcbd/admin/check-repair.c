@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * check-repair.c - repair what a check has found, as far as nobody else may be
+ * writing there: lines of slots without an owner, claim lines of this very boot
+ * whose lock is free.
+ */
+#include <config.h>
+
+#include <errno.h>
+#include <string.h>
+
+#include "ring/channel.h"
+#include "admin/checks.h"
+#include "slots/claim.h"
+#include "base/error.h"
+#include "memory/fault.h"
+#include "slots/host.h"
+#include "base/step.h"
+
+/* ----------------------------------------------------------------- repair */
+
+static int wipe_line(const struct check *c, void *line)
+{
+	static const struct cbd_line zero;
+	struct cbd_fault f;
+
+	if (!CBD_FAULT_TRY(&f))
+		return -EIO;
+	cbd_line_store(&c->t->mem, line, &zero);
+	cbd_fault_end(&f);
+	return 0;
+}
+
+static bool is_my_host(const struct check *c, unsigned host)
+{
+	uint8_t boot[16];
+
+	return cbd_host_boot(c->t, host, boot) && memcmp(boot, c->t->identity.boot_id, 16) == 0;
+}
+
+/* Nobody of that host can be writing the line. */
+static bool may_wipe_claim(const struct check *c, const struct spot *s)
+{
+	int64_t byte = s->type == BACKEND_CLAIM ? CBD_LOCK_BACKEND(s->slot)
+						: CBD_LOCK_BLKDEV(s->slot);
+
+	return !cbd_check_has_host(c, s->index) ||
+	       (is_my_host(c, s->index) && !cbd_lock_held(c->t->fd, byte));
+}
+
+static bool nobody_owns(const struct check *c, enum cbd_claim_kind kind, unsigned slot)
+{
+	struct cbd_claim_line line;
+
+	return cbd_claim_owner(c->t, kind, slot, &line) < 0;
+}
+
+static bool may_write(const struct check *c, const struct spot *s)
+{
+	int user;
+
+	switch (s->type) {
+	case HOST_CLAIM:
+		return false;
+	case HOST_STATE:
+	case HOST_BEAT:
+	case HOST_NAME:
+	case HOST_REQUEST:
+		return !cbd_check_has_host(c, s->slot);
+	case BACKEND_CLAIM:
+	case BLKDEV_CLAIM:
+		return may_wipe_claim(c, s);
+	case BACKEND_LEAVE:
+		user = cbd_channel_user(c->t, s->slot, s->index);
+		return user < 0 || (unsigned)user >= c->h->blkdevs ||
+		       nobody_owns(c, CBD_CLAIM_BLKDEV, (unsigned)user);
+	default:
+		return nobody_owns(c, s->type < BLKDEV_CLAIM ? CBD_CLAIM_BACKEND : CBD_CLAIM_BLKDEV,
+				   s->slot);
+	}
+}
+
+/* Rule 3: a lost incarnation goes on from a random one. */
+static int put_free_state(const struct check *c, void *line)
+{
+	struct cbd_state_line free_state = { .state = CBD_SLOT_FREE };
+
+	cbd_random(&free_state.incarnation, sizeof(free_state.incarnation));
+	return cbd_line_put(c->t, line, &free_state);
+}
+
+/* A host writes its claim once, so it can be made again from its state. */
+static int repair_host_claim(const struct check *c, const struct spot *s)
+{
+	struct cbd_host_line state;
+	struct cbd_host_claim_line claim = { .token = 0 };
+
+	if (cbd_line_get(c->t, cbd_host_line(c->t, s->slot, CBD_HOST_INFO, CBD_HOST_STATE),
+			 &state) < 0 ||
+	    state.state != 1)
+		return -EBADMSG;
+	memcpy(&claim.token, state.uuid, sizeof(claim.token));
+	claim.token |= 1;
+	memcpy(claim.uuid, state.uuid, 16);
+	return cbd_line_put(c->t, s->line, &claim);
+}
+
+static bool repair_line(const struct check *c, const struct finding *f)
+{
+	const struct spot *s = &f->at;
+
+	if (!f->damaged)
+		return false;
+	if (s->type == HOST_CLAIM)
+		return repair_host_claim(c, s) == 0;
+	if (!may_write(c, s))
+		return false;
+	if (s->type == BACKEND_STATE || s->type == BLKDEV_STATE)
+		return put_free_state(c, s->line) == 0;
+	return wipe_line(c, s->line) == 0;
+}
+
+/* Rule 2: what died on this host is no owner any more, its lines pushed. */
+static void sweep(struct check *c)
+{
+	for (unsigned h = 0; h < c->h->hosts; h++)
+		if (is_my_host(c, h)) {
+			c->t->host = (int)h;
+			cbd_claim_sweep(c->t, true);
+		}
+	c->t->host = -1;
+}
+
+static bool is_claim(const struct finding *f)
+{
+	return f->at.type == BACKEND_CLAIM || f->at.type == BLKDEV_CLAIM;
+}
+
+/* A damaged claim counts as an owner: claims first. */
+int cbd_check_repair(struct check *c)
+{
+	struct cbd_lock join = CBD_LOCK_NONE;
+	int r;
+
+	sweep(c);
+	r = cbd_join_lock(c->t, &join);
+	if (r < 0)
+		return r;
+	for (int claims = 1; claims >= 0; claims--)
+		for (size_t i = 0; i < c->now.count; i++) {
+			struct finding *f = &c->now.list[i];
+
+			if (f->note || is_claim(f) != claims)
+				continue;
+			cbd_step("check-repair");
+			cbd_check_tell(c, f,
+				       repair_line(c, f) ? CBD_CHECK_REPAIRED : CBD_CHECK_LEFT);
+		}
+	cbd_lock_release(&join);
+	return 0;
+}

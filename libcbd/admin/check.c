@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * check.c - is a transport sound?
+ *
+ * Looks at the header, its copy and every control line; not into rings and
+ * data areas, whose entries prove themselves by epoch and CRC.
+ *
+ * Lines of a live transport change meanwhile, and their owners store lost ones
+ * again at each beat.  So the whole is looked at in several passes over more
+ * than two beats, and a finding counts only if each pass had it, of the very
+ * same bytes.  What is true only while an owner is alive (that its lines agree)
+ * counts only if it was seen to live.
+ */
+#include <config.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "admin/checks.h"
+#include "slots/claim.h"
+#include "base/crc.h"
+#include "base/error.h"
+#include "memory/fault.h"
+#include "transport/format.h"
+#include "slots/host.h"
+
+#define PASSES 11 /* a quarter of an interval apart */
+
+/* --------------------------------------------------------------- findings */
+
+void cbd_check_add(struct check *c, struct finding f)
+{
+	struct findings *s = &c->now;
+	struct finding *list = s->list;
+
+	if (s->count == s->room) {
+		s->room = s->room ? 2 * s->room : 64;
+		list = realloc(s->list, s->room * sizeof(*list));
+		if (!list) {
+			s->failed = true;
+			s->room = s->count;
+			return;
+		}
+		s->list = list;
+	}
+	list[s->count++] = f;
+}
+
+static bool same(const struct finding *a, const struct finding *b)
+{
+	return a->at.line == b->at.line && a->at.type == b->at.type && a->what == b->what &&
+	       a->stamp == b->stamp;
+}
+
+/* Keep in OLD what NEW has too; both are in the order of the walk. */
+static void intersect(struct findings *old, const struct findings *new)
+{
+	size_t kept = 0, j = 0;
+
+	for (size_t i = 0; i < old->count; i++) {
+		size_t k = j;
+
+		while (k < new->count && !same(&old->list[i], &new->list[k]))
+			k++;
+		if (k == new->count)
+			continue;
+		old->list[kept++] = old->list[i];
+		j = k + 1;
+	}
+	old->count = kept;
+}
+
+void cbd_check_tell(struct check *c, const struct finding *f, enum cbd_verdict verdict)
+{
+	static const char *const formats[] = {
+		[HOST_CLAIM] = "host %1$u: claim line",
+		[HOST_STATE] = "host %1$u: state line",
+		[HOST_BEAT] = "host %1$u: heartbeat line",
+		[HOST_NAME] = "host %1$u: name line",
+		[HOST_REQUEST] = "host %1$u: request line for backend %2$u",
+		[BACKEND_CLAIM] = "backend %1$u: claim line of host %2$u",
+		[BACKEND_STATE] = "backend %1$u: state line",
+		[BACKEND_BEAT] = "backend %1$u: heartbeat line",
+		[BACKEND_GEOMETRY] = "backend %1$u: geometry line",
+		[BACKEND_IDENTITY] = "backend %1$u: identity line",
+		[BACKEND_ACCESS] = "backend %1$u: access line",
+		[BACKEND_NAME] = "backend %1$u: name line",
+		[BACKEND_PATH] = "backend %1$u: path line %2$u",
+		[BACKEND_REPLY] = "backend %1$u: reply line for blkdev %2$u",
+		[BACKEND_GRANT] = "backend %1$u: channel %2$u: grant line",
+		[BACKEND_LEAVE] = "backend %1$u: channel %2$u: leave line",
+		[BLKDEV_CLAIM] = "blkdev %1$u: claim line of host %2$u",
+		[BLKDEV_STATE] = "blkdev %1$u: state line",
+		[BLKDEV_BEAT] = "blkdev %1$u: heartbeat line",
+		[BLKDEV_REQUEST] = "blkdev %1$u: request line",
+		[BLKDEV_DOORBELL] = "blkdev %1$u: doorbell line",
+	};
+	struct cbd_problem p = { .what = f->what, .verdict = verdict };
+	char object[100];
+
+	snprintf(object, sizeof(object), formats[f->at.type], f->at.slot, f->at.index);
+	p.object = object;
+	p.offset = (uint64_t)((char *)f->at.line - c->t->base);
+	if (verdict == CBD_CHECK_DAMAGED || verdict == CBD_CHECK_LEFT)
+		c->left++;
+	c->fn(c->opaque, &p);
+}
+
+/* ----------------------------------------------------------------- passes */
+
+/* What every pass finds. */
+static int settle(struct check *c)
+{
+	struct findings kept;
+
+	cbd_check_pass(c);
+	kept = c->now;
+	for (int i = 1; i < PASSES && kept.count > 0; i++) {
+		cbd_sleep_us(c->h->heartbeat_ms * 250);
+		c->now = (struct findings){ .list = NULL };
+		cbd_check_pass(c);
+		intersect(&kept, &c->now);
+		kept.failed |= c->now.failed;
+		free(c->now.list);
+	}
+	c->now = kept;
+	return kept.failed ? cbd_error(ENOMEM, "%s: %m", c->t->path) : 0;
+}
+
+/* --------------------------------------------------------------- liveness */
+
+static enum cbd_liveness backend_liveness(const struct check *c, unsigned b)
+{
+	struct cbd_backend_info info;
+
+	return cbd_backend_get(c->t, b, &info) < 0 ? CBD_UNDECIDED : info.liveness;
+}
+
+static enum cbd_liveness blkdev_liveness(const struct check *c, unsigned d)
+{
+	struct cbd_blkdev_info info;
+
+	return cbd_blkdev_get(c->t, d, &info) < 0 ? CBD_UNDECIDED : info.liveness;
+}
+
+/* A watch takes long where something is silent: not for nothing. */
+static int watch(struct check *c)
+{
+	bool needed = c->now.count > 0;
+
+	for (unsigned b = 0; b < c->h->backends; b++)
+		needed |= backend_liveness(c, b) == CBD_UNDECIDED;
+	for (unsigned d = 0; d < c->h->blkdevs; d++)
+		needed |= blkdev_liveness(c, d) == CBD_UNDECIDED;
+	return needed ? cbd_transport_watch(c->t) : 0;
+}
+
+static void note_owner(struct check *c, enum cbd_liveness l, struct spot at)
+{
+	struct finding f = { .at = at, .note = true };
+
+	f.what = l == CBD_DEAD	    ? "is of an owner that is dead; its slot is free to take"
+		 : l == CBD_SUSPECT ? "is of an owner that is suspect; its slot is kept"
+				    : NULL;
+	if (f.what)
+		cbd_check_tell(c, &f, CBD_CHECK_NOTE);
+}
+
+static void note_owners(struct check *c)
+{
+	for (unsigned b = 0; b < c->h->backends; b++)
+		note_owner(c, backend_liveness(c, b),
+			   (struct spot){ BACKEND_STATE, b, 0,
+					  cbd_backend_line(c->t, b, CBD_BACKEND_INFO,
+							   CBD_BACKEND_STATE) });
+	for (unsigned d = 0; d < c->h->blkdevs; d++)
+		note_owner(c, blkdev_liveness(c, d),
+			   (struct spot){
+				   BLKDEV_STATE, d, 0,
+				   cbd_blkdev_line(c->t, d, CBD_BLKDEV_INFO, CBD_BLKDEV_STATE) });
+}
+
+/* ----------------------------------------------------------------- header */
+
+static void tell_header(struct check *c, const char *object, const char *what, int written)
+{
+	struct cbd_problem p = {
+		.object = object,
+		.what = what,
+		.verdict = !c->repair	  ? CBD_CHECK_DAMAGED
+			   : written == 0 ? CBD_CHECK_REPAIRED
+					  : CBD_CHECK_LEFT,
+	};
+
+	c->left += p.verdict != CBD_CHECK_REPAIRED;
+	c->fn(c->opaque, &p);
+}
+
+static int put_place(struct check *c, uint64_t offset)
+{
+	return c->repair ? cbd_header_put(&c->t->mem, c->t->base + offset, c->h, c->t->table) : 0;
+}
+
+/* The transport was opened, so one of the two is sound, and c->h is it.  A
+ * sound header is what everybody uses, so it decides. */
+static void check_headers(struct check *c)
+{
+	static const char *const damage = "is damaged";
+	struct cbd_header h;
+	struct cbd_area *table;
+	int r;
+
+	r = cbd_header_read(c->t->path, &c->t->mem, c->t->base, c->h->size, 0, &h, &table);
+	if (r < 0)
+		tell_header(c, "header", damage, put_place(c, 0));
+	else
+		free(table);
+	r = cbd_header_read(c->t->path, &c->t->mem, c->t->base, c->h->size, c->h->copy_area.offset,
+			    &h, &table);
+	if (r == 0) {
+		bool equal = memcmp(&h, c->h, sizeof(h)) == 0 &&
+			     memcmp(table, c->t->table, h.table_entries * sizeof(*table)) == 0;
+
+		free(table);
+		if (equal)
+			return;
+	}
+	tell_header(c, "copy of the header", r < 0 ? damage : "is not equal to the header",
+		    put_place(c, c->h->copy_area.offset));
+}
+
+static bool has_magic(const struct cbd_mem *mem, const char *page)
+{
+	char magic[8];
+
+	return cbd_fault_load(mem, magic, page, sizeof(magic)) == 0 &&
+	       memcmp(magic, CBD_MAGIC, sizeof(magic)) == 0;
+}
+
+/* Was there a transport here once? */
+static bool has_trace(const char *path)
+{
+	struct cbd_mem mem = { .software = true };
+	struct cbd_file f;
+	uint64_t end, last;
+	size_t length;
+	char *base;
+	bool found;
+
+	if (cbd_file_open(path, false, false, &f) < 0)
+		return false;
+	found = f.size >= CBD_PAGE_SIZE &&
+		cbd_file_map(&f, path, false, f.size, &base, &length) == 0;
+	close(f.fd);
+	if (!found)
+		return false;
+	end = f.size / CBD_PAGE_SIZE;
+	last = CBD_MAX_BACKENDS * CBD_MAX_CHANNELS * sizeof(struct cbd_area) / CBD_PAGE_SIZE + 1;
+	found = has_magic(&mem, base);
+	for (uint64_t p = 1; p <= last && p < end && !found; p++)
+		found = has_magic(&mem, base + (end - p) * CBD_PAGE_SIZE);
+	munmap(base, length);
+	return found;
+}
+
+/* Why it cannot be opened: damage, or another reason. */
+static int judge_failure(const char *path, int r)
+{
+	char reason[400];
+
+	if (r != -EBADMSG && r != -EINVAL && r != -ENOMEDIUM)
+		return r;
+	snprintf(reason, sizeof(reason), "%s", cbd_errmsg());
+	if (!has_trace(path))
+		return cbd_error(-r, "%s", reason);
+	return cbd_error(EBADMSG,
+			 "%s; header and copy are both beyond repair: 'cbdctl format --force' makes "
+			 "it usable again, empty; disks that were offered on it are not touched",
+			 reason);
+}
+
+/* ------------------------------------------------------------------ check */
+
+static bool owners_live(const struct check *c, const struct finding *f)
+{
+	return (f->backend < 0 || backend_liveness(c, (unsigned)f->backend) == CBD_ALIVE) &&
+	       (f->blkdev < 0 || blkdev_liveness(c, (unsigned)f->blkdev) == CBD_ALIVE);
+}
+
+/* Drop what a death explains, tell what is only to be known. */
+static void judge(struct check *c)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < c->now.count; i++) {
+		struct finding *f = &c->now.list[i];
+
+		if (f->note)
+			cbd_check_tell(c, f, CBD_CHECK_NOTE);
+		else if (!f->if_alive || owners_live(c, f))
+			c->now.list[kept++] = *f;
+	}
+	c->now.count = kept;
+}
+
+static int check_lines(struct check *c)
+{
+	int r = settle(c);
+
+	if (r == 0)
+		r = watch(c);
+	if (r < 0)
+		return r;
+	judge(c);
+	note_owners(c);
+	if (c->repair && c->now.count > 0)
+		return cbd_check_repair(c);
+	for (size_t i = 0; i < c->now.count; i++)
+		cbd_check_tell(c, &c->now.list[i], CBD_CHECK_DAMAGED);
+	return 0;
+}
+
+int cbd_transport_check(const char *path, unsigned flags, cbd_check_fn *fn, void *opaque)
+{
+	struct check c = { .repair = flags & CBD_CHECK_REPAIR, .fn = fn, .opaque = opaque };
+	int r = cbd_transport_open(path, c.repair ? 0 : CBD_TRANSPORT_READ_ONLY, &c.t);
+
+	if (r < 0)
+		return judge_failure(path, r);
+	c.h = &c.t->header;
+	check_headers(&c);
+	r = check_lines(&c);
+	free(c.now.list);
+	cbd_transport_close(c.t);
+	return r < 0 ? r : (int)c.left;
+}

@@ -1,0 +1,612 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * backend.c - the life of a backend slot: claim, publish, beat, drain, close.
+ *
+ * States: starting (claimed, nothing granted), live, draining (fetches no
+ * more), gone (all that was fetched is answered).  A process that dies leaves
+ * the state as it was and its claim raised; the next one of this host finds
+ * the lock free and takes over with a new incarnation.
+ */
+#include <config.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "backend/backend.h"
+#include "base/error.h"
+#include "memory/fault.h"
+#include "slots/host.h"
+#include "base/step.h"
+
+#define TICK_MS 5
+#define TICK_BUSY_MS 1
+#define MAX_DATA (512u << 10)
+#define MAX_RANGE (32u << 20)
+#define LOST_MASK 0xffffull /* of a verifier: counts failed syncs */
+
+static void *info_line(const struct cbd_backend *b, unsigned line)
+{
+	return cbd_backend_line(b->t, b->id, CBD_BACKEND_INFO, line);
+}
+
+static int put_state(struct cbd_backend *b, enum cbd_slot_state state)
+{
+	b->state.state = state;
+	return cbd_line_put(b->t, info_line(b, CBD_BACKEND_STATE), &b->state);
+}
+
+/* ------------------------------------------------------------------- open */
+
+static int check_options(const struct cbd_transport *t, const struct cbd_backend_options *o)
+{
+	const struct cbd_header *h = &t->header;
+
+	if (o->handlers == 0 || o->handlers > h->channels)
+		return cbd_error(EINVAL,
+				 "%s: handlers: %u is not in 1..%u, the channels of a backend",
+				 t->path, o->handlers, h->channels);
+	if (o->max_blkdevs > h->blkdevs)
+		return cbd_error(EINVAL, "%s: max-blkdevs: %u is more than the %u of the transport",
+				 t->path, o->max_blkdevs, h->blkdevs);
+	if (o->name && strlen(o->name) > CBD_TEXT_SIZE)
+		return cbd_error(EINVAL, "%s: name: longer than %d bytes", t->path, CBD_TEXT_SIZE);
+	return 0;
+}
+
+/* The state line tells; when it was torn by a death, the lines beside it.  A
+ * lower one than before would never be followed. */
+static uint32_t last_incarnation(const struct cbd_backend *b, uint32_t known)
+{
+	struct cbd_beat_line beat;
+	struct cbd_grant_line g;
+
+	if (known)
+		return known;
+	if (cbd_line_get(b->t, info_line(b, CBD_BACKEND_BEAT), &beat) == 0)
+		known = cbd_newer(known, beat.incarnation);
+	for (unsigned c = 0; c < b->t->header.channels; c++)
+		if (cbd_line_get(b->t,
+				 cbd_channel_backend_line(&b->channels[c].hc.ch, CBD_CHANNEL_GRANT),
+				 &g) == 0)
+			known = cbd_newer(known, (uint32_t)(g.epoch >> 32));
+	if (!known)
+		cbd_random(&known, sizeof(known));
+	return known;
+}
+
+static int assert_texts(struct cbd_backend *b)
+{
+	int r = cbd_text_assert(b->t, info_line(b, CBD_BACKEND_NAME), CBD_NAME_LINES, b->name);
+
+	if (r == 0)
+		r = cbd_text_assert(b->t, info_line(b, CBD_BACKEND_PATH), CBD_PATH_LINES, b->path);
+	return r;
+}
+
+/* A new incarnation: whatever the slot's lines say of the one before is of
+ * another life. */
+static int enter_slot(struct cbd_backend *b, const struct cbd_backend_options *o)
+{
+	struct cbd_state_line old;
+	uint32_t incarnation;
+	int r = cbd_line_get(b->t, info_line(b, CBD_BACKEND_STATE), &old);
+
+	if (r == -EIO)
+		return r;
+	if (r == -EBADMSG)
+		memset(&old, 0, sizeof(old));
+	incarnation = last_incarnation(b, old.incarnation) + 1;
+	b->state = (struct cbd_state_line){
+		.incarnation = incarnation ? incarnation : 1,
+		.host = (uint16_t)b->t->host,
+		.pid = (uint32_t)getpid(),
+		.handlers = (uint16_t)b->n_handlers,
+	};
+	memcpy(b->state.owner, b->claim.line.owner, 16);
+	memcpy(b->state.boot_id, b->t->identity.boot_id, 16);
+	b->beat.incarnation = b->state.incarnation;
+	b->found = old;
+	b->entered = true;
+	r = put_state(b, CBD_SLOT_STARTING);
+	cbd_step("enter-state");
+	snprintf(b->name, sizeof(b->name), "%s", o->name ? o->name : "");
+	snprintf(b->path, sizeof(b->path), "%s", o->path ? o->path : "");
+	return r == 0 ? assert_texts(b) : r;
+}
+
+/* Answers of the one before count: they echo what they answer. */
+static int read_replies(struct cbd_backend *b)
+{
+	for (unsigned d = 0; d < b->t->header.blkdevs; d++) {
+		int r = cbd_line_get(b->t, cbd_backend_reply(b, d), &b->replies[d]);
+
+		if (r == -EIO)
+			return r;
+		if (r == -EBADMSG)
+			memset(&b->replies[d], 0, sizeof(b->replies[d]));
+	}
+	return 0;
+}
+
+static struct cbd_backend *new_backend(struct cbd_transport *t, const struct cbd_backend_options *o)
+{
+	struct cbd_backend *b = calloc(1, sizeof(*b));
+
+	if (!b)
+		return NULL;
+	b->t = t;
+	b->id = o->id;
+	b->claim.lock.fd = -1;
+	b->n_handlers = o->handlers;
+	b->max_blkdevs = o->max_blkdevs ? o->max_blkdevs : 1;
+	b->allow_hosts = o->allow_hosts;
+	b->fenced = o->fenced ? (int)o->fenced_host : -1;
+	pthread_mutex_init(&b->verifier_lock, NULL);
+	b->handlers = calloc(o->handlers, sizeof(*b->handlers));
+	b->channels = calloc(t->header.channels, sizeof(*b->channels));
+	b->att = calloc(t->header.blkdevs, sizeof(*b->att));
+	b->replies = calloc(t->header.blkdevs, sizeof(*b->replies));
+	b->bells = calloc(t->header.blkdevs, sizeof(*b->bells));
+	if (!b->handlers || !b->channels || !b->att || !b->replies || !b->bells) {
+		cbd_backend_close(b);
+		return NULL;
+	}
+	for (unsigned c = 0; c < t->header.channels; c++)
+		cbd_channel_init(&b->channels[c].hc.ch, t, o->id, c);
+	return b;
+}
+
+static int init_handlers(struct cbd_backend *b, const struct cbd_backend_options *o)
+{
+	for (unsigned i = 0; i < o->handlers; i++) {
+		struct cbd_handler *h = &b->handlers[i];
+		int r = cbd_handler_init(h, b, i, b->t->header.channels, o->poll, o->private_align);
+
+		b->handlers_ready++;
+		if (r < 0)
+			return r;
+		h->beaten_ns = &b->beaten_ns;
+		/* well before anybody may call this host suspect */
+		h->lease_ns = cbd_interval_ns(b->t) * b->t->header.dead_after / 2;
+	}
+	return 0;
+}
+
+/*
+ * Rule 7.5.  The slot is free, but how was it left?  A host that lives, served
+ * this disk through its page cache and did not stop in order may write old
+ * data back long after.
+ */
+static int check_last_owner(struct cbd_backend *b)
+{
+	struct cbd_state_line s;
+	struct cbd_geometry_line g;
+	uint8_t boot[16];
+	char text[100];
+
+	if (cbd_line_get(b->t, info_line(b, CBD_BACKEND_STATE), &s) < 0 ||
+	    cbd_line_get(b->t, info_line(b, CBD_BACKEND_GEOMETRY), &g) < 0)
+		return 0;
+	/* clearing frees a slot and keeps host and boot: it writes nothing back */
+	if ((int)s.host == b->fenced || s.state == CBD_SLOT_GONE || (int)s.host == b->t->host)
+		return 0;
+	if (g.flags & (CBD_GEOMETRY_WRITE_THROUGH | CBD_GEOMETRY_READ_ONLY))
+		return 0;
+	if (!cbd_host_boot(b->t, s.host, boot) || memcmp(boot, s.boot_id, 16) != 0)
+		return 0; /* it has been rebooted since */
+	return cbd_error(EBUSY,
+			 "%s: backend %u: was served by %s, which did not stop in order and may "
+			 "still write back old data; start it there, or fence that host",
+			 b->t->path, b->id, cbd_host_describe(b->t, s.host, text, sizeof(text)));
+}
+
+static int claim_slot(struct cbd_backend *b)
+{
+	struct cbd_claim_line line;
+	int owner = cbd_claim_owner(b->t, CBD_CLAIM_BACKEND, b->id, &line), r;
+
+	/* of two that fence the same host the second finds the first as owner */
+	if (owner != b->fenced || owner == b->t->host)
+		owner = -1;
+	r = cbd_claim_take_from(b->t, CBD_CLAIM_BACKEND, b->id, owner, &b->claim);
+	if (r == 0)
+		r = check_last_owner(b);
+	if (r < 0)
+		cbd_claim_release(&b->claim);
+	return r;
+}
+
+/* -------------------------------------------------------------- take over */
+
+static int ask_for_takeover(struct cbd_transport *t, unsigned id, uint32_t incarnation,
+			    struct cbd_host_request_line *q)
+{
+	void *place = cbd_host_request(t, (unsigned)t->host, id);
+	int r;
+
+	if (cbd_line_get(t, place, q) < 0)
+		cbd_random(&q->sequence, sizeof(q->sequence));
+	*q = (struct cbd_host_request_line){ .sequence = q->sequence + 1,
+					     .request = CBD_HOST_REQUEST_TAKEOVER,
+					     .incarnation = incarnation };
+	cbd_random(q->owner, sizeof(q->owner));
+	cbd_step("takeover");
+	r = cbd_line_put(t, place, q);
+	cbd_step("takeover-requested");
+	return r;
+}
+
+int cbd_backend_takeover(struct cbd_transport *t, int host_id, unsigned id, unsigned timeout_ms)
+{
+	uint64_t until = cbd_now_ns() + timeout_ms * 1000000ull;
+	struct cbd_host_request_line q;
+	struct cbd_state_line s;
+	int r;
+
+	if (id >= t->header.backends)
+		return cbd_error(EINVAL, "%s: backend %u: the transport has 0..%u", t->path, id,
+				 t->header.backends - 1);
+	r = cbd_host_join(t, host_id);
+	if (r == 0)
+		r = cbd_line_get(t, cbd_backend_line(t, id, CBD_BACKEND_INFO, CBD_BACKEND_STATE),
+				 &s);
+	if (r < 0 || !cbd_lock_held(t->fd, CBD_LOCK_BACKEND(id)))
+		return r;
+	r = ask_for_takeover(t, id, s.incarnation, &q);
+	while (r == 0 && cbd_lock_held(t->fd, CBD_LOCK_BACKEND(id))) {
+		if (cbd_now_ns() >= until)
+			return cbd_error(ETIMEDOUT,
+					 "%s: backend %u: the running process (pid %u) does not "
+					 "hand over",
+					 t->path, id, s.pid);
+		cbd_sleep_us(200);
+		r = cbd_line_assert(t, cbd_host_request(t, (unsigned)t->host, id), &q);
+	}
+	return r;
+}
+
+/* All of them dropped under one fence. */
+static void sample_hosts(struct cbd_backend *b, bool *changed)
+{
+	const struct cbd_mem *m = &b->t->mem;
+	struct cbd_line copy;
+	struct cbd_fault f;
+
+	if (!CBD_FAULT_TRY(&f))
+		return; /* the next beat fails on it */
+	for (unsigned h = 0; h < b->t->header.hosts; h++)
+		cbd_line_drop_start(m, cbd_host_request(b->t, h, b->id));
+	cbd_drop_done(m);
+	for (unsigned h = 0; h < b->t->header.hosts; h++)
+		changed[h] = !cbd_line_await(m, cbd_host_request(b->t, h, b->id), b->asked[h],
+					     &copy);
+	cbd_fault_end(&f);
+}
+
+/* A request of my host that names this incarnation; those of other hosts are
+ * looked at too, so that a disk can move in order. */
+static void look_at_hosts(struct cbd_backend *b)
+{
+	struct cbd_host_request_line q;
+	bool changed[CBD_MAX_HOSTS] = { false };
+
+	sample_hosts(b, changed);
+	for (unsigned h = 0; h < b->t->header.hosts; h++) {
+		if (!changed[h] || cbd_line_get(b->t, cbd_host_request(b->t, h, b->id), &q) < 0)
+			continue;
+		b->asked[h] = q.sequence;
+		if (q.incarnation != b->state.incarnation || b->draining ||
+		    (q.request != CBD_HOST_REQUEST_TAKEOVER && q.request != CBD_HOST_REQUEST_DRAIN))
+			continue;
+		cbd_log(CBD_LOG_INFO, "backend %u: host %u asks to %s", b->id, h,
+			q.request == CBD_HOST_REQUEST_DRAIN ? "stop" : "take over");
+		b->handover = q.request == CBD_HOST_REQUEST_TAKEOVER;
+		b->handover_host = (int)h;
+		cbd_backend_drain(b);
+	}
+}
+
+/* ------------------------------------------------------------------- open */
+
+int cbd_backend_open(struct cbd_transport *t, const struct cbd_backend_options *o,
+		     struct cbd_backend **out)
+{
+	struct cbd_backend *b;
+	int r = check_options(t, o);
+
+	if (r == 0)
+		r = cbd_host_join(t, o->host_id);
+	if (r == 0)
+		r = cbd_claim_sweep(t, true);
+	if (r < 0)
+		return r;
+	b = new_backend(t, o);
+	if (!b)
+		return cbd_error(ENOMEM, "backend: %m");
+	r = claim_slot(b);
+	if (r == 0)
+		r = enter_slot(b, o);
+	if (r == 0)
+		r = read_replies(b);
+	if (r == 0)
+		r = init_handlers(b, o);
+	if (r < 0) {
+		cbd_backend_close(b);
+		return r;
+	}
+	*out = b;
+	return 0;
+}
+
+/* ---------------------------------------------------------------- publish */
+
+/* FNV-1a (RFC draft-eastlake-fnv, 64 bits): a digest, not a secret. */
+static uint64_t digest(uint64_t hash, const void *data, size_t len)
+{
+	for (const uint8_t *p = data; len--; p++)
+		hash = (hash ^ *p) * 0x100000001b3ull;
+	return hash;
+}
+
+static void fill_identity(struct cbd_backend *b, const struct cbd_disk_geometry *g)
+{
+	struct cbd_identity_line old;
+	uint64_t hash = digest(0xcbf29ce484222325ull, g->disk_id, sizeof(g->disk_id));
+
+	hash = digest(hash, &g->size, sizeof(g->size));
+	hash = digest(hash, &g->logical_block, sizeof(g->logical_block));
+	memcpy(b->identity.disk_id, g->disk_id, sizeof(g->disk_id));
+	b->identity.disk_identity = hash;
+	b->identity.verifier = g->verifier;
+	/* A predecessor on this boot may have counted failed syncs that no
+	 * blkdev has seen: what it published stays. */
+	if (cbd_line_get(b->t, info_line(b, CBD_BACKEND_IDENTITY), &old) == 0 &&
+	    old.disk_identity == hash && ((old.verifier ^ g->verifier) & ~LOST_MASK) == 0)
+		b->identity.verifier = old.verifier;
+}
+
+/* A quarter of the smallest data area, so that several large requests fit. */
+static uint32_t max_data(const struct cbd_backend *b)
+{
+	uint64_t least = UINT64_MAX;
+
+	for (unsigned c = 0; c < b->t->header.channels; c++)
+		if (b->channels[c].hc.ch.data_size < least)
+			least = b->channels[c].hc.ch.data_size;
+	least = least / 4 / CBD_UNIT_SIZE * CBD_UNIT_SIZE;
+	if (least < CBD_UNIT_SIZE)
+		least = CBD_UNIT_SIZE;
+	return least < MAX_DATA ? (uint32_t)least : MAX_DATA;
+}
+
+static void fill_geometry(struct cbd_backend *b, const struct cbd_disk_geometry *g)
+{
+	b->geometry = (struct cbd_geometry_line){
+		.size = g->size,
+		.generation = 1,
+		.logical_block = g->logical_block,
+		.physical_block = g->physical_block,
+		.optimal_block = g->optimal_block,
+		.max_data = max_data(b),
+		.max_range = MAX_RANGE,
+		.flags = (g->rotational ? CBD_GEOMETRY_ROTATIONAL : 0) |
+			 (g->read_only ? CBD_GEOMETRY_READ_ONLY : 0) |
+			 (g->write_through ? CBD_GEOMETRY_WRITE_THROUGH : 0) |
+			 (g->discard ? CBD_GEOMETRY_DISCARD : 0) |
+			 (g->fast_zero ? CBD_GEOMETRY_FAST_ZERO : 0),
+	};
+}
+
+int cbd_backend_publish(struct cbd_backend *b, const struct cbd_disk_geometry *g)
+{
+	bool crc = b->t->mem.software || (b->t->header.flags & CBD_HEADER_DATA_CRC);
+	int r;
+
+	if (g->size == 0 || g->size > INT64_MAX)
+		return cbd_error(EINVAL, "disk size %llu: impossible", (unsigned long long)g->size);
+	b->features = crc ? CBD_FEATURE_DATA_CRC : 0;
+	fill_geometry(b, g);
+	fill_identity(b, g);
+	b->access.allow_hosts = b->allow_hosts;
+	b->access.max_blkdevs = b->max_blkdevs;
+	b->access.features = b->features;
+	r = cbd_line_put(b->t, info_line(b, CBD_BACKEND_GEOMETRY), &b->geometry);
+	if (r == 0)
+		r = cbd_line_put(b->t, info_line(b, CBD_BACKEND_IDENTITY), &b->identity);
+	if (r == 0)
+		r = cbd_line_put(b->t, info_line(b, CBD_BACKEND_ACCESS), &b->access);
+	if (r < 0)
+		return r;
+	cbd_shared_set(&b->beaten_ns, cbd_boottime_ns());
+	cbd_step("publish-described");
+	cbd_backend_adopt(b);
+	cbd_step("publish-adopted");
+	r = put_state(b, CBD_SLOT_LIVE);
+	b->published = r == 0;
+	return r;
+}
+
+/* ------------------------------------------------------------------- beat */
+
+static int assert_grants(struct cbd_backend *b)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&b->verifier_lock);
+	for (unsigned c = 0; c < b->t->header.channels && r == 0; c++) {
+		struct cbd_bchannel *bc = &b->channels[c];
+
+		r = cbd_line_assert(b->t, cbd_channel_backend_line(&bc->hc.ch, CBD_CHANNEL_GRANT),
+				    &bc->grant);
+	}
+	if (r == 0)
+		r = cbd_line_assert(b->t, info_line(b, CBD_BACKEND_IDENTITY), &b->identity);
+	pthread_mutex_unlock(&b->verifier_lock);
+	return r;
+}
+
+static int assert_lines(struct cbd_backend *b)
+{
+	int r = cbd_line_assert(b->t, info_line(b, CBD_BACKEND_STATE), &b->state);
+
+	if (r == 0)
+		r = assert_texts(b);
+	/* before that they are of the one before, and say how it was left */
+	if (r < 0 || !b->published)
+		return r;
+	r = cbd_line_assert(b->t, info_line(b, CBD_BACKEND_GEOMETRY), &b->geometry);
+	if (r == 0)
+		r = cbd_line_assert(b->t, info_line(b, CBD_BACKEND_ACCESS), &b->access);
+	for (unsigned d = 0; d < b->t->header.blkdevs && r == 0; d++)
+		r = cbd_line_assert(b->t, cbd_backend_reply(b, d), &b->replies[d]);
+	return r == 0 ? assert_grants(b) : r;
+}
+
+static unsigned attached(const struct cbd_backend *b)
+{
+	unsigned n = 0;
+
+	for (unsigned d = 0; d < b->t->header.blkdevs; d++)
+		n += b->att[d].state != CBD_ATT_NONE;
+	return n;
+}
+
+static int do_beat(struct cbd_backend *b)
+{
+	int r = cbd_claim_check(&b->claim);
+
+	b->beat.counter++;
+	b->state.count = (uint16_t)attached(b);
+	if (r == 0)
+		r = cbd_line_put(b->t, info_line(b, CBD_BACKEND_BEAT), &b->beat);
+	if (r == 0)
+		r = assert_lines(b);
+	if (r == 0)
+		r = cbd_host_beat(b->t);
+	if (r < 0)
+		return r;
+	cbd_shared_set(&b->beaten_ns, cbd_boottime_ns());
+	cbd_claim_sweep(b->t, false); /* another process at it: next time */
+	return 0;
+}
+
+static void finish_drain(struct cbd_backend *b)
+{
+	if (!b->draining || b->drained || attached(b) != 0)
+		return;
+	cbd_step("drained");
+	b->drained = true;
+}
+
+int cbd_backend_tick(struct cbd_backend *b)
+{
+	uint64_t now = cbd_now_ns();
+	bool beat = now - b->tick_ns >= cbd_interval_ns(b->t), busy = false;
+	int r;
+
+	if (beat) {
+		b->tick_ns = now;
+		r = do_beat(b);
+		if (r < 0)
+			return r;
+	}
+	look_at_hosts(b);
+	if (b->published)
+		busy = cbd_backend_admit(b, beat);
+	finish_drain(b);
+	return busy || b->draining ? TICK_BUSY_MS : TICK_MS;
+}
+
+/* ------------------------------------------------------------------ drain */
+
+void cbd_backend_drain(struct cbd_backend *b)
+{
+	if (b->draining)
+		return;
+	b->draining = true;
+	put_state(b, CBD_SLOT_DRAINING);
+	cbd_step("drain-begun");
+	for (unsigned c = 0; c < b->t->header.channels; c++)
+		if (b->channels[c].given)
+			cbd_backend_stop_channel(&b->channels[c]);
+	if (!b->published)
+		b->drained = true;
+}
+
+bool cbd_backend_handed_over(const struct cbd_backend *b)
+{
+	return b->handover && b->handover_host == b->t->host;
+}
+
+bool cbd_backend_drained(const struct cbd_backend *b)
+{
+	return b->drained;
+}
+
+/* Rule 8: raised and pushed before the completion of the sync that failed. */
+void cbd_backend_data_lost(struct cbd_backend *b)
+{
+	pthread_mutex_lock(&b->verifier_lock);
+	b->identity.verifier = (b->identity.verifier & ~LOST_MASK) |
+			       ((b->identity.verifier + 1) & LOST_MASK);
+	cbd_line_put(b->t, info_line(b, CBD_BACKEND_IDENTITY), &b->identity);
+	for (unsigned c = 0; c < b->t->header.channels; c++) {
+		struct cbd_bchannel *bc = &b->channels[c];
+
+		bc->grant.verifier = b->identity.verifier;
+		if (bc->grant.state == CBD_GRANT_GRANTED || bc->grant.state == CBD_GRANT_LEAVING)
+			cbd_backend_put_grant(b, bc);
+	}
+	pthread_mutex_unlock(&b->verifier_lock);
+	cbd_log(CBD_LOG_ERROR, "backend %u: a sync has failed; written data may be lost", b->id);
+}
+
+/* ------------------------------------------------------------------ close */
+
+/* It never served: how the slot was left still counts, but not the number. */
+static void put_back(struct cbd_backend *b)
+{
+	uint32_t incarnation = b->state.incarnation;
+
+	b->state = b->found;
+	b->state.incarnation = incarnation;
+	cbd_line_put(b->t, info_line(b, CBD_BACKEND_STATE), &b->state);
+}
+
+void cbd_backend_close(struct cbd_backend *b)
+{
+	if (!b)
+		return;
+	/* the disk may have taken long to settle, without a tick */
+	if (b->claim.lock.fd >= 0 && cbd_claim_check(&b->claim) < 0)
+		cbd_lock_release(&b->claim.lock); /* these are another's lines now */
+	if (b->claim.lock.fd >= 0) {
+		/* published and not drained is a crash in order: blkdevs wait */
+		if (!b->published && b->entered)
+			put_back(b);
+		else if (b->drained)
+			put_state(b,
+				  cbd_backend_handed_over(b) ? CBD_SLOT_HANDOVER : CBD_SLOT_GONE);
+		cbd_step("backend-left");
+		cbd_claim_release(&b->claim);
+	}
+	for (unsigned i = 0; i < b->handlers_ready; i++)
+		cbd_handler_free(&b->handlers[i]);
+	for (unsigned c = 0; b->channels && c < b->t->header.channels; c++)
+		cbd_hchannel_free(&b->channels[c].hc);
+	pthread_mutex_destroy(&b->verifier_lock);
+	free(b->handlers);
+	free(b->channels);
+	free(b->att);
+	free(b->replies);
+	free(b->bells);
+	free(b);
+}
+
+struct cbd_handler *cbd_backend_handler(struct cbd_backend *b, unsigned i)
+{
+	return i < b->n_handlers ? &b->handlers[i] : NULL;
+}

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * handler-wait.c - how a handler waits when no channel has a request: look for a
+ * while at the lines that come next, then yield, then sleep until a bell rings.
+ *
+ * What is found is fetched by handler.c.  Rule 11 of docs/protocol.md.
+ */
+#include <config.h>
+
+#include "memory/fault.h"
+#include "backend/handler.h"
+
+#define PEEKS_LOCAL 64	/* looks at the rings between two at the clock, about 1 us */
+#define PEEKS_DROPPED 4 /* the same where each look is a drop */
+
+static bool something(const struct cbd_handler *h)
+{
+	struct cbd_se se;
+
+	if (cbd_flag_get(&h->changed))
+		return true;
+	cbd_handler_drop(h, 0, h->n_active);
+	for (unsigned i = 0; i < h->n_active; i++) {
+		struct cbd_hchannel *hc = h->active[i];
+
+		if (cbd_flag_get(&hc->stop)) {
+			if (hc->inflight == 0)
+				return true; /* to be retired */
+		} else if (!cbd_flag_get(&hc->bad) && cbd_handler_may_submit(h) &&
+			   cbd_channel_receive_dropped_se(&hc->ch, hc->position, &se) != 0) {
+			return true;
+		}
+	}
+	return false;
+}
+
+static void set_sleeps(struct cbd_handler *h, uint32_t value)
+{
+	struct cbd_fault f;
+
+	if (!CBD_FAULT_TRY(&f))
+		return;
+	for (unsigned i = 0; i < h->n_active; i++)
+		if (h->active[i]->same_boot)
+			cbd_word_store(cbd_channel_backend_line(&h->active[i]->ch,
+								CBD_CHANNEL_HANDLER_SLEEPS),
+				       value);
+	cbd_fault_end(&f);
+}
+
+/* Inside a recovery point; those of its channels, behind the handler's own word. */
+static unsigned sample_bells(const struct cbd_handler *h, struct cbd_futex *futexes)
+{
+	unsigned n = 1;
+
+	for (unsigned i = 0; i < h->n_active && n < CBD_FUTEX_MAX; i++) {
+		const uint32_t *bell;
+
+		if (!h->active[i]->same_boot)
+			continue;
+		bell = cbd_channel_blkdev_line(&h->active[i]->ch, CBD_CHANNEL_SE_BELL);
+		futexes[n++] = (struct cbd_futex){ bell, cbd_word_load(bell) };
+	}
+	return n;
+}
+
+/* The bells of the channels, sampled, and the handler's own word. */
+static unsigned sample(struct cbd_handler *h, struct cbd_futex *futexes)
+{
+	struct cbd_fault f;
+	unsigned n;
+
+	futexes[0] = (struct cbd_futex){ &h->word, cbd_word_load(&h->word) };
+	if (!CBD_FAULT_TRY(&f))
+		return 1;
+	n = sample_bells(h, futexes);
+	cbd_fault_end(&f);
+	return n;
+}
+
+/* Inside a recovery point: the first word of the next line of each hot channel. */
+static bool peek_once(struct cbd_handler *h)
+{
+	for (unsigned i = 0; i < h->n_hot; i++)
+		cbd_channel_drop_se(&h->active[i]->ch, h->active[i]->position);
+	cbd_drop_done(&h->active[0]->ch.t->mem);
+	for (unsigned i = 0; i < h->n_hot; i++) {
+		struct cbd_hchannel *hc = h->active[i];
+		const struct cbd_se *line = &hc->ch.se[hc->position & (hc->ch.slots - 1)];
+
+		if (!cbd_line_await(&hc->ch.t->mem, line, hc->position, &h->peeked_se) ||
+		    h->peeked_se.epoch != hc->ch.epoch)
+			continue;
+		h->peeked = hc;
+		return true;
+	}
+	return cbd_flag_get(&h->changed);
+}
+
+/* Look for about a microsecond, and at nothing else. */
+static void peek(struct cbd_handler *h)
+{
+	unsigned times;
+	struct cbd_fault f;
+
+	if (h->n_hot == 0 || h->peeked || !CBD_FAULT_TRY(&f))
+		return; /* whoever receives finds the fault */
+	times = h->active[0]->ch.t->mem.software ? PEEKS_DROPPED : PEEKS_LOCAL / h->n_hot;
+	while (times-- > 0 && !peek_once(h))
+		cbd_relax();
+	cbd_fault_end(&f);
+}
+
+void cbd_handler_wait(struct cbd_handler *h, unsigned max_us)
+{
+	struct cbd_futex futexes[CBD_FUTEX_MAX];
+	unsigned us, n;
+
+	cbd_handler_ring(h);
+	us = cbd_wait_next(&h->wait);
+	if (us == CBD_WAIT_YIELD)
+		cbd_wait_yield(&h->wait);
+	if (us == CBD_WAIT_YIELD || us == CBD_WAIT_SPIN) {
+		peek(h);
+		return;
+	}
+	if (us > max_us)
+		us = max_us;
+	if (h->n_retries && us > 200)
+		us = 200;
+	if (h->n_active >= CBD_FUTEX_MAX && us > 1000)
+		us = 1000; /* more bells than one call can watch */
+	/* Rule 11: sample, flag, look again, sleep on the sample. */
+	n = sample(h, futexes);
+	set_sleeps(h, 1);
+	cbd_store_load_fence();
+	if (!something(h))
+		cbd_futex_wait_any(futexes, n, us);
+	set_sleeps(h, 0);
+}
+
+void cbd_handler_hit(struct cbd_handler *h)
+{
+	cbd_wait_hit(&h->wait);
+}
+
+void cbd_handler_wake(struct cbd_handler *h)
+{
+	pthread_mutex_lock(&h->lock);
+	cbd_word_store(&h->word, h->word + 1);
+	pthread_mutex_unlock(&h->lock);
+	cbd_futex_wake(&h->word);
+}

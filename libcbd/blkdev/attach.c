@@ -1,0 +1,663 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * attach.c - how a blkdev gets, keeps, leaves and gives back its channels
+ * (rules 4, 6 and 7).
+ *
+ * States of a queue: not attached (no epoch in force: requests wait), attached,
+ * closing (the backend stopped in order: what it did is still read), broken.
+ * What a dying peer leaves: a request without answer (the deadline ends it), a
+ * reply without the grants being seen (they were written first), a grant of an
+ * older epoch (ignored).
+ */
+#include <config.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "blkdev/blkdev.h"
+#include "base/error.h"
+#include "memory/fault.h"
+#include "slots/host.h"
+#include "base/step.h"
+
+#define STEP_US 500
+#define ATTACH_MOST_NS 60000000000ull
+
+/* ----------------------------------------------------------------- grants */
+
+static bool is_mine(const struct cbd_queue *q, const struct cbd_grant_line *g)
+{
+	return g->epoch != 0 && g->state != CBD_GRANT_FREE && g->blkdev == q->b->slot &&
+	       g->incarnation == q->b->state.incarnation && g->queue == q->index;
+}
+
+/* What the backend wrote is checked before it is used. */
+static int grant_valid(const struct cbd_queue *q, const struct cbd_grant_line *g)
+{
+	uint64_t start = (uint64_t)g->data_page * CBD_PAGE_SIZE;
+	uint64_t size = (uint64_t)g->data_pages * CBD_PAGE_SIZE;
+	uint64_t first = (uint64_t)(q->ch.data - q->ch.base);
+
+	if (g->ring_slots != q->ch.slots || g->depth == 0 || g->depth > g->ring_slots ||
+	    g->depth < q->depth || (q->parts && g->data_pages < q->extents.units) ||
+	    start < first || start > q->ch.length || size > q->ch.length - start ||
+	    size < q->b->geometry.max_data)
+		return cbd_error(EPROTO, "backend %u: channel %u: the grant makes no sense",
+				 q->b->backend, q->ch.id);
+	return 0;
+}
+
+static int by_order(const void *a, const void *b)
+{
+	const struct cbd_part *x = *(struct cbd_part *const *)a, *y = *(struct cbd_part *const *)b;
+
+	return x->order < y->order ? -1 : x->order > y->order;
+}
+
+/* A flush that was in flight at a loss fails: resubmitted, it might succeed
+ * without what was lost (rule 8). */
+static void ready_part(struct cbd_queue *q, struct cbd_part *p)
+{
+	cbd_part_retry(q, p, 0);
+	if (p->busy) {
+		p->state = CBD_PART_READY;
+		return;
+	}
+	if (!p->pending) {
+		cbd_part_end(q, p, -EIO); /* timed out; the epoch was drained */
+		return;
+	}
+	if (p->se.op == CBD_OP_FLUSH && cbd_flush_failed(q->b, p->pending)) {
+		cbd_part_end(q, p, -EIO);
+		return;
+	}
+	p->state = CBD_PART_READY;
+}
+
+static void publish_all(struct cbd_queue *q)
+{
+	struct cbd_part *list[CBD_MAX_DEPTH];
+	uint64_t epoch = q->ch.epoch;
+	unsigned n = 0;
+
+	for (unsigned tag = 0; tag < q->depth; tag++)
+		if (q->parts[tag].state == CBD_PART_READY)
+			list[n++] = &q->parts[tag];
+	qsort(list, n, sizeof(list[0]), by_order);
+	/* publishing drops the lock: look again at each */
+	for (unsigned i = 0; i < n && q->attached && q->ch.epoch == epoch; i++)
+		if (list[i]->state == CBD_PART_READY && !list[i]->busy)
+			cbd_part_publish(q, list[i]);
+}
+
+static void find_peer(struct cbd_blkdev *b)
+{
+	struct cbd_claim_line claim;
+	bool same;
+
+	same = cbd_claim_owner(b->t, CBD_CLAIM_BACKEND, b->backend, &claim) >= 0 &&
+	       memcmp(claim.boot_id, b->t->identity.boot_id, 16) == 0;
+	cbd_flag_set(&b->same_boot, same);
+}
+
+/* Enter the epoch of a checked grant: both cursors are 0 by definition. */
+static void enter(struct cbd_queue *q, const struct cbd_grant_line *g)
+{
+	cbd_channel_enter(&q->ch, g->epoch);
+	q->ch.data = q->ch.base + (size_t)g->data_page * CBD_PAGE_SIZE;
+	q->ch.data_size = (uint64_t)g->data_pages * CBD_PAGE_SIZE;
+	q->backend_incarnation = (uint32_t)(g->epoch >> 32);
+	q->verifier = g->verifier;
+	q->position = q->count = 0;
+	q->moved_ns = cbd_now_ns();
+	q->attached = true;
+	q->closing = false;
+	q->broken = 0;
+}
+
+/* Rule 7.3: a new epoch. */
+static void follow_grant(struct cbd_queue *q, const struct cbd_grant_line *g)
+{
+	uint32_t incarnation = (uint32_t)(g->epoch >> 32);
+	bool lost = g->verifier != q->verifier;
+
+	if (grant_valid(q, g) < 0) {
+		cbd_log(CBD_LOG_ERROR, "%s", cbd_errmsg());
+		cbd_queue_break(q, -EIO);
+		return;
+	}
+	if (g->disk_identity != q->b->disk_identity) {
+		cbd_log(CBD_LOG_ERROR, "backend %u: came back with another disk; I/O ends",
+			q->b->backend);
+		cbd_queue_break(q, -ESHUTDOWN);
+		q->foreign = true;
+		return;
+	}
+	/* what is out is executed again: only the acknowledged can be lost */
+	cbd_verifier_seen(q->b, incarnation, g->verifier, lost, false);
+	find_peer(q->b);
+	for (unsigned tag = 0; tag < q->depth; tag++)
+		if (q->parts[tag].state != CBD_PART_FREE)
+			ready_part(q, &q->parts[tag]);
+	enter(q, g);
+	publish_all(q);
+	cbd_queue_issue(q);
+}
+
+/* A write that is out may have been executed before the sync that failed, and
+ * is acknowledged after the loss was seen. */
+static bool writes_out(const struct cbd_queue *q)
+{
+	for (unsigned tag = 0; tag < q->depth; tag++) {
+		const struct cbd_part *p = &q->parts[tag];
+
+		if ((p->state == CBD_PART_PUBLISHED || p->state == CBD_PART_ARRIVED) &&
+		    p->se.op != CBD_OP_READ && p->se.op != CBD_OP_FLUSH)
+			return true;
+	}
+	return false;
+}
+
+static void same_epoch(struct cbd_queue *q, const struct cbd_grant_line *g)
+{
+	if (g->verifier != q->verifier) {
+		/* a sync has failed there (rule 8) */
+		q->verifier = g->verifier;
+		cbd_verifier_seen(q->b, q->backend_incarnation, q->verifier, true, writes_out(q));
+	}
+	q->draining = g->state == CBD_GRANT_LEAVING;
+	if (q->draining)
+		cbd_leave(q, CBD_LEAVE_BAD_ENTRY);
+	q->closing = g->state == CBD_GRANT_CLOSED;
+}
+
+/* Lost and found: the owner stored the grant again. What was submitted
+ * meanwhile is published now. */
+static void attach_again(struct cbd_queue *q)
+{
+	if (q->attached || q->broken)
+		return;
+	q->attached = true;
+	publish_all(q);
+}
+
+/* A new epoch that is closed already: its backend stopped in order, and what
+ * the one before left is not executed any more. */
+static void new_epoch(struct cbd_queue *q, const struct cbd_grant_line *g)
+{
+	if (g->state == CBD_GRANT_GRANTED || g->state == CBD_GRANT_LEAVING) {
+		follow_grant(q, g);
+		return;
+	}
+	if (g->state == CBD_GRANT_CLOSED) {
+		q->attached = false;
+		cbd_queue_break(q, -ESHUTDOWN);
+	}
+}
+
+bool cbd_grant_check(struct cbd_queue *q)
+{
+	struct cbd_grant_line g;
+	uint64_t epoch = q->ch.epoch;
+	int r;
+
+	if (q->foreign || (q->broken && q->broken != -ESHUTDOWN))
+		return false;
+	r = cbd_line_get(q->b->t, cbd_channel_backend_line(&q->ch, CBD_CHANNEL_GRANT), &g);
+	if (r == -EIO)
+		cbd_queue_break(q, -EIO);
+	if (r < 0)
+		return false; /* damaged: its writer stores it again at its next beat */
+	if (g.epoch != 0 && (int64_t)(g.epoch - epoch) < 0)
+		return true; /* a zombie's late store */
+	if (!is_mine(q, &g)) {
+		q->attached = false; /* rule 5; a grant may come */
+		return false;
+	}
+	if (g.epoch != epoch) {
+		new_epoch(q, &g);
+		return false;
+	}
+	attach_again(q);
+	if (q->ch.epoch == epoch && !q->broken)
+		same_epoch(q, &g);
+	if (q->ch.epoch != epoch || q->broken)
+		return false;
+	q->grant = g;
+	q->quiet = g.state == CBD_GRANT_GRANTED;
+	return true;
+}
+
+/*
+ * Rule 5 in the fast path.  All 64 bytes are those that were checked and had
+ * nothing new: the same line, and whole.
+ */
+bool cbd_grant_recheck(struct cbd_queue *q)
+{
+	struct cbd_grant_line g;
+	struct cbd_fault f;
+
+	if (!q->quiet || !q->attached || q->broken || q->foreign || q->grant.epoch != q->ch.epoch ||
+	    !CBD_FAULT_TRY(&f))
+		return cbd_grant_check(q);
+	cbd_line_load(&q->ch.t->mem, cbd_channel_backend_line(&q->ch, CBD_CHANNEL_GRANT), &g);
+	cbd_fault_end(&f);
+	return memcmp(&g, &q->grant, sizeof(g)) == 0 || cbd_grant_check(q);
+}
+
+/* Of the epoch that was left last: when it is the one in force, I ask. */
+static struct cbd_leave_line leave_line(const struct cbd_queue *q)
+{
+	return (struct cbd_leave_line){ .epoch = q->left_epoch,
+					.incarnation = q->b->state.incarnation,
+					.reason = q->leave_reason };
+}
+
+/* At each beat; the line is mine as long as the channel is. */
+void cbd_leave_assert(struct cbd_queue *q)
+{
+	struct cbd_leave_line line = leave_line(q);
+
+	if (q->attached && !q->broken)
+		cbd_line_assert(q->b->t, cbd_channel_blkdev_line(&q->ch, CBD_CHANNEL_LEAVE), &line);
+}
+
+/* Rule 6. */
+void cbd_leave(struct cbd_queue *q, enum cbd_leave_reason reason)
+{
+	struct cbd_leave_line line;
+
+	if (!q->attached || q->left_epoch == q->ch.epoch)
+		return;
+	q->left_epoch = q->ch.epoch;
+	q->leave_reason = reason;
+	line = leave_line(q);
+	q->counters.leaves++;
+	if (q->leaves++ == CBD_MAX_LEAVES) {
+		cbd_log(CBD_LOG_ERROR, "backend %u: channel %u keeps failing; its I/O ends",
+			q->b->backend, q->ch.id);
+		cbd_queue_break(q, -EIO);
+		return;
+	}
+	cbd_log(CBD_LOG_WARNING, "backend %u: channel %u: leaving the epoch, reason %d",
+		q->b->backend, q->ch.id, (int)reason);
+	cbd_step("leave");
+	if (cbd_line_put(q->b->t, cbd_channel_blkdev_line(&q->ch, CBD_CHANNEL_LEAVE), &line) < 0)
+		cbd_queue_break(q, -EIO);
+	cbd_step("leave-written");
+	cbd_ring_doorbell(q->b);
+}
+
+/* ---------------------------------------------------------------- attach */
+
+static void *backend_info(const struct cbd_blkdev *b, unsigned line)
+{
+	return cbd_backend_line(b->t, b->backend, CBD_BACKEND_INFO, line);
+}
+
+/* Live as far as can be told without watching it. */
+static bool looks_live(struct cbd_transport *t, unsigned id)
+{
+	struct cbd_backend_info info;
+
+	return cbd_backend_get(t, id, &info) == 0 && info.state == CBD_SLOT_LIVE &&
+	       info.liveness != CBD_FREE && info.liveness != CBD_DEAD;
+}
+
+/* One that has stopped or died may be back under its name in another slot. */
+static int find_name(struct cbd_transport *t, const char *text)
+{
+	char name[CBD_TEXT_SIZE + 1];
+	int any = -1, live = -1;
+
+	for (unsigned b = 0; b < t->header.backends; b++) {
+		cbd_text_get(t, cbd_backend_line(t, b, CBD_BACKEND_INFO, CBD_BACKEND_NAME),
+			     CBD_NAME_LINES, name);
+		if (!*text || strcmp(name, text) != 0)
+			continue;
+		any = (int)b;
+		if (!looks_live(t, b))
+			continue;
+		if (live >= 0)
+			return cbd_error(EINVAL,
+					 "%s: backend '%s': %d and %u have this name; use an id",
+					 t->path, text, live, b);
+		live = (int)b;
+	}
+	if (live >= 0)
+		return live;
+	if (any >= 0)
+		return cbd_error(ENOENT,
+				 "%s: backend '%s': slot %d had this name, nobody serves it",
+				 t->path, text, any);
+	return cbd_error(ENOENT, "%s: backend '%s': no backend has this name", t->path, text);
+}
+
+static int backend_find(struct cbd_transport *t, const char *text)
+{
+	char *end;
+	unsigned long id = strtoul(text, &end, 10);
+
+	if (*text < '0' || *text > '9' || *end != 0)
+		return find_name(t, text);
+	if (id < t->header.backends)
+		return (int)id;
+	return cbd_error(ENOENT, "%s: backend %s: the transport has 0..%u", t->path, text,
+			 t->header.backends - 1);
+}
+
+/* 1: there; 0: perhaps soon; -ENOENT. */
+static int backend_there(struct cbd_blkdev *b)
+{
+	struct cbd_state_line s;
+	int r = cbd_line_get(b->t, backend_info(b, CBD_BACKEND_STATE), &s);
+
+	if (r < 0)
+		return r == -EBADMSG ? 0 : r;
+	switch (s.state) {
+	case CBD_SLOT_LIVE:
+		b->backend_incarnation = s.incarnation;
+		return 1;
+	case CBD_SLOT_STARTING:
+	case CBD_SLOT_HANDOVER:
+		return 0;
+	case CBD_SLOT_DRAINING:
+	case CBD_SLOT_GONE:
+		return cbd_error(ENOENT, "%s: backend %u: has stopped", b->t->path, b->backend);
+	default:
+		return cbd_error(ENOENT, "%s: backend %u: is not running", b->t->path, b->backend);
+	}
+}
+
+static int disk_read(struct cbd_blkdev *b)
+{
+	const uint32_t unit = CBD_UNIT_SIZE;
+	struct cbd_geometry_line *g = &b->geometry;
+	struct cbd_identity_line id;
+	int r = cbd_line_get(b->t, backend_info(b, CBD_BACKEND_GEOMETRY), g);
+
+	if (r == 0)
+		r = cbd_line_get(b->t, backend_info(b, CBD_BACKEND_IDENTITY), &id);
+	if (r < 0)
+		return r;
+	if (g->size == 0 || g->size > INT64_MAX || g->max_data < unit || g->max_data % unit ||
+	    g->max_range < unit || g->max_range % unit)
+		return cbd_error(EPROTO, "%s: backend %u: its geometry makes no sense", b->t->path,
+				 b->backend);
+	b->disk_identity = id.disk_identity;
+	if (g->flags & CBD_GEOMETRY_READ_ONLY)
+		b->read_only = true;
+	return 0;
+}
+
+static int put_request(struct cbd_blkdev *b, enum cbd_request_state state)
+{
+	int r;
+
+	pthread_mutex_lock(&b->lines);
+	b->request.state = state;
+	b->request.sequence++;
+	r = cbd_line_put(b->t, cbd_blkdev_line(b->t, b->slot, CBD_BLKDEV_INFO, CBD_BLKDEV_REQUEST),
+			 &b->request);
+	pthread_mutex_unlock(&b->lines);
+	return r < 0 ? r : cbd_ring_doorbell(b);
+}
+
+/* 1: the backend has answered this very request. */
+static int get_reply(struct cbd_blkdev *b, struct cbd_reply_line *reply)
+{
+	unsigned d = b->slot;
+	int r = cbd_line_get(b->t,
+			     cbd_backend_line(b->t, b->backend,
+					      CBD_BACKEND_REPLIES + d / CBD_LINES_PER_PAGE,
+					      d % CBD_LINES_PER_PAGE),
+			     reply);
+
+	if (r < 0)
+		return r == -EBADMSG ? 0 : r;
+	return reply->state != CBD_REPLY_NONE && reply->incarnation == b->request.incarnation &&
+	       reply->sequence == b->request.sequence;
+}
+
+static int refusal(const struct cbd_blkdev *b, const struct cbd_reply_line *reply)
+{
+	switch (reply->reason) {
+	case CBD_REFUSED_BUSY:
+		return cbd_error(EBUSY, "%s: backend %u: has its maximum of blkdevs attached",
+				 b->t->path, b->backend);
+	case CBD_REFUSED_HOST:
+		return cbd_error(EACCES, "%s: backend %u: does not admit host %d", b->t->path,
+				 b->backend, b->t->host);
+	case CBD_REFUSED_CHANNELS:
+		return cbd_error(EBUSY, "%s: backend %u: %u queues asked, %u channels are free",
+				 b->t->path, b->backend, b->n_queues, reply->channels);
+	case CBD_REFUSED_STOPPING:
+		return cbd_error(ENOENT, "%s: backend %u: is stopping", b->t->path, b->backend);
+	default:
+		return cbd_error(EPROTO, "%s: backend %u: refused, reason %u", b->t->path,
+				 b->backend, reply->reason);
+	}
+}
+
+/* Beat while nobody else does; the caller waits in steps. */
+static int step(struct cbd_blkdev *b, uint64_t *beaten_ns)
+{
+	uint64_t now = cbd_now_ns();
+	int r = 0;
+
+	if (now - *beaten_ns >= cbd_interval_ns(b->t)) {
+		*beaten_ns = now;
+		r = cbd_blkdev_beat(b);
+	}
+	cbd_sleep_us(STEP_US);
+	return r;
+}
+
+static bool backend_beats(struct cbd_blkdev *b)
+{
+	struct cbd_beat_line beat;
+	struct cbd_claim_line claim;
+
+	if (cbd_claim_owner(b->t, CBD_CLAIM_BACKEND, b->backend, &claim) < 0 ||
+	    cbd_claim_is_dead(b->t, CBD_CLAIM_BACKEND, b->backend, &claim))
+		return false;
+	if (cbd_line_get(b->t, backend_info(b, CBD_BACKEND_BEAT), &beat) < 0)
+		return true;
+	return cbd_watch_sample(&b->watch, beat.counter, cbd_now_ns(), cbd_interval_ns(b->t),
+				b->t->header.dead_after) != CBD_SUSPECT;
+}
+
+/*
+ * With a bound of the user's that; else a suspicion's time, and longer while
+ * the backend beats: it drains what a dead blkdev of this host has left, which
+ * takes as long as the disk does.
+ */
+struct patience {
+	uint64_t deadline_ns, most_ns;
+};
+
+static struct patience patience_of(const struct cbd_blkdev *b, unsigned timeout_ms)
+{
+	uint64_t now = cbd_now_ns();
+
+	if (timeout_ms)
+		return (struct patience){ now + timeout_ms * 1000000ull,
+					  now + timeout_ms * 1000000ull };
+	return (struct patience){ now + cbd_suspect_ns(b->t), now + ATTACH_MOST_NS };
+}
+
+static bool is_over(struct cbd_blkdev *b, const struct patience *p)
+{
+	uint64_t now = cbd_now_ns();
+	bool beats = backend_beats(b); /* each time: it counts its samples */
+
+	return now >= p->most_ns || (now >= p->deadline_ns && !beats);
+}
+
+static int wait_backend(struct cbd_blkdev *b, uint64_t deadline_ns, uint64_t *beaten_ns)
+{
+	int r;
+
+	while ((r = backend_there(b)) == 0) {
+		if (cbd_now_ns() >= deadline_ns)
+			return cbd_error(ETIMEDOUT, "%s: backend %u: does not come up", b->t->path,
+					 b->backend);
+		r = step(b, beaten_ns);
+		if (r < 0)
+			return r;
+	}
+	return r;
+}
+
+static int wait_reply(struct cbd_blkdev *b, struct cbd_reply_line *reply,
+		      const struct patience *patience, uint64_t *beaten_ns)
+{
+	int r;
+
+	while ((r = get_reply(b, reply)) == 0) {
+		if (is_over(b, patience))
+			return cbd_error(ETIMEDOUT,
+					 "%s: backend %u: does not answer, it is suspect or dead",
+					 b->t->path, b->backend);
+		r = step(b, beaten_ns);
+		if (r < 0)
+			return r;
+	}
+	return r;
+}
+
+static int queue_setup(struct cbd_queue *q, const struct cbd_grant_line *g)
+{
+	unsigned depth = g->depth;
+
+	if (q->b->depth && q->b->depth < depth)
+		depth = q->b->depth;
+	if (grant_valid(q, g) < 0)
+		return -EPROTO;
+	q->parts = calloc(depth, sizeof(*q->parts));
+	q->free_tags = calloc(depth, sizeof(*q->free_tags));
+	if (!q->parts || !q->free_tags)
+		return cbd_error(ENOMEM, "queue: %m");
+	for (unsigned tag = 0; tag < depth; tag++) {
+		q->free_tags[tag] = (uint16_t)(depth - 1 - tag);
+		cbd_random(&q->parts[tag].generation, sizeof(q->parts[tag].generation));
+	}
+	q->depth = q->n_free = depth; /* from here on it has parts */
+	if (g->disk_identity != q->b->disk_identity)
+		return cbd_error(ESHUTDOWN, "%s: backend %u: its disk has changed meanwhile",
+				 q->b->t->path, q->b->backend);
+	cbd_extents_init(&q->extents, g->data_pages, q->b->t->mem.software);
+	cbd_wait_init(&q->wait, q->b->poll, q->b->same_boot ? 5000 : 500);
+	enter(q, g);
+	/* it may have been restarted since its state was read */
+	cbd_verifier_seen(q->b, q->backend_incarnation, q->verifier, false, false);
+	return 0;
+}
+
+/* The grants were written before the reply. */
+static int take_grants(struct cbd_blkdev *b, const struct cbd_reply_line *reply)
+{
+	unsigned found = 0;
+
+	for (unsigned c = 0; c < b->t->header.channels && found < b->n_queues; c++) {
+		struct cbd_queue *q = &b->queues[found];
+		struct cbd_grant_line g;
+		int r;
+
+		if (!(reply->channel_map[c / 8] & 1u << c % 8))
+			continue;
+		cbd_channel_init(&q->ch, b->t, b->backend, c);
+		r = cbd_line_get(b->t, cbd_channel_backend_line(&q->ch, CBD_CHANNEL_GRANT), &g);
+		if (r == 0 && (!is_mine(q, &g) || g.state != CBD_GRANT_GRANTED))
+			r = cbd_error(EPROTO, "%s: backend %u: channel %u is not granted to me",
+				      b->t->path, b->backend, c);
+		if (r == 0)
+			r = queue_setup(q, &g);
+		if (r < 0)
+			return r;
+		found++;
+	}
+	if (found < b->n_queues)
+		return cbd_error(EPROTO, "%s: backend %u: granted %u channels of %u", b->t->path,
+				 b->backend, found, b->n_queues);
+	return 0;
+}
+
+int cbd_attach(struct cbd_blkdev *b, const struct cbd_blkdev_options *o)
+{
+	struct patience patience = patience_of(b, o->attach_timeout_ms);
+	uint64_t beaten = cbd_now_ns();
+	struct cbd_reply_line reply;
+	int r = wait_backend(b, patience.deadline_ns, &beaten);
+
+	if (r < 0)
+		return r;
+	cbd_step("attach");
+	r = put_request(b, CBD_REQUEST_ATTACH);
+	cbd_step("attach-requested");
+	if (r == 0)
+		r = wait_reply(b, &reply, &patience, &beaten);
+	if (r < 0)
+		return r;
+	if (reply.state != CBD_REPLY_GRANTED)
+		return refusal(b, &reply);
+	b->data_crc = reply.features & CBD_FEATURE_DATA_CRC;
+	if ((b->t->mem.software || (b->t->header.flags & CBD_HEADER_DATA_CRC)) && !b->data_crc)
+		return cbd_error(EPROTO,
+				 "%s: backend %u: grants no payload CRC, the transport asks it",
+				 b->t->path, b->backend);
+	r = disk_read(b);
+	if (r < 0)
+		return r;
+	find_peer(b);
+	cbd_step("attach-granted");
+	return take_grants(b, &reply);
+}
+
+int cbd_attach_find(struct cbd_transport *t, const char *backend)
+{
+	return backend_find(t, backend);
+}
+
+/* ---------------------------------------------------------------- detach */
+
+/* Nobody will drain this: no SE of mine may be fetched by a backend that was
+ * only paused (rule 7.5). */
+static void abandon(struct cbd_blkdev *b)
+{
+	struct cbd_se none = { .position = UINT64_MAX };
+
+	for (unsigned i = 0; i < b->n_queues; i++) {
+		struct cbd_queue *q = &b->queues[i];
+
+		for (unsigned s = 0; q->parts && s < q->ch.slots; s++)
+			cbd_line_put(b->t, &q->ch.se[s], &none);
+	}
+	cbd_step("abandon");
+	put_request(b, CBD_REQUEST_ABANDONED);
+}
+
+void cbd_detach(struct cbd_blkdev *b)
+{
+	uint64_t beaten = cbd_now_ns(), deadline = beaten + cbd_suspect_ns(b->t);
+	struct cbd_reply_line reply;
+	int r;
+
+	if (b->request.state != CBD_REQUEST_ATTACH || b->lost)
+		return;
+	cbd_step("detach");
+	put_request(b, CBD_REQUEST_DETACH);
+	cbd_step("detach-requested");
+	while ((r = get_reply(b, &reply)) == 0) {
+		/* rule 4: bounded; also when a disk that hangs keeps it from draining */
+		if (!backend_beats(b) || cbd_now_ns() >= deadline) {
+			cbd_log(CBD_LOG_WARNING, "backend %u: does not answer; detached without it",
+				b->backend);
+			abandon(b);
+			return;
+		}
+		if (step(b, &beaten) < 0)
+			return;
+	}
+}

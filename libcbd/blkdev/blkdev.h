@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * blkdev.h - the blkdev side, as its files share it: blkdev.c (open, beat,
+ * close, durability), attach.c (request, grant, epochs), queue.c (submission),
+ * reap.c (completion), lead.c (waiting).
+ *
+ * Locks, in this order: queue->lock, then blkdev->lock.  The blkdev's own
+ * lines are written by the thread that opens and closes it and by its
+ * heartbeat thread, under blkdev->lines.
+ */
+#ifndef CBD_BLKDEV_H
+#define CBD_BLKDEV_H
+
+#include <pthread.h>
+
+#include "ring/channel.h"
+#include "slots/claim.h"
+#include "blkdev/extent.h"
+#include "memory/wait.h"
+
+#define CBD_COPY_LOCKED 4096u /* bytes that are copied faster than the lock is given away */
+#define CBD_MAX_RESENDS 3
+#define CBD_MAX_WAKES 64 /* at the end of a batch */
+#define CBD_MAX_LEAVES 3 /* in a row, then EIO */
+
+struct cbd_connection {
+	struct cbd_blkdev *b;
+	uint64_t losses; /* of which it was told */
+};
+
+/* A user's request while it is inside. */
+struct cbd_pending {
+	struct cbd_io io;
+	uint64_t at, left; /* what has no part yet */
+	uint64_t since_ns; /* submitted */
+	unsigned parts;	   /* in flight */
+	int result;	   /* the first error */
+	bool done;
+	struct cbd_waiter *waiter; /* of a synchronous call; NULL: to be reaped */
+	struct cbd_pending *next;
+	uint64_t generation; /* FLUSH: the writes that it covers */
+	uint64_t losses;     /* FLUSH: at its submission */
+};
+
+enum cbd_part_state {
+	CBD_PART_FREE,
+	CBD_PART_READY,	    /* filled or not, not published in this epoch */
+	CBD_PART_PUBLISHED, /* its SE is out */
+	CBD_PART_ARRIVED,   /* its CE was read */
+};
+
+/* One SE's worth of a request; its index is its tag. */
+struct cbd_part {
+	enum cbd_part_state state;
+	bool busy;		     /* a thread copies from or to the user's buffer */
+	uint16_t generation;	     /* upper half of the tid: old answers never match */
+	struct cbd_pending *pending; /* NULL: timed out, its answer is awaited */
+	struct cbd_se se;	     /* as published, without position and epoch */
+	char *buf;
+	int extent; /* first unit, -1: none */
+	uint32_t units;
+	uint64_t order;		 /* of first submission */
+	uint64_t fill_epoch;	 /* whose payload CRC and extent content it has */
+	uint64_t retry_until_ns; /* a read's payload did not check; 0: it did */
+	struct cbd_ce ce;
+	unsigned resends;
+};
+
+enum { CBD_WAITER_ASLEEP, CBD_WAITER_AWAKE, CBD_WAITER_WOKEN, CBD_WAITER_DONE };
+
+/* A thread that waits while another one polls for it. */
+struct cbd_waiter {
+	uint32_t word;		     /* one of these; it sleeps on it */
+	struct cbd_pending *pending; /* NULL: any completion */
+	struct cbd_waiter *next;
+	bool linked; /* only while it sleeps */
+};
+
+struct cbd_queue {
+	struct cbd_blkdev *b;
+	unsigned index;
+	pthread_mutex_t lock; /* guards all below but patience_ns and what wait.h excepts */
+	struct cbd_channel ch;
+	uint32_t backend_incarnation; /* of the epoch */
+	uint64_t verifier;
+	struct cbd_grant_line grant; /* as it was checked last */
+	bool quiet;	     /* it asked for nothing: while it stays the same, nothing does */
+	bool attached;	     /* an epoch is in force */
+	bool foreign;	     /* the backend came back with another disk */
+	bool closing;	     /* the backend has stopped in order: ESHUTDOWN */
+	uint64_t left_epoch; /* asked to leave it */
+	enum cbd_leave_reason leave_reason;
+	bool draining;		  /* the backend drains it: LEAVING */
+	int broken;		  /* negative errno: every request ends with it */
+	uint64_t position, count; /* cursors of the SE and the CE ring */
+	uint64_t moved_ns;	  /* last CE, or the first SE after idleness */
+	struct cbd_part *parts;
+	uint16_t *free_tags;
+	unsigned depth, n_free;
+	struct cbd_extents extents;
+	uint64_t order;
+	struct cbd_pending *waiting, **waiting_tail; /* have unissued parts */
+	struct cbd_pending *done, **done_tail;	     /* to be reaped */
+	struct cbd_pending *spare;		     /* for the next ones */
+	struct cbd_waiter *waiters;
+	bool leader;	      /* somebody polls for all; set with the lock, read without */
+	unsigned n_awake;     /* CBD_WAITER_AWAKE: one of them takes the lead when it is free */
+	uint64_t patience_ns; /* what a thread may spend awake; without the lock */
+	bool gathering;	      /* it wakes others after the batch, not now */
+	const uint32_t *to_wake[CBD_MAX_WAKES];
+	unsigned n_to_wake;
+	struct cbd_wait wait; /* with the lock, but for cbd_wait_yield() */
+	uint64_t looked_ns;   /* when it looked around, in this wait */
+	unsigned n_retries;   /* arrived parts with a bad payload */
+	unsigned leaves;      /* in a row */
+	unsigned bad;	      /* payloads since: */
+	uint64_t bad_since_ns;
+	struct cbd_counters counters;
+};
+
+struct cbd_blkdev {
+	struct cbd_transport *t;
+	struct cbd_claim claim;
+	unsigned backend, slot;
+	enum cbd_poll poll;
+	unsigned timeout_s;
+	bool read_only, data_crc, same_boot;
+	struct cbd_geometry_line geometry;
+	uint64_t disk_identity;
+	unsigned depth, n_queues;
+	struct cbd_queue *queues;
+
+	pthread_mutex_t lines; /* own lines: */
+	struct cbd_state_line state;
+	struct cbd_request_line request;
+	struct cbd_doorbell_line doorbell;
+	struct cbd_beat_line beat;
+
+	pthread_t thread;
+	bool started, stop;
+	pthread_cond_t stop_cond; /* with lines */
+
+	pthread_mutex_t lock;	      /* guards: */
+	uint32_t backend_incarnation; /* newest seen */
+	uint64_t verifier;	      /* and its newest */
+	uint64_t written, flushed;    /* write generations (rule 8) */
+	uint64_t losses;
+	uint64_t timed_out; /* read without the lock */
+	struct cbd_connection own;
+
+	struct cbd_watch watch; /* of the backend, by the heartbeat thread */
+	bool suspect;		/* said so in the log */
+	bool impatient;		/* requests do not wait for a suspect */
+	bool lost;		/* the slot is another's, or the memory is gone: write nothing */
+};
+
+/* attach.c */
+int cbd_attach_find(struct cbd_transport *t, const char *backend);
+int cbd_attach(struct cbd_blkdev *b, const struct cbd_blkdev_options *o);
+void cbd_detach(struct cbd_blkdev *b);
+
+/* Look at the grant of a queue and follow it: a new epoch, a leave, a close.
+ * Queue lock held; may drop it. Returns true when the epoch is unchanged, false
+ * also when that cannot be told. */
+bool cbd_grant_check(struct cbd_queue *q);
+
+/* The same, at the price of a load while the line has not changed. */
+bool cbd_grant_recheck(struct cbd_queue *q);
+void cbd_leave(struct cbd_queue *q, enum cbd_leave_reason reason);
+void cbd_leave_assert(struct cbd_queue *q);
+
+/* queue.c; queue lock held */
+void cbd_queue_init(struct cbd_queue *q, struct cbd_blkdev *b, unsigned index);
+void cbd_queue_free(struct cbd_queue *q);
+void cbd_queue_issue(struct cbd_queue *q);
+void cbd_part_publish(struct cbd_queue *q, struct cbd_part *p);
+void cbd_part_retry(struct cbd_queue *q, struct cbd_part *p, uint64_t until_ns);
+void cbd_part_end(struct cbd_queue *q, struct cbd_part *p, int result);
+void cbd_queue_break(struct cbd_queue *q, int error);
+void cbd_queue_timeouts(struct cbd_queue *q, uint64_t now_ns);
+void cbd_pending_complete(struct cbd_queue *q, struct cbd_pending *p);
+
+/* reap.c; queue lock held.  One look at the ring; PEEKED is a copy of the next CE that
+ * was seen without the lock, or NULL.  False: there was nothing. */
+bool cbd_reap_ring(struct cbd_queue *q, const struct cbd_ce *peeked);
+
+/* lead.c; queue lock held */
+/* False: the request is done, and the lock was not taken again. */
+bool cbd_reap_until(struct cbd_queue *q, struct cbd_pending *mine, uint64_t deadline_ns);
+void cbd_reap_idle(struct cbd_queue *q, uint64_t deadline_ns);
+/* The answers to timed-out requests, for which nobody waits: new writes do
+ * (rule 9). */
+void cbd_reap_late(struct cbd_queue *q);
+void cbd_wake_one(struct cbd_queue *q);
+void cbd_wake(struct cbd_queue *q, struct cbd_waiter *w, uint32_t why);
+void cbd_waiter_unlink(struct cbd_queue *q, struct cbd_waiter *w);
+void cbd_waiter_done(struct cbd_queue *q, struct cbd_waiter *w);
+
+/* blkdev.c: durability, rule 8 */
+bool cbd_written(struct cbd_queue *q); /* false: acknowledged by a gone backend */
+void cbd_flush_submitted(struct cbd_blkdev *b, struct cbd_pending *p);
+bool cbd_flush_failed(struct cbd_blkdev *b, const struct cbd_pending *p);
+void cbd_flush_done(struct cbd_queue *q, struct cbd_pending *p);
+void cbd_verifier_seen(struct cbd_blkdev *b, uint32_t incarnation, uint64_t verifier, bool lost,
+		       bool out);
+int cbd_ring_doorbell(struct cbd_blkdev *b);
+int cbd_blkdev_beat(struct cbd_blkdev *b);
+
+#endif

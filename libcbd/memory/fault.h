@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * fault.h - a poisoned or truncated mapping is an error, not a dead process.
+ *
+ * Rule 12: every access to shared memory has a recovery point.  Use:
+ *
+ *	struct cbd_fault f;
+ *	if (CBD_FAULT_TRY(&f)) { ...accesses...; cbd_fault_end(&f); }
+ *	else error;
+ *
+ * Between the two: no return, no lock taken, no allocation.
+ */
+#ifndef CBD_FAULT_H
+#define CBD_FAULT_H
+
+#include <setjmp.h>
+
+#include "memory/coherence.h"
+
+struct cbd_fault {
+	sigjmp_buf env;
+	struct cbd_fault *outer;
+};
+
+/* Install the SIGBUS handler, once; it chains to the one before. */
+void cbd_fault_init(void);
+
+void cbd_fault_begin(struct cbd_fault *f);
+void cbd_fault_end(struct cbd_fault *f);
+
+/* The mask is not saved: the handler runs with SA_NODEFER, so that leaving
+ * it by longjmp leaves nothing blocked. */
+#define CBD_FAULT_TRY(f) (sigsetjmp((f)->env, 0) == 0 && (cbd_fault_begin(f), 1))
+
+/* Payload in and out of shared memory; 0 or -EIO. */
+int cbd_fault_store(const struct cbd_mem *m, void *dst, const void *src, size_t len);
+int cbd_fault_load(const struct cbd_mem *m, void *dst, const void *src, size_t len);
+
+/* A copy of which either side may fault, and which pushes and drops nothing; the
+ * second one to durable memory, durable when it returns. */
+int cbd_fault_copy(void *dst, const void *src, size_t len);
+int cbd_fault_persist(void *dst, const void *src, size_t len);
+
+/* Push a range; before the kernel takes from it; after the kernel stored there. */
+int cbd_fault_push(const struct cbd_mem *m, const void *p, size_t len);
+int cbd_fault_take(const struct cbd_mem *m, const void *p, size_t len);
+int cbd_fault_landed(const struct cbd_mem *m, void *p, size_t len);
+
+#endif

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* wait.c - waiting policy and futexes. */
+#include <config.h>
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "memory/coherence.h"
+#include "base/error.h"
+#include "slots/heartbeat.h"
+#include "memory/wait.h"
+
+/* The other side answers a small request in 2 to 5 us when it has a CPU; when
+ * it has not, spinning keeps it from getting this one. */
+#define SPIN_NS 10000ull
+/* A yield takes 0.2 us alone, 0.9 us with one switch there and one back; a slice of
+ * somebody who uses all of it takes milliseconds.  Where the clock is a system call
+ * (not the TSC's) each yield seems to let others run: nothing is spun there. */
+#define OTHERS_RAN_NS 600ull
+#define OTHERS_STAY_NS 100000ull
+#define SWITCHES_NS 500ull
+/* The scheduler balances every some milliseconds: so long in each second one request
+ * alone insists on its CPU. */
+#define INSIST_NS 100000000ull
+#define INSIST_EVERY_NS 1000000000ull
+#define CROWD_BREAK_NS 10000000ull
+#define SPIN_SLEEP_NS 1000ull /* with poll=sleep */
+#define FIRST_SLEEP_US 50
+#define AWAKE_MIN_US 20
+#define AWAKE_START_US 100
+#define AWAKE_MAX_US 500
+
+void cbd_wait_init(struct cbd_wait *w, enum cbd_poll poll, unsigned most_us)
+{
+	memset(w, 0, sizeof(*w));
+	w->poll = poll;
+	w->one_cpu = sysconf(_SC_NPROCESSORS_ONLN) == 1;
+	w->awake_us = poll == CBD_POLL_SLEEP ? 0 : AWAKE_START_US;
+	w->most_us = most_us;
+	w->sleep_us = FIRST_SLEEP_US;
+}
+
+void cbd_wait_hit(struct cbd_wait *w)
+{
+	/* a long wait that was not slept through: it pays to stay awake */
+	if (w->poll == CBD_POLL_ADAPTIVE && w->turns && w->sleep_us == FIRST_SLEEP_US &&
+	    w->awake_us < AWAKE_MAX_US && w->last_ns - w->since_ns > w->awake_us * 500ull)
+		w->awake_us += w->awake_us / 2;
+	w->turns = 0;
+	w->sleep_us = FIRST_SLEEP_US;
+}
+
+static unsigned next_sleep(struct cbd_wait *w)
+{
+	unsigned us = w->sleep_us;
+
+	if (us == FIRST_SLEEP_US && w->poll == CBD_POLL_ADAPTIVE && w->awake_us > AWAKE_MIN_US)
+		w->awake_us -= w->awake_us / 4;
+	w->sleep_us = us * 2 < w->most_us ? us * 2 : w->most_us;
+	return us < w->most_us ? us : w->most_us;
+}
+
+/* Several threads may be here, none after the other. */
+static void note_crowd(struct cbd_wait *w, uint64_t now)
+{
+	uint64_t last = cbd_shared_get(&w->crowd_ns);
+
+	if (now > last + CROWD_BREAK_NS)
+		cbd_shared_set(&w->crowd_since_ns, now);
+	if (now > last)
+		cbd_shared_set(&w->crowd_ns, now);
+}
+
+uint64_t cbd_wait_yield(struct cbd_wait *w)
+{
+	uint64_t since = cbd_now_ns(), took;
+	bool others;
+
+	sched_yield();
+	took = cbd_now_ns() - since;
+	others = took > OTHERS_RAN_NS && took < OTHERS_STAY_NS;
+	cbd_flag_set(&w->crowded, others);
+	if (others)
+		note_crowd(w, since + took);
+	return others ? SWITCHES_NS : took;
+}
+
+/* To give the CPU up at once. */
+static bool polite(const struct cbd_wait *w, uint64_t now)
+{
+	uint64_t since = cbd_shared_get(&w->crowd_since_ns);
+	bool insists = w->alone && (now < since || (now - since) % INSIST_EVERY_NS < INSIST_NS);
+
+	return cbd_flag_get(&w->crowded) && !insists;
+}
+
+static bool may_spin(const struct cbd_wait *w, uint64_t waited_ns)
+{
+	if (w->one_cpu)
+		return false;
+	if (w->poll == CBD_POLL_BUSY)
+		return true;
+	return !polite(w, w->last_ns) &&
+	       waited_ns < (w->poll == CBD_POLL_SLEEP ? SPIN_SLEEP_NS : SPIN_NS);
+}
+
+unsigned cbd_wait_next_at(struct cbd_wait *w, uint64_t now)
+{
+	uint64_t waited;
+
+	if (w->turns++ == 0)
+		w->since_ns = now;
+	w->last_ns = now;
+	waited = now - w->since_ns;
+	if (may_spin(w, waited))
+		return CBD_WAIT_SPIN;
+	if (w->poll == CBD_POLL_BUSY ||
+	    (w->sleep_us == FIRST_SLEEP_US && waited < w->awake_us * 1000ull))
+		return CBD_WAIT_YIELD;
+	return next_sleep(w);
+}
+
+unsigned cbd_wait_next(struct cbd_wait *w)
+{
+	return cbd_wait_next_at(w, cbd_now_ns());
+}
+
+int cbd_poll_parse(const char *text, enum cbd_poll *poll)
+{
+	static const char *const names[] = { "adaptive", "busy", "sleep" };
+
+	for (unsigned i = 0; i < 3; i++)
+		if (strcmp(text, names[i]) == 0) {
+			*poll = (enum cbd_poll)i;
+			return 0;
+		}
+	return cbd_error(EINVAL, "poll: '%s' is none of adaptive, busy, sleep", text);
+}
+
+void cbd_futex_wait(const uint32_t *word, uint32_t value, unsigned us)
+{
+	struct timespec ts = { .tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000l };
+
+	/* Where futexes do not work (a mapping without pages behind it) the
+	 * bound alone serves. */
+	if (syscall(SYS_futex, word, FUTEX_WAIT, value, &ts, NULL, 0) < 0 && errno != EAGAIN &&
+	    errno != EINTR && errno != ETIMEDOUT)
+		cbd_sleep_us(us < 1000 ? us : 1000);
+}
+
+void cbd_futex_wake(const uint32_t *word)
+{
+	syscall(SYS_futex, word, FUTEX_WAKE, 0x7fffffff, NULL, NULL, 0);
+}
+
+void cbd_futex_wait_private(const uint32_t *word, uint32_t value, unsigned us)
+{
+	struct timespec ts = { .tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000l };
+
+	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, &ts, NULL, 0);
+}
+
+void cbd_futex_wake_private(const uint32_t *word)
+{
+	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+void cbd_futex_wait_any(const struct cbd_futex *f, unsigned count, unsigned us)
+{
+#ifdef SYS_futex_waitv
+	struct futex_waitv waiters[CBD_FUTEX_MAX];
+	uint64_t until = cbd_now_ns() + us * 1000ull;
+	struct timespec ts = { .tv_sec = until / 1000000000, .tv_nsec = until % 1000000000 };
+
+	if (count == 1) {
+		cbd_futex_wait(f->word, f->value, us);
+		return;
+	}
+	if (count <= CBD_FUTEX_MAX) {
+		for (unsigned i = 0; i < count; i++)
+			waiters[i] = (struct futex_waitv){ .uaddr = (uintptr_t)f[i].word,
+							   .val = f[i].value,
+							   .flags = FUTEX_32 };
+		if (syscall(SYS_futex_waitv, waiters, count, 0, &ts, CLOCK_MONOTONIC) >= 0 ||
+		    errno == EAGAIN || errno == EINTR || errno == ETIMEDOUT)
+			return;
+	}
+#endif
+	cbd_sleep_us(us < 1000 ? us : 1000);
+}

@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * claim.c - claims of slots: raise, check, release, sweep.
+ *
+ * States of a slot's line of one host: none or released or dead -> raised ->
+ * released (by the owner) or dead (by a process of the same boot that got the
+ * owner's lock).  A process that dies after raising leaves a raised line with
+ * a free lock, which the sweep of this host finds; if the whole host died,
+ * its next boot makes the line void.
+ */
+#include <config.h>
+
+#include <errno.h>
+#include <string.h>
+
+#include "ring/channel.h"
+#include "slots/claim.h"
+#include "base/error.h"
+#include "memory/fault.h"
+#include "slots/host.h"
+#include "base/step.h"
+
+#define RAISE_TRIES 16
+
+static unsigned slots_of(const struct cbd_transport *t, enum cbd_claim_kind kind)
+{
+	return kind == CBD_CLAIM_BACKEND ? t->header.backends : t->header.blkdevs;
+}
+
+static const char *kind_name(enum cbd_claim_kind kind)
+{
+	return kind == CBD_CLAIM_BACKEND ? "backend" : "blkdev";
+}
+
+static void *claim_line(const struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot,
+			unsigned host)
+{
+	return kind == CBD_CLAIM_BACKEND ? cbd_backend_line(t, slot, CBD_BACKEND_CLAIMS, host)
+					 : cbd_blkdev_line(t, slot, CBD_BLKDEV_CLAIMS, host);
+}
+
+static int64_t lock_byte(enum cbd_claim_kind kind, unsigned slot)
+{
+	return kind == CBD_CLAIM_BACKEND ? CBD_LOCK_BACKEND(slot) : CBD_LOCK_BLKDEV(slot);
+}
+
+/* Locks prove something only between processes that lock the same file. */
+static bool same_lock(const struct cbd_transport *t, const struct cbd_claim_line *line)
+{
+	return memcmp(line->boot_id, t->identity.boot_id, 16) == 0 &&
+	       line->lock_dev == (uint64_t)t->dev && line->lock_ino == (uint64_t)t->ino;
+}
+
+bool cbd_claim_raised(const struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot,
+		      unsigned host, struct cbd_claim_line *line)
+{
+	uint8_t boot[16];
+
+	/* A damaged line is treated as raised: nothing is freed on a guess.
+	 * Its owner writes it again at its next beat, or a sweep of its host
+	 * finds out that it has none. */
+	if (cbd_line_get(t, claim_line(t, kind, slot, host), line) < 0) {
+		memset(line, 0, sizeof(*line));
+		return true;
+	}
+	if (line->state != CBD_CLAIM_RAISED)
+		return false;
+	return !cbd_host_boot(t, host, boot) || memcmp(boot, line->boot_id, 16) == 0;
+}
+
+int cbd_claim_owner(const struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot,
+		    struct cbd_claim_line *line)
+{
+	struct cbd_claim_line l;
+	uint64_t generation = 0;
+	int owner = -1;
+
+	for (unsigned h = 0; h < t->header.hosts; h++) {
+		if (!cbd_claim_raised(t, kind, slot, h, &l))
+			continue;
+		if (owner >= 0 && l.generation <= generation)
+			continue;
+		owner = (int)h;
+		generation = l.generation;
+		*line = l;
+	}
+	return owner;
+}
+
+bool cbd_claim_is_dead(const struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot,
+		       const struct cbd_claim_line *line)
+{
+	return same_lock(t, line) && !cbd_lock_held(t->fd, lock_byte(kind, slot));
+}
+
+/* Rule 8 of coherence: what a dead process of this host left in caches is
+ * pushed by another process of the host before anybody reuses it. */
+static void push_slot(struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot)
+{
+	if (!t->mem.software)
+		return;
+	if (kind == CBD_CLAIM_BACKEND) {
+		cbd_fault_push(&t->mem, cbd_backend_line(t, slot, CBD_BACKEND_INFO, 0),
+			       (cbd_backend_pages(&t->header) - CBD_BACKEND_INFO) * CBD_PAGE_SIZE);
+		for (unsigned c = 0; c < t->header.channels; c++)
+			cbd_channel_push(t, slot, c);
+		return;
+	}
+	cbd_fault_push(&t->mem, cbd_blkdev_line(t, slot, CBD_BLKDEV_INFO, 0),
+		       (CBD_BLKDEV_PAGES - CBD_BLKDEV_INFO) * CBD_PAGE_SIZE);
+	for (unsigned b = 0; b < t->header.backends; b++)
+		for (unsigned c = 0; c < t->header.channels; c++)
+			if (cbd_channel_user(t, b, c) == (int)slot ||
+			    cbd_channel_user(t, b, c) == -2)
+				cbd_channel_push(t, b, c);
+}
+
+static int lower(struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot,
+		 struct cbd_claim_line *line, enum cbd_claim_state state)
+{
+	line->state = state;
+	return cbd_line_put(t, claim_line(t, kind, slot, (unsigned)t->host), line);
+}
+
+/* My host's own line, with the slot's lock held: whoever raised it is gone. */
+static int bury(struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot)
+{
+	struct cbd_claim_line line;
+	int r = cbd_line_get(t, claim_line(t, kind, slot, (unsigned)t->host), &line);
+
+	if (r == -EIO)
+		return r;
+	if (r == -EBADMSG) {
+		/* nobody of this host holds the lock, and only this host
+		 * writes the line */
+		memset(&line, 0, sizeof(line));
+	} else if (line.state != CBD_CLAIM_RAISED) {
+		return 0;
+	}
+	if (r == 0 && memcmp(line.boot_id, t->identity.boot_id, 16) == 0 && !same_lock(t, &line))
+		return cbd_error(EBUSY, "%s: %s %u: is owned through another device node", t->path,
+				 kind_name(kind), slot);
+	push_slot(t, kind, slot);
+	cbd_step("claim-swept");
+	r = lower(t, kind, slot, &line, CBD_CLAIM_DEAD);
+	return r < 0 ? r : 1;
+}
+
+/* Another host that has raised its line, or -1; and the highest generation. */
+static int other_raised(const struct cbd_claim *c, uint64_t *generation)
+{
+	const struct cbd_transport *t = c->t;
+	struct cbd_claim_line line;
+	int other = -1;
+
+	for (unsigned h = 0; h < t->header.hosts; h++) {
+		if ((int)h == t->host)
+			continue;
+		if (cbd_claim_raised(t, c->kind, c->slot, h, &line) && (int)h != c->gone)
+			other = (int)h;
+		if (line.generation > *generation)
+			*generation = line.generation;
+	}
+	return other;
+}
+
+static int owned_by(const struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot,
+		    int host)
+{
+	char text[100];
+
+	return cbd_error(EBUSY, "%s: %s %u: is owned by %s", t->path, kind_name(kind), slot,
+			 cbd_host_describe(t, (unsigned)host, text, sizeof(text)));
+}
+
+/* Rule 1: raise the own line, push, then drop and read all the others.  Two
+ * that raise at once both see each other, and both lower. */
+static int raise_line(struct cbd_claim *c)
+{
+	struct cbd_transport *t = c->t;
+	struct cbd_claim_line old;
+	uint64_t generation = 0;
+	uint8_t jitter;
+	int other, r;
+
+	if (cbd_line_get(t, claim_line(t, c->kind, c->slot, (unsigned)t->host), &old) == 0)
+		generation = old.generation;
+	for (int tries = 0; tries < RAISE_TRIES; tries++) {
+		other = other_raised(c, &generation);
+		if (other >= 0)
+			return owned_by(t, c->kind, c->slot, other);
+		c->line.generation = ++generation;
+		c->line.state = CBD_CLAIM_RAISED;
+		r = cbd_line_put(t, claim_line(t, c->kind, c->slot, (unsigned)t->host), &c->line);
+		if (r < 0)
+			return r;
+		cbd_step("claim-raised");
+		cbd_store_load_fence();
+		other = other_raised(c, &generation);
+		if (other < 0)
+			return 0;
+		r = lower(t, c->kind, c->slot, &c->line, CBD_CLAIM_RELEASED);
+		if (r < 0)
+			return r;
+		cbd_random(&jitter, 1);
+		cbd_sleep_us(1000 + jitter * 100u);
+	}
+	return owned_by(t, c->kind, c->slot, other);
+}
+
+/* Nobody of that host writes the line any more; that was proven. */
+static int lower_gone(struct cbd_claim *c)
+{
+	void *place = claim_line(c->t, c->kind, c->slot, (unsigned)c->gone);
+	struct cbd_claim_line line;
+
+	if (cbd_line_get(c->t, place, &line) < 0)
+		memset(&line, 0, sizeof(line));
+	line.state = CBD_CLAIM_DEAD;
+	return cbd_line_put(c->t, place, &line);
+}
+
+static int take_locked(struct cbd_claim *c)
+{
+	struct cbd_transport *t = c->t;
+	int r = cbd_lock_take(&c->lock, t->fd, lock_byte(c->kind, c->slot), false, 0);
+
+	if (r == -EBUSY)
+		return cbd_error(EBUSY, "%s: %s %u: is in use by a process on this host", t->path,
+				 kind_name(c->kind), c->slot);
+	if (r < 0)
+		return cbd_error(-r, "%s: lock: %m", t->path);
+	cbd_step("claim-locked");
+	r = bury(t, c->kind, c->slot);
+	if (r >= 0)
+		r = raise_line(c);
+	if (r >= 0 && c->gone >= 0)
+		r = lower_gone(c);
+	if (r < 0)
+		cbd_lock_release(&c->lock);
+	return r;
+}
+
+int cbd_claim_take(struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot,
+		   struct cbd_claim *c)
+{
+	return cbd_claim_take_from(t, kind, slot, -1, c);
+}
+
+int cbd_claim_take_from(struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot, int host,
+			struct cbd_claim *c)
+{
+	struct cbd_lock join = CBD_LOCK_NONE;
+	int r;
+
+	*c = (struct cbd_claim){
+		.t = t, .kind = kind, .slot = slot, .lock = CBD_LOCK_NONE, .gone = host
+	};
+	if (slot >= slots_of(t, kind))
+		return cbd_error(EINVAL, "%s: %s %u: the transport has 0..%u", t->path,
+				 kind_name(kind), slot, slots_of(t, kind) - 1);
+	cbd_random(c->line.owner, sizeof(c->line.owner));
+	memcpy(c->line.boot_id, t->identity.boot_id, 16);
+	c->line.lock_dev = t->dev;
+	c->line.lock_ino = t->ino;
+	r = cbd_join_lock(t, &join);
+	if (r < 0)
+		return r;
+	r = take_locked(c);
+	cbd_lock_release(&join);
+	return r;
+}
+
+int cbd_claim_check(struct cbd_claim *c)
+{
+	struct cbd_transport *t = c->t;
+	struct cbd_claim_line line;
+	int r = cbd_transport_verify(t);
+
+	if (r < 0)
+		return r;
+	for (unsigned h = 0; h < t->header.hosts; h++)
+		if ((int)h != t->host && cbd_claim_raised(t, c->kind, c->slot, h, &line) &&
+		    line.state == CBD_CLAIM_RAISED && line.generation > c->line.generation)
+			return cbd_error(ESTALE, "%s: %s %u: host %u has taken it over", t->path,
+					 kind_name(c->kind), c->slot, h);
+	r = cbd_line_get(t, claim_line(t, c->kind, c->slot, (unsigned)t->host), &line);
+	if (r == 0 && line.state != CBD_CLAIM_RAISED && memcmp(line.owner, c->line.owner, 16) == 0)
+		return cbd_error(ESTALE, "%s: %s %u: it was cleared", t->path, kind_name(c->kind),
+				 c->slot);
+	/* a later boot of this host's identity: I am the zombie */
+	if (r == 0 && line.state == CBD_CLAIM_RAISED && line.generation > c->line.generation &&
+	    memcmp(line.owner, c->line.owner, 16) != 0)
+		return cbd_error(ESTALE, "%s: %s %u: another process of this host's slot owns it",
+				 t->path, kind_name(c->kind), c->slot);
+	return cbd_line_assert(t, claim_line(t, c->kind, c->slot, (unsigned)t->host), &c->line);
+}
+
+void cbd_claim_release(struct cbd_claim *c)
+{
+	if (c->lock.fd < 0)
+		return;
+	cbd_step("claim-release");
+	lower(c->t, c->kind, c->slot, &c->line, CBD_CLAIM_RELEASED);
+	cbd_lock_release(&c->lock);
+}
+
+int cbd_claim_renew(struct cbd_claim *c)
+{
+	int r = cbd_lock_renew(&c->lock);
+
+	return r < 0 ? cbd_error(-r, "%s: lock: %m", c->t->path) : 0;
+}
+
+/* ------------------------------------------------------------------ sweep */
+
+/* DAMAGED: lines that stay damaged have no owner either. */
+static int sweep_slot(struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot,
+		      bool damaged)
+{
+	struct cbd_lock lock = CBD_LOCK_NONE;
+	struct cbd_claim_line line;
+	int r = cbd_line_get(t, claim_line(t, kind, slot, (unsigned)t->host), &line);
+
+	if (r == -EIO || (r == -EBADMSG && !damaged))
+		return 0;
+	if (r == 0 && line.state != CBD_CLAIM_RAISED)
+		return 0;
+	if (r == 0 && memcmp(line.boot_id, t->identity.boot_id, 16) == 0 && !same_lock(t, &line))
+		return 0;
+	if (cbd_lock_take(&lock, t->fd, lock_byte(kind, slot), false, 0) < 0)
+		return 0;
+	r = bury(t, kind, slot);
+	cbd_lock_release(&lock);
+	if (r > 0)
+		cbd_log(CBD_LOG_INFO, "%s: %s %u: its process on this host is dead; released",
+			t->path, kind_name(kind), slot);
+	return r > 0;
+}
+
+/* Without the join lock, for the usual case: there is nothing to do. */
+static bool sweep_needed(struct cbd_transport *t, enum cbd_claim_kind kind, bool *damaged)
+{
+	struct cbd_claim_line line;
+	bool needed = false;
+
+	for (unsigned i = 0; i < slots_of(t, kind); i++) {
+		int r = cbd_line_get(t, claim_line(t, kind, i, (unsigned)t->host), &line);
+
+		if (r == -EIO || (r == 0 && line.state != CBD_CLAIM_RAISED) ||
+		    cbd_lock_held(t->fd, lock_byte(kind, i)))
+			continue;
+		*damaged |= r < 0;
+		needed |= r == 0;
+	}
+	return needed;
+}
+
+/*
+ * A damaged line keeps its slot from everybody.  An owner behind another
+ * device node, whose lock I do not see, stores it again at its next beat: what
+ * was damaged in all my looks for longer has none.
+ */
+static bool stays_damaged(struct cbd_transport *t, bool damaged)
+{
+	uint64_t now = cbd_now_ns(), since = cbd_shared_get(&t->claims_damaged_ns);
+
+	if (!damaged || since == 0)
+		cbd_shared_set(&t->claims_damaged_ns, damaged ? now : 0);
+	return damaged && since != 0 && now - since > 3 * cbd_interval_ns(t);
+}
+
+int cbd_claim_sweep(struct cbd_transport *t, bool wait)
+{
+	struct cbd_lock join = CBD_LOCK_NONE;
+	bool damaged = false, needed = sweep_needed(t, CBD_CLAIM_BLKDEV, &damaged);
+	int count = 0, r;
+
+	needed |= sweep_needed(t, CBD_CLAIM_BACKEND, &damaged);
+	damaged = stays_damaged(t, damaged);
+	if (!needed && !damaged)
+		return 0;
+	r = wait ? cbd_join_lock(t, &join) : cbd_lock_take(&join, t->fd, CBD_LOCK_JOIN, false, 0);
+	if (r < 0)
+		return r;
+	for (unsigned d = 0; d < t->header.blkdevs; d++)
+		count += sweep_slot(t, CBD_CLAIM_BLKDEV, d, damaged);
+	for (unsigned b = 0; b < t->header.backends; b++)
+		count += sweep_slot(t, CBD_CLAIM_BACKEND, b, damaged);
+	cbd_lock_release(&join);
+	return count;
+}

@@ -1,0 +1,484 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * host.c - identity of this machine and its slot in the transport.
+ *
+ * States of a host slot: free (claim line zero), taken (token), named (claim
+ * line sealed), and then a boot id that follows the machine's boots.  A
+ * process that dies between two of them leaves a slot which the next process
+ * of the same host finishes: the token tells whose it is.
+ */
+#include <config.h>
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "memory/fault.h"
+#include "slots/host.h"
+#include "base/step.h"
+
+/* Software kind: how long a store needs at worst to be seen elsewhere is
+ * milliseconds; the wait is once in a host's life. */
+#define CLAIM_WAIT_US 20000
+
+/* --------------------------------------------------------------- identity */
+
+bool cbd_uuid_parse(const char *text, uint8_t uuid[16])
+{
+	unsigned n = 0, value;
+
+	memset(uuid, 0, 16);
+	for (; *text && *text != '\n'; text++) {
+		if (*text == '-')
+			continue;
+		if (n == 32 || !isxdigit((unsigned char)*text) || sscanf(text, "%1x", &value) != 1)
+			return false;
+		uuid[n / 2] |= value << (n % 2 ? 0 : 4);
+		n++;
+	}
+	return n == 32 && !cbd_is_zero(uuid, 16);
+}
+
+const char *cbd_uuid_text(const uint8_t u[16], char text[CBD_UUID_TEXT])
+{
+	snprintf(text, CBD_UUID_TEXT,
+		 "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", u[0], u[1],
+		 u[2], u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13], u[14],
+		 u[15]);
+	return text;
+}
+
+/* 0, -ENOENT, or -EINVAL with a message */
+static int read_uuid(const char *path, uint8_t uuid[16])
+{
+	char text[80] = "";
+	FILE *f = fopen(path, "re");
+
+	if (!f)
+		return errno == ENOENT ? -ENOENT : cbd_error(errno, "%s: %m", path);
+	if (!fgets(text, sizeof(text), f))
+		text[0] = 0;
+	fclose(f);
+	if (!cbd_uuid_parse(text, uuid))
+		return cbd_error(EINVAL, "%s: not a uuid of 32 hex digits", path);
+	return 0;
+}
+
+#ifdef CBD_TEST_HOOKS
+/* Several hosts on one machine: test builds only. */
+static int identity_override(struct cbd_identity *id)
+{
+	const char *uuid = getenv("CBD_TEST_HOST_UUID"), *boot = getenv("CBD_TEST_BOOT_ID");
+
+	if (uuid && !cbd_uuid_parse(uuid, id->uuid))
+		return cbd_error(EINVAL, "CBD_TEST_HOST_UUID: not a uuid");
+	if (boot && !cbd_uuid_parse(boot, id->boot_id))
+		return cbd_error(EINVAL, "CBD_TEST_BOOT_ID: not a uuid");
+	return 0;
+}
+#else
+static int identity_override(struct cbd_identity *id)
+{
+	(void)id;
+	return 0;
+}
+#endif
+
+int cbd_identity_read(struct cbd_identity *id)
+{
+	int r;
+
+	memset(id, 0, sizeof(*id));
+	r = read_uuid(CBD_HOST_ID_FILE, id->uuid);
+	if (r == -ENOENT)
+		r = read_uuid("/etc/machine-id", id->uuid);
+	if (r == -ENOENT)
+		return cbd_error(ENOENT, "%s: this host has no identity; write a uuid there",
+				 CBD_HOST_ID_FILE);
+	if (r == 0)
+		r = read_uuid("/proc/sys/kernel/random/boot_id", id->boot_id);
+	if (r < 0)
+		return r == -ENOENT ? cbd_error(ENOENT, "boot id: /proc is not mounted") : r;
+	if (gethostname(id->name, sizeof(id->name) - 1) < 0)
+		id->name[0] = 0;
+	return identity_override(id);
+}
+
+/* ------------------------------------------------------------------- slot */
+
+static uint64_t token_of(const uint8_t uuid[16])
+{
+	uint64_t token;
+
+	memcpy(&token, uuid, sizeof(token));
+	return token | 1;
+}
+
+static struct cbd_host_claim_line *claim_line(const struct cbd_transport *t, unsigned h)
+{
+	return cbd_host_line(t, h, CBD_HOST_CLAIM, 0);
+}
+
+bool cbd_host_boot(const struct cbd_transport *t, unsigned h, uint8_t boot_id[16])
+{
+	struct cbd_host_line line;
+
+	if (h >= t->header.hosts ||
+	    cbd_line_get(t, cbd_host_line(t, h, CBD_HOST_INFO, CBD_HOST_STATE), &line) < 0 ||
+	    line.state == 0)
+		return false;
+	memcpy(boot_id, line.boot_id, 16);
+	return true;
+}
+
+const char *cbd_host_describe(const struct cbd_transport *t, unsigned h, char *text, size_t size)
+{
+	char name[CBD_TEXT_SIZE + 1] = "";
+
+	if (h < t->header.hosts)
+		cbd_text_get(t, cbd_host_line(t, h, CBD_HOST_INFO, CBD_HOST_NAME), CBD_NAME_LINES,
+			     name);
+	snprintf(text, size, "host %u%s%s%s", h, *name ? " (" : "", name, *name ? ")" : "");
+	return text;
+}
+
+enum slot_is { SLOT_FREE, SLOT_MINE, SLOT_OTHERS };
+
+static enum slot_is slot_is(const struct cbd_transport *t, unsigned h)
+{
+	struct cbd_host_claim_line line;
+	int r = cbd_line_get(t, claim_line(t, h), &line);
+
+	if (r == 0 && cbd_is_zero(&line, sizeof(line)))
+		return SLOT_FREE;
+	if (r == 0 && memcmp(line.uuid, t->identity.uuid, 16) == 0)
+		return SLOT_MINE;
+	/* taken and not yet named: mine if it died there, else a newcomer's */
+	if (r == -EBADMSG && line.token == token_of(t->identity.uuid))
+		return SLOT_MINE;
+	return SLOT_OTHERS;
+}
+
+static bool token_taken(struct cbd_transport *t, unsigned h, uint64_t token)
+{
+	struct cbd_fault f;
+	bool taken;
+
+	if (!CBD_FAULT_TRY(&f))
+		return false;
+	taken = cbd_token_swap(&claim_line(t, h)->token, 0, token);
+	cbd_fault_end(&f);
+	return taken;
+}
+
+/* -EAGAIN: another host was faster. */
+static int slot_take(struct cbd_transport *t, unsigned h)
+{
+	struct cbd_host_claim_line line = { .token = token_of(t->identity.uuid) };
+	uint8_t jitter;
+
+	memcpy(line.uuid, t->identity.uuid, 16);
+	if (!t->mem.software) {
+		if (!token_taken(t, h, line.token))
+			return -EAGAIN;
+		cbd_step("host-taken");
+		return cbd_line_put(t, claim_line(t, h), &line);
+	}
+	if (cbd_line_put(t, claim_line(t, h), &line) < 0)
+		return -EIO;
+	cbd_random(&jitter, 1);
+	cbd_sleep_us(CLAIM_WAIT_US + jitter * 40u);
+	cbd_step("host-written");
+	return slot_is(t, h) == SLOT_MINE ? 0 : -EAGAIN;
+}
+
+/* Taken by a process that died before it wrote the name: finish it. */
+static int slot_name(struct cbd_transport *t, unsigned h)
+{
+	struct cbd_host_claim_line line;
+	int r = cbd_line_get(t, claim_line(t, h), &line);
+
+	if (r != -EBADMSG)
+		return r < 0 ? r : (int)h;
+	line = (struct cbd_host_claim_line){ .token = token_of(t->identity.uuid) };
+	memcpy(line.uuid, t->identity.uuid, 16);
+	r = cbd_line_put(t, claim_line(t, h), &line);
+	return r < 0 ? r : (int)h;
+}
+
+static int slot_configured(struct cbd_transport *t, unsigned h)
+{
+	char text[100];
+	enum slot_is is;
+
+	if (h >= t->header.hosts)
+		return cbd_error(EINVAL, "%s: host id %u: the transport has 0..%u", t->path, h,
+				 t->header.hosts - 1);
+	is = slot_is(t, h);
+	if (is == SLOT_MINE)
+		return slot_name(t, h);
+	if (is == SLOT_FREE && slot_take(t, h) == 0)
+		return (int)h;
+	return cbd_error(EEXIST, "%s: host id %u belongs to another machine, %s", t->path, h,
+			 cbd_host_describe(t, h, text, sizeof(text)));
+}
+
+static int slot_find(struct cbd_transport *t)
+{
+	for (unsigned h = 0; h < t->header.hosts; h++)
+		if (slot_is(t, h) == SLOT_MINE)
+			return slot_name(t, h);
+	for (unsigned h = 0; h < t->header.hosts; h++)
+		if (slot_is(t, h) == SLOT_FREE && slot_take(t, h) == 0)
+			return (int)h;
+	return cbd_error(ENOSPC, "%s: all %u host slots are taken", t->path, t->header.hosts);
+}
+
+/* ------------------------------------------------------------------- boot */
+
+static uint64_t beat_counter(const struct cbd_transport *t, unsigned h)
+{
+	struct cbd_beat_line line;
+
+	if (cbd_line_get(t, cbd_host_line(t, h, CBD_HOST_INFO, CBD_HOST_BEAT), &line) < 0)
+		return 0;
+	return line.counter;
+}
+
+/* Does the slot's heartbeat move?  As long as a suspicion takes. */
+static bool slot_beats(const struct cbd_transport *t, unsigned h)
+{
+	uint64_t before = beat_counter(t, h), until = cbd_now_ns() + cbd_suspect_ns(t);
+
+	do {
+		cbd_sleep_us(t->header.heartbeat_ms * 250);
+		if (beat_counter(t, h) != before)
+			return true;
+	} while (cbd_now_ns() < until);
+	return false;
+}
+
+static int boot_write(struct cbd_transport *t, unsigned h, uint32_t incarnation)
+{
+	struct cbd_host_line line = { .incarnation = incarnation, .state = 1 };
+	int r;
+
+	memcpy(line.uuid, t->identity.uuid, 16);
+	memcpy(line.boot_id, t->identity.boot_id, 16);
+	r = cbd_text_put(t, cbd_host_line(t, h, CBD_HOST_INFO, CBD_HOST_NAME), CBD_NAME_LINES,
+			 t->identity.name);
+	cbd_step("host-named");
+	if (r == 0)
+		r = cbd_line_put(t, cbd_host_line(t, h, CBD_HOST_INFO, CBD_HOST_STATE), &line);
+	t->host_line = line;
+	return r;
+}
+
+/* Writing the boot id is the proof, for all others, that the earlier boot of
+ * this host is gone (rule 2): so not while that boot still beats. */
+static int boot_enter(struct cbd_transport *t, unsigned h)
+{
+	struct cbd_host_line line;
+	int r = cbd_line_get(t, cbd_host_line(t, h, CBD_HOST_INFO, CBD_HOST_STATE), &line);
+
+	if (r == -EIO)
+		return r;
+	if (r == 0 && line.state && memcmp(line.boot_id, t->identity.boot_id, 16) == 0) {
+		t->host_line = line;
+		return 0;
+	}
+	if ((r == -EBADMSG || line.state) && slot_beats(t, h))
+		return cbd_error(EADDRINUSE,
+				 "%s: host id %u is in use by another machine with the same "
+				 "identity; write a uuid of its own to %s, or give host-id",
+				 t->path, h, CBD_HOST_ID_FILE);
+	return boot_write(t, h, r == 0 ? line.incarnation + 1 : 1);
+}
+
+int cbd_join_lock(struct cbd_transport *t, struct cbd_lock *lock)
+{
+	unsigned wait_ms = cbd_suspect_ns(t) / 1000000 + 5000;
+	int r = cbd_lock_take(lock, t->fd, CBD_LOCK_JOIN, false, wait_ms);
+
+	if (r == -EBUSY)
+		return cbd_error(EBUSY, "%s: another process of this host holds the join lock",
+				 t->path);
+	return r < 0 ? cbd_error(-r, "%s: lock: %m", t->path) : 0;
+}
+
+int cbd_host_join(struct cbd_transport *t, int host_id)
+{
+	struct cbd_lock lock = CBD_LOCK_NONE;
+	int h, r;
+
+	if (t->host >= 0) {
+		if (host_id >= 0 && host_id != t->host)
+			return cbd_error(EINVAL, "%s: joined as host %d already", t->path, t->host);
+		return 0;
+	}
+	r = cbd_join_lock(t, &lock);
+	if (r < 0)
+		return r;
+	h = host_id >= 0 ? slot_configured(t, (unsigned)host_id) : slot_find(t);
+	r = h < 0 ? h : boot_enter(t, (unsigned)h);
+	if (r == 0)
+		t->host = h;
+	cbd_lock_release(&lock);
+	return r < 0 ? r : cbd_host_beat(t);
+}
+
+int cbd_transport_join(struct cbd_transport *t, int host_id)
+{
+	int r = cbd_host_join(t, host_id);
+
+	return r < 0 ? r : t->host;
+}
+
+void cbd_host_leave(struct cbd_transport *t)
+{
+	cbd_lock_release(&t->host_lock);
+	t->host = -1;
+}
+
+/* ------------------------------------------------------------------- beat */
+
+static int lost_slot(const struct cbd_transport *t, const char *why)
+{
+	return cbd_error(ESTALE, "%s: host id %d %s", t->path, t->host, why);
+}
+
+/*
+ * Is the slot still mine?  The state line decides: clear frees it first and a
+ * newcomer writes it last, so one that is sealed and not mine says that I am a
+ * zombie.  Where it is lost the claim line decides.
+ */
+static int check_slot(const struct cbd_transport *t)
+{
+	unsigned h = (unsigned)t->host;
+	struct cbd_host_claim_line claim;
+	struct cbd_host_line state;
+	int r = cbd_line_get(t, cbd_host_line(t, h, CBD_HOST_INFO, CBD_HOST_STATE), &state);
+
+	if (r == -EIO)
+		return r;
+	if (r == 0 && !cbd_is_zero(&state, sizeof(state))) {
+		if (state.state == 0)
+			return lost_slot(t, "was cleared");
+		if (memcmp(state.uuid, t->identity.uuid, 16) != 0)
+			return lost_slot(t, "belongs to another machine by now");
+		if (memcmp(state.boot_id, t->identity.boot_id, 16) != 0)
+			return cbd_error(
+				EADDRINUSE,
+				"%s: host id %d was taken over by another boot of this identity",
+				t->path, t->host);
+		return 0;
+	}
+	r = cbd_line_get(t, claim_line(t, h), &claim);
+	if (r == -EIO)
+		return r;
+	if (r == 0 && !cbd_is_zero(&claim, sizeof(claim)) &&
+	    memcmp(claim.uuid, t->identity.uuid, 16) != 0)
+		return lost_slot(t, "belongs to another machine by now");
+	return 0;
+}
+
+/* Nobody knows what a damaged one asked; who asked still says it again. */
+static int mend_requests(struct cbd_transport *t)
+{
+	struct cbd_host_request_line line;
+	int r = 0;
+
+	for (unsigned b = 0; b < t->header.backends && r == 0; b++) {
+		void *place = cbd_host_request(t, (unsigned)t->host, b);
+
+		r = cbd_line_get(t, place, &line);
+		if (r != -EBADMSG)
+			continue;
+		line = (struct cbd_host_request_line){ .request = CBD_HOST_REQUEST_NONE };
+		cbd_random(&line.sequence, sizeof(line.sequence));
+		r = cbd_line_put(t, place, &line);
+	}
+	return r;
+}
+
+/* A line that differs may be a newcomer's, if the slot was cleared since the last
+ * look at whose it is: so that comes after this one (model `cleared`). */
+static int assert_mine(const struct cbd_transport *t, void *line, void *copy)
+{
+	int r = cbd_line_differs(t, line, copy);
+
+	if (r <= 0)
+		return r;
+	r = check_slot(t);
+	return r == 0 ? cbd_line_put(t, line, copy) : r;
+}
+
+/* Rule 1: whoever beats for the host stores its lines again when they were
+ * lost. */
+static int assert_slot(struct cbd_transport *t)
+{
+	struct cbd_host_claim_line claim = { .token = token_of(t->identity.uuid) };
+	unsigned h = (unsigned)t->host;
+	int r = check_slot(t);
+
+	cbd_step("host-checked");
+
+	memcpy(claim.uuid, t->identity.uuid, 16);
+	if (r == 0)
+		r = assert_mine(t, claim_line(t, h), &claim);
+	if (r == 0)
+		r = assert_mine(t, cbd_host_line(t, h, CBD_HOST_INFO, CBD_HOST_STATE),
+				&t->host_line);
+	if (r == 0)
+		r = cbd_text_each(t, cbd_host_line(t, h, CBD_HOST_INFO, CBD_HOST_NAME),
+				  CBD_NAME_LINES, t->identity.name, assert_mine);
+	return r == 0 ? mend_requests(t) : r;
+}
+
+static int beat_locked(struct cbd_transport *t)
+{
+	struct cbd_beat_line beat = { .counter = 0 };
+	int r;
+
+	if (t->host_lock.fd < 0) {
+		r = cbd_lock_take(&t->host_lock, t->fd, CBD_LOCK_HOST(t->host), false, 0);
+		if (r == -EBUSY)
+			return 0; /* another process of this host beats */
+		/* Without the right to open the file again (another user by
+		 * now) it beats beside the others: only change counts. */
+		t->host_counter = beat_counter(t, (unsigned)t->host);
+	}
+	r = assert_slot(t);
+	if (r < 0)
+		return r;
+	beat.counter = ++t->host_counter;
+	return cbd_line_put(t, cbd_host_line(t, (unsigned)t->host, CBD_HOST_INFO, CBD_HOST_BEAT),
+			    &beat);
+}
+
+int cbd_host_beat(struct cbd_transport *t)
+{
+	int r;
+
+	pthread_mutex_lock(&t->host_mutex);
+	r = beat_locked(t);
+	pthread_mutex_unlock(&t->host_mutex);
+	return r;
+}
+
+int cbd_host_renew(struct cbd_transport *t)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&t->host_mutex);
+	if (t->in_use.fd >= 0)
+		r = cbd_lock_renew(&t->in_use);
+	if (r == 0 && t->host_lock.fd >= 0)
+		cbd_lock_release(&t->host_lock); /* taken again at the next beat */
+	pthread_mutex_unlock(&t->host_mutex);
+	return r < 0 ? cbd_error(-r, "%s: lock: %m", t->path) : 0;
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * host.h - this machine as a host of a transport: identity, slot, heartbeat.
+ * Owns the lines of its own host slot.
+ */
+#ifndef CBD_HOST_H
+#define CBD_HOST_H
+
+#include "transport/transport.h"
+
+#define CBD_HOST_ID_FILE "/etc/cbd/host-id"
+
+/* Identity: uuid from CBD_HOST_ID_FILE, else the machine-id; boot id; name. */
+int cbd_identity_read(struct cbd_identity *identity);
+
+/* 32 hex digits with or without dashes. */
+bool cbd_uuid_parse(const char *text, uint8_t uuid[16]);
+#define CBD_UUID_TEXT 37
+const char *cbd_uuid_text(const uint8_t uuid[16], char text[CBD_UUID_TEXT]);
+
+/*
+ * Take or find this host's slot (rule 1): HOST_ID, else the slot with this
+ * identity, else a free one.  -EADDRINUSE: the slot beats under another boot;
+ * -ENOSPC: no free slot; -EEXIST: HOST_ID belongs to another host.
+ */
+int cbd_host_join(struct cbd_transport *t, int host_id);
+void cbd_host_leave(struct cbd_transport *t);
+
+/* One beat, by whichever process of this host holds the host's lock.
+ * -EADDRINUSE: another boot has taken the slot over; -ESTALE: it was cleared
+ * or belongs to another machine: nothing may be written there. */
+int cbd_host_beat(struct cbd_transport *t);
+
+/* After a fork: locks on descriptions of this process alone. */
+int cbd_host_renew(struct cbd_transport *t);
+
+/* Host H's request line for backend slot B. */
+static inline void *cbd_host_request(const struct cbd_transport *t, unsigned h, unsigned b)
+{
+	return cbd_host_line(t, h, CBD_HOST_REQUESTS + b / CBD_LINES_PER_PAGE,
+			     b % CBD_LINES_PER_PAGE);
+}
+
+/* Serialise what processes of this host do to slots. */
+int cbd_join_lock(struct cbd_transport *t, struct cbd_lock *lock);
+
+/* The boot that host slot H shows; false: none or damaged. */
+bool cbd_host_boot(const struct cbd_transport *t, unsigned h, uint8_t boot_id[16]);
+
+/* "host 2 (name)" into TEXT. */
+const char *cbd_host_describe(const struct cbd_transport *t, unsigned h, char *text, size_t size);
+
+#endif

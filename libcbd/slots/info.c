@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * info.c - what a transport holds, for people: read slots, watch heartbeats.
+ * Writes nothing.
+ */
+#include <config.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ring/channel.h"
+#include "slots/claim.h"
+#include "base/error.h"
+#include "slots/host.h"
+
+/* All heartbeats in one array: hosts, then backends, then blkdevs. */
+static unsigned n_watched(const struct cbd_transport *t)
+{
+	return t->header.hosts + t->header.backends + t->header.blkdevs;
+}
+
+static const void *beat_line(const struct cbd_transport *t, unsigned i)
+{
+	const struct cbd_header *h = &t->header;
+
+	if (i < h->hosts)
+		return cbd_host_line(t, i, CBD_HOST_INFO, CBD_HOST_BEAT);
+	i -= h->hosts;
+	if (i < h->backends)
+		return cbd_backend_line(t, i, CBD_BACKEND_INFO, CBD_BACKEND_BEAT);
+	return cbd_blkdev_line(t, i - h->backends, CBD_BLKDEV_INFO, CBD_BLKDEV_BEAT);
+}
+
+/* ------------------------------------------------------------------ slots */
+
+/* Free, dead (proven), or undecided until watched. */
+static enum cbd_liveness claim_liveness(const struct cbd_transport *t, enum cbd_claim_kind kind,
+					unsigned slot, enum cbd_slot_state state, bool *local)
+{
+	struct cbd_claim_line claim;
+	bool owned = cbd_claim_owner(t, kind, slot, &claim) >= 0;
+
+	*local = owned && memcmp(claim.boot_id, t->identity.boot_id, 16) == 0;
+	if (owned)
+		return cbd_claim_is_dead(t, kind, slot, &claim) ? CBD_DEAD : CBD_UNDECIDED;
+	return state == CBD_SLOT_FREE || state == CBD_SLOT_GONE || state == CBD_SLOT_ABANDONED
+		       ? CBD_FREE
+		       : CBD_DEAD;
+}
+
+/* What the last watch found; several threads may list. */
+static enum cbd_liveness watched(struct cbd_transport *t, unsigned i, enum cbd_liveness l)
+{
+	pthread_mutex_lock(&t->host_mutex);
+	/* what was free or dead then is somebody's now */
+	if (l == CBD_UNDECIDED && t->liveness && t->liveness[i] != CBD_FREE &&
+	    t->liveness[i] != CBD_DEAD)
+		l = t->liveness[i];
+	pthread_mutex_unlock(&t->host_mutex);
+	return l;
+}
+
+static int check_id(const struct cbd_transport *t, const char *what, unsigned id, unsigned count)
+{
+	if (id >= count)
+		return cbd_error(EINVAL, "%s: %s %u: the transport has 0..%u", t->path, what, id,
+				 count - 1);
+	return 0;
+}
+
+int cbd_host_get(struct cbd_transport *t, unsigned id, struct cbd_host_info *info)
+{
+	struct cbd_host_claim_line claim;
+	struct cbd_host_line line;
+	int r = check_id(t, "host", id, t->header.hosts);
+
+	if (r < 0)
+		return r;
+	*info = (struct cbd_host_info){ .id = id, .liveness = CBD_FREE };
+	r = cbd_line_get(t, cbd_host_line(t, id, CBD_HOST_CLAIM, 0), &claim);
+	if (r == -EIO)
+		return r;
+	if (r == 0 && cbd_is_zero(&claim, sizeof(claim)))
+		return 0;
+	memcpy(info->uuid, claim.uuid, 16);
+	info->liveness = watched(t, id, CBD_UNDECIDED);
+	if (cbd_line_get(t, cbd_host_line(t, id, CBD_HOST_INFO, CBD_HOST_STATE), &line) == 0)
+		memcpy(info->boot_id, line.boot_id, 16);
+	cbd_text_get(t, cbd_host_line(t, id, CBD_HOST_INFO, CBD_HOST_NAME), CBD_NAME_LINES,
+		     info->name);
+	return 0;
+}
+
+static int state_get(struct cbd_transport *t, const void *line, struct cbd_state_line *s)
+{
+	int r = cbd_line_get(t, line, s);
+
+	if (r == -EBADMSG)
+		memset(s, 0, sizeof(*s)); /* its owner stores it again */
+	return r == -EIO ? r : 0;
+}
+
+static void disk_get(struct cbd_transport *t, unsigned id, struct cbd_backend_info *info)
+{
+	struct cbd_geometry_line g = { .size = 0 };
+	struct cbd_identity_line i = { .verifier = 0 };
+	struct cbd_access_line a = { .max_blkdevs = 0 };
+
+	if (cbd_line_get(t, cbd_backend_line(t, id, CBD_BACKEND_INFO, CBD_BACKEND_GEOMETRY), &g) ==
+	    0) {
+		info->size = g.size;
+		info->logical_block = g.logical_block;
+		info->physical_block = g.physical_block;
+		info->optimal_block = g.optimal_block;
+		info->flags = g.flags;
+	}
+	if (cbd_line_get(t, cbd_backend_line(t, id, CBD_BACKEND_INFO, CBD_BACKEND_IDENTITY), &i) ==
+	    0) {
+		info->disk_identity = i.disk_identity;
+		info->verifier = i.verifier;
+	}
+	if (cbd_line_get(t, cbd_backend_line(t, id, CBD_BACKEND_INFO, CBD_BACKEND_ACCESS), &a) ==
+	    0) {
+		info->max_blkdevs = a.max_blkdevs;
+		info->allow_hosts = a.allow_hosts;
+	}
+}
+
+int cbd_backend_get(struct cbd_transport *t, unsigned id, struct cbd_backend_info *info)
+{
+	struct cbd_state_line s;
+	int r = check_id(t, "backend", id, t->header.backends);
+
+	if (r == 0)
+		r = state_get(t, cbd_backend_line(t, id, CBD_BACKEND_INFO, CBD_BACKEND_STATE), &s);
+	if (r < 0)
+		return r;
+	*info = (struct cbd_backend_info){
+		.id = id,
+		.incarnation = s.incarnation,
+		.host_id = s.host,
+		.pid = s.pid,
+		.blkdevs = s.count,
+		.handlers = s.handlers,
+		.state = s.state,
+	};
+	info->liveness = watched(t, t->header.hosts + id,
+				 claim_liveness(t, CBD_CLAIM_BACKEND, id, s.state, &info->local));
+	cbd_text_get(t, cbd_backend_line(t, id, CBD_BACKEND_INFO, CBD_BACKEND_NAME), CBD_NAME_LINES,
+		     info->name);
+	cbd_text_get(t, cbd_backend_line(t, id, CBD_BACKEND_INFO, CBD_BACKEND_PATH), CBD_PATH_LINES,
+		     info->path);
+	disk_get(t, id, info);
+	return 0;
+}
+
+int cbd_blkdev_get(struct cbd_transport *t, unsigned id, struct cbd_blkdev_info *info)
+{
+	struct cbd_state_line s;
+	struct cbd_request_line q = { .flags = 0 };
+	int r = check_id(t, "blkdev", id, t->header.blkdevs);
+
+	if (r == 0)
+		r = state_get(t, cbd_blkdev_line(t, id, CBD_BLKDEV_INFO, CBD_BLKDEV_STATE), &s);
+	if (r < 0)
+		return r;
+	if (cbd_line_get(t, cbd_blkdev_line(t, id, CBD_BLKDEV_INFO, CBD_BLKDEV_REQUEST), &q) < 0)
+		q.flags = 0;
+	*info = (struct cbd_blkdev_info){
+		.id = id,
+		.incarnation = s.incarnation,
+		.host_id = s.host,
+		.backend_id = s.backend,
+		.pid = s.pid,
+		.queues = s.count,
+		.read_only = q.flags & CBD_REQUEST_READ_ONLY,
+		.state = s.state,
+	};
+	info->liveness = watched(t, t->header.hosts + t->header.backends + id,
+				 claim_liveness(t, CBD_CLAIM_BLKDEV, id, s.state, &info->local));
+	return 0;
+}
+
+int cbd_channel_get(struct cbd_transport *t, unsigned backend, unsigned id,
+		    struct cbd_channel_info *info)
+{
+	struct cbd_channel ch;
+	struct cbd_grant_line g;
+	int r = check_id(t, "backend", backend, t->header.backends);
+
+	if (r == 0)
+		r = check_id(t, "channel", id, t->header.channels);
+	if (r < 0)
+		return r;
+	cbd_channel_init(&ch, t, backend, id);
+	r = cbd_line_get(t, cbd_channel_backend_line(&ch, CBD_CHANNEL_GRANT), &g);
+	if (r == -EIO)
+		return r;
+	if (r == -EBADMSG)
+		memset(&g, 0, sizeof(g));
+	*info = (struct cbd_channel_info){
+		.backend_id = backend,
+		.id = id,
+		.blkdev_id = g.blkdev,
+		.queue = g.queue,
+		.epoch = g.epoch,
+		.depth = g.depth,
+		.ring_slots = ch.slots,
+		.offset = (uint64_t)(ch.base - t->base),
+		.length = ch.length,
+		.data_size = ch.data_size,
+		.state = g.state,
+	};
+	return 0;
+}
+
+/* ------------------------------------------------------------------ watch */
+
+static bool slot_in_use(struct cbd_transport *t, unsigned i)
+{
+	const struct cbd_header *h = &t->header;
+	struct cbd_host_info host;
+	struct cbd_backend_info backend;
+	struct cbd_blkdev_info blkdev;
+	enum cbd_liveness l;
+
+	if (i < h->hosts) {
+		l = cbd_host_get(t, i, &host) == 0 ? host.liveness : CBD_FREE;
+	} else if (i < h->hosts + h->backends) {
+		i -= h->hosts;
+		l = cbd_backend_get(t, i, &backend) == 0 ? backend.liveness : CBD_FREE;
+	} else {
+		i -= h->hosts + h->backends;
+		l = cbd_blkdev_get(t, i, &blkdev) == 0 ? blkdev.liveness : CBD_FREE;
+	}
+	return l != CBD_FREE && l != CBD_DEAD;
+}
+
+/* One round over all that is not decided; how many are left. */
+static unsigned watch_round(struct cbd_transport *t, enum cbd_liveness *l)
+{
+	unsigned left = 0;
+
+	for (unsigned i = 0; i < n_watched(t); i++) {
+		struct cbd_beat_line beat;
+
+		if (l[i] != CBD_UNDECIDED || cbd_line_get(t, beat_line(t, i), &beat) < 0)
+			continue;
+		l[i] = cbd_watch_sample(&t->watches[i], beat.counter, cbd_now_ns(),
+					cbd_interval_ns(t), t->header.dead_after);
+		left += l[i] == CBD_UNDECIDED;
+	}
+	return left;
+}
+
+int cbd_transport_watch(struct cbd_transport *t)
+{
+	unsigned n = n_watched(t);
+	enum cbd_liveness *l = calloc(n, sizeof(*l));
+
+	free(t->watches);
+	t->watches = calloc(n, sizeof(*t->watches));
+	if (!l || !t->watches) {
+		free(l);
+		return cbd_error(ENOMEM, "%s: %m", t->path);
+	}
+	/* readers in other threads keep the last result until this one */
+	for (unsigned i = 0; i < n; i++)
+		l[i] = slot_in_use(t, i) ? CBD_UNDECIDED : CBD_FREE;
+	while (watch_round(t, l) > 0)
+		cbd_sleep_us(t->header.heartbeat_ms * 200);
+	pthread_mutex_lock(&t->host_mutex);
+	free(t->liveness);
+	t->liveness = l;
+	pthread_mutex_unlock(&t->host_mutex);
+	return 0;
+}
+
+static int still_owned(const struct cbd_transport *t, const char *kind, unsigned id, unsigned host,
+		       enum cbd_liveness liveness)
+{
+	if (liveness == CBD_ALIVE)
+		return cbd_error(EBUSY, "%s: %s %u of host %u is alive; stop it there", t->path,
+				 kind, id, host);
+	return cbd_error(EBUSY,
+			 "%s: %s %u of host %u is suspect, not dead; 'cbdctl clear' frees it if "
+			 "that host is off",
+			 t->path, kind, id, host);
+}
+
+int cbd_transport_owned(struct cbd_transport *t)
+{
+	int r = cbd_transport_watch(t);
+	struct cbd_backend_info backend;
+	struct cbd_blkdev_info blkdev;
+
+	if (r < 0)
+		return r;
+	for (unsigned i = 0; i < t->header.backends; i++)
+		if (cbd_backend_get(t, i, &backend) == 0 && backend.liveness != CBD_FREE &&
+		    backend.liveness != CBD_DEAD)
+			return still_owned(t, "backend", i, backend.host_id, backend.liveness);
+	for (unsigned i = 0; i < t->header.blkdevs; i++)
+		if (cbd_blkdev_get(t, i, &blkdev) == 0 && blkdev.liveness != CBD_FREE &&
+		    blkdev.liveness != CBD_DEAD)
+			return still_owned(t, "blkdev", i, blkdev.host_id, blkdev.liveness);
+	return 0;
+}
