@@ -8,8 +8,8 @@
  *	floor DISK hardware|software randread|randwrite BLOCK SECONDS
  *	      [psync|mmap [CLIENT-CPU SERVER-CPU]]
  *
- * Software kind pays what docs/coherence.md asks for: a private copy on both
- * sides, pushes, drops, the CRC of payload and line.  Hardware kind needs none:
+ * Software mode pays what docs/coherence.md asks for: a private copy on both
+ * sides, pushes, drops, the CRC of payload and line.  Hardware mode needs none:
  * the disk reads and writes shared memory.
  */
 #include <config.h>
@@ -75,8 +75,8 @@ static void send(const struct floor *f, char *to, uint64_t *line)
 static void receive(const struct floor *f, const char *from, uint64_t sequence, uint64_t *line)
 {
 	do {
-		cbd_line_drop_start(&f->mem, from);
-		cbd_drop_done(&f->mem);
+		cbd_line_invalidate_start(&f->mem, from);
+		cbd_invalidate_done(&f->mem);
 	} while (!cbd_line_await(&f->mem, from, sequence, line));
 	if (f->mem.software && line[LINE_CRC] != cbd_crc32c(0, line, LINE_CRC * sizeof(*line)))
 		die("a line is damaged");

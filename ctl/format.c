@@ -66,7 +66,7 @@ static const char help[] =
 	"  --heartbeat=MS         milliseconds between two beats (default 500)\n"
 	"  --dead-after=N         missed beats that make a suspect (default 10)\n"
 	"  --coherence=KIND       hardware or software (default: by the kind of file)\n"
-	"  --data-crc             protect payloads by a CRC in hardware kind too\n"
+	"  --data-crc             protect payloads by a CRC in hardware mode too\n"
 	"  --label=TEXT           a name for people\n"
 	"  --force                format over a file system, or over a transport whose owners\n"
 	"                         are all dead; twice: over any transport\n"

@@ -148,7 +148,7 @@ struct cbd_claim_line {
 CBD_PIN(struct cbd_claim_line, 64);
 
 /* Line 0 of a host slot's claim page.  Taken by compare-and-swap of `token`
- * from 0 in hardware kind, by write, wait and check in software kind. */
+ * from 0 in hardware mode, by write, wait and check in software mode. */
 struct cbd_host_claim_line {
 	uint64_t token; /* first 8 bytes of uuid, with bit 0 set */
 	uint8_t uuid[16];

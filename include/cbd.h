@@ -68,7 +68,7 @@ struct cbd_format_options {
 	uint32_t heartbeat_ms; /* [500] */
 	uint32_t dead_after;   /* [10] */
 	uint32_t coherence;    /* enum cbd_coherence [by the kind of file] */
-	bool data_crc;	       /* payload CRC in hardware kind too */
+	bool data_crc;	       /* payload CRC in hardware mode too */
 	int force;	       /* 1: over file systems and dead owners; 2: over any */
 	const char *label;     /* up to 63 bytes, or NULL */
 };

@@ -607,12 +607,12 @@ static void sample(struct cbd_backend *b, bool *rung, bool *leaves)
 	if (!CBD_FAULT_TRY(&f))
 		return; /* the next beat fails on it */
 	for (unsigned d = 0; d < b->t->header.blkdevs; d++)
-		cbd_line_drop_start(m, blkdev_line(b, d, CBD_BLKDEV_DOORBELL));
+		cbd_line_invalidate_start(m, blkdev_line(b, d, CBD_BLKDEV_DOORBELL));
 	for (unsigned c = 0; c < b->t->header.channels; c++)
 		if (b->channels[c].given)
-			cbd_line_drop_start(m, cbd_channel_blkdev_line(&b->channels[c].hc.ch,
-								       CBD_CHANNEL_LEAVE));
-	cbd_drop_done(m);
+			cbd_line_invalidate_start(m, cbd_channel_blkdev_line(&b->channels[c].hc.ch,
+									     CBD_CHANNEL_LEAVE));
+	cbd_invalidate_done(m);
 	for (unsigned d = 0; d < b->t->header.blkdevs; d++)
 		rung[d] = !cbd_line_await(m, blkdev_line(b, d, CBD_BLKDEV_DOORBELL), b->bells[d],
 					  &copy);

@@ -278,8 +278,8 @@ static void sample_hosts(struct cbd_backend *b, bool *changed)
 	if (!CBD_FAULT_TRY(&f))
 		return; /* the next beat fails on it */
 	for (unsigned h = 0; h < b->t->header.hosts; h++)
-		cbd_line_drop_start(m, cbd_host_request(b->t, h, b->id));
-	cbd_drop_done(m);
+		cbd_line_invalidate_start(m, cbd_host_request(b->t, h, b->id));
+	cbd_invalidate_done(m);
 	for (unsigned h = 0; h < b->t->header.hosts; h++)
 		changed[h] = !cbd_line_await(m, cbd_host_request(b->t, h, b->id), b->asked[h],
 					     &copy);

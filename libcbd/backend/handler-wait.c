@@ -10,8 +10,8 @@
 #include "memory/fault.h"
 #include "backend/handler.h"
 
-#define PEEKS_LOCAL 64	/* looks at the rings between two at the clock, about 1 us */
-#define PEEKS_DROPPED 4 /* the same where each look is a drop */
+#define PEEKS_LOCAL 64	    /* looks at the rings between two at the clock, about 1 us */
+#define PEEKS_INVALIDATED 4 /* the same where each look is a drop */
 
 static bool something(const struct cbd_handler *h)
 {
@@ -19,7 +19,7 @@ static bool something(const struct cbd_handler *h)
 
 	if (cbd_flag_get(&h->changed))
 		return true;
-	cbd_handler_drop(h, 0, h->n_active);
+	cbd_handler_invalidate(h, 0, h->n_active);
 	for (unsigned i = 0; i < h->n_active; i++) {
 		struct cbd_hchannel *hc = h->active[i];
 
@@ -27,7 +27,7 @@ static bool something(const struct cbd_handler *h)
 			if (hc->inflight == 0)
 				return true; /* to be retired */
 		} else if (!cbd_flag_get(&hc->bad) && cbd_handler_may_submit(h) &&
-			   cbd_channel_receive_dropped_se(&hc->ch, hc->position, &se) != 0) {
+			   cbd_channel_receive_invalidated_se(&hc->ch, hc->position, &se) != 0) {
 			return true;
 		}
 	}
@@ -82,8 +82,8 @@ static unsigned sample(struct cbd_handler *h, struct cbd_futex *futexes)
 static bool peek_once(struct cbd_handler *h)
 {
 	for (unsigned i = 0; i < h->n_hot; i++)
-		cbd_channel_drop_se(&h->active[i]->ch, h->active[i]->position);
-	cbd_drop_done(&h->active[0]->ch.t->mem);
+		cbd_channel_invalidate_se(&h->active[i]->ch, h->active[i]->position);
+	cbd_invalidate_done(&h->active[0]->ch.t->mem);
 	for (unsigned i = 0; i < h->n_hot; i++) {
 		struct cbd_hchannel *hc = h->active[i];
 		const struct cbd_se *line = &hc->ch.se[hc->position & (hc->ch.slots - 1)];
@@ -105,7 +105,7 @@ static void peek(struct cbd_handler *h)
 
 	if (h->n_hot == 0 || h->peeked || !CBD_FAULT_TRY(&f))
 		return; /* whoever receives finds the fault */
-	times = h->active[0]->ch.t->mem.software ? PEEKS_DROPPED : PEEKS_LOCAL / h->n_hot;
+	times = h->active[0]->ch.t->mem.software ? PEEKS_INVALIDATED : PEEKS_LOCAL / h->n_hot;
 	while (times-- > 0 && !peek_once(h))
 		cbd_relax();
 	cbd_fault_end(&f);

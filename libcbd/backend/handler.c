@@ -25,10 +25,10 @@
 #define KEEP_BYTES 65536    /* private buffers up to this size are kept */
 #define SLEEP_LOCAL_US 100000
 #define SLEEP_REMOTE_US 4000
-#define LEASE_BATCH 8	 /* SEs that are fetched on one look at the lease */
-#define DROP_BATCH 8	 /* lines that are dropped under one fence */
-#define COLD_MISSES 1024 /* looks without a request that make a channel a cold one */
-#define COLD_LOOKS 4	 /* cold channels a round, and one more for two requests */
+#define LEASE_BATCH 8	   /* SEs that are fetched on one look at the lease */
+#define INVALIDATE_BATCH 8 /* lines that are dropped under one fence */
+#define COLD_MISSES 1024   /* looks without a request that make a channel a cold one */
+#define COLD_LOOKS 4	   /* cold channels a round, and one more for two requests */
 
 /* ------------------------------------------------------------- validation */
 
@@ -278,15 +278,15 @@ bool cbd_handler_may_submit(const struct cbd_handler *h)
 }
 
 /* The lines after the first one, which was there: dropped in advance. */
-static void drop_more(struct cbd_hchannel *hc)
+static void invalidate_more(struct cbd_hchannel *hc)
 {
 	struct cbd_fault f;
 
 	if (!hc->ch.t->mem.software || !CBD_FAULT_TRY(&f))
 		return; /* whoever receives finds the fault */
-	for (unsigned i = 0; i < DROP_BATCH; i++)
-		cbd_channel_drop_se(&hc->ch, hc->position + i);
-	cbd_drop_done(&hc->ch.t->mem);
+	for (unsigned i = 0; i < INVALIDATE_BATCH; i++)
+		cbd_channel_invalidate_se(&hc->ch, hc->position + i);
+	cbd_invalidate_done(&hc->ch.t->mem);
 	cbd_fault_end(&f);
 }
 
@@ -318,10 +318,11 @@ static unsigned fetch_channel(struct cbd_handler *h, struct cbd_hchannel *hc,
 
 		if (seen == 1 && hc->ch.t->mem.software && hc->streak < 2)
 			break;
-		if (seen % DROP_BATCH == 1)
-			drop_more(hc);
-		r = h->peeked == hc ? accept_peeked(h, &se)
-				    : cbd_channel_receive_dropped_se(&hc->ch, hc->position, &se);
+		if (seen % INVALIDATE_BATCH == 1)
+			invalidate_more(hc);
+		r = h->peeked == hc
+			    ? accept_peeked(h, &se)
+			    : cbd_channel_receive_invalidated_se(&hc->ch, hc->position, &se);
 		if (r < 0)
 			cbd_flag_set(&hc->bad, true);
 		if (r <= 0 || (seen % LEASE_BATCH == 0 && !lease_holds(h)))
@@ -417,15 +418,15 @@ static bool resting(struct cbd_hchannel *hc)
 }
 
 /* The next lines of the channels FROM to UNTIL, under one fence. */
-void cbd_handler_drop(const struct cbd_handler *h, unsigned from, unsigned until)
+void cbd_handler_invalidate(const struct cbd_handler *h, unsigned from, unsigned until)
 {
 	struct cbd_fault f;
 
 	if (from == until || !h->active[0]->ch.t->mem.software || !CBD_FAULT_TRY(&f))
 		return; /* whoever receives finds the fault */
 	for (unsigned i = from; i < until; i++)
-		cbd_channel_drop_se(&h->active[i]->ch, h->active[i]->position);
-	cbd_drop_done(&h->active[0]->ch.t->mem);
+		cbd_channel_invalidate_se(&h->active[i]->ch, h->active[i]->position);
+	cbd_invalidate_done(&h->active[0]->ch.t->mem);
 	cbd_fault_end(&f);
 }
 
@@ -452,7 +453,7 @@ static unsigned fetch_hot(struct cbd_handler *h, struct cbd_request **out, unsig
 	unsigned n = 0;
 
 	if (!h->peeked || h->n_hot > 1)
-		cbd_handler_drop(h, 0, h->n_hot);
+		cbd_handler_invalidate(h, 0, h->n_hot);
 	h->first++;
 	for (unsigned k = 0; k < h->n_hot && n < max; k++)
 		n += look_at(h, (h->first + k) % h->n_hot, out + n, max - n);
@@ -481,7 +482,7 @@ static unsigned fetch_cold(struct cbd_handler *h, struct cbd_request **out, unsi
 			h->cold = h->n_hot;
 		i = h->cold;
 		hc = h->active[i];
-		cbd_handler_drop(h, i, i + 1);
+		cbd_handler_invalidate(h, i, i + 1);
 		n += look_at(h, i, out + n, max - n);
 		if (h->n_active == active && (n > before || hc->retries))
 			swap(h, i, h->n_hot++);

@@ -79,7 +79,7 @@ void cbd_handler_free(struct cbd_handler *h);
 /* handler.c, for handler-wait.c: the bells that are due; and drop the next lines of
  * the channels FROM to UNTIL under one fence. */
 void cbd_handler_ring(struct cbd_handler *h);
-void cbd_handler_drop(const struct cbd_handler *h, unsigned from, unsigned until);
+void cbd_handler_invalidate(const struct cbd_handler *h, unsigned from, unsigned until);
 
 /* Control side: give a channel (its epoch entered, cursors at 0) to a handler. */
 int cbd_hchannel_prepare(struct cbd_hchannel *hc, unsigned depth);

@@ -26,8 +26,8 @@ struct cbd_extents {
 
 /*
  * ROTATE: an extent that was given back is used again as late as can be, else as
- * soon as can be.  In hardware kind the second is right: it is in the caches of
- * both sides.  In software kind the first: the caches are gone around, and stores
+ * soon as can be.  In hardware mode the second is right: it is in the caches of
+ * both sides.  In software mode the first: the caches are gone around, and stores
  * to lines that another CPU has cached take longer (measured: 0.3 us for 4 KiB).
  */
 void cbd_extents_init(struct cbd_extents *e, uint32_t units, bool rotate);

@@ -32,7 +32,7 @@
 #include "memory/fault.h"
 
 #define PEEKS_LOCAL 64	    /* looks at the ring between two at the clock, about 1 us */
-#define PEEKS_DROPPED 4	    /* the same where each look is a drop */
+#define PEEKS_INVALIDATED 4 /* the same where each look is a drop */
 #define FOLLOW_US 1000000   /* somebody ends that sleep; it goes on if nobody did */
 #define GRANT_NS 1000000ull /* look at the grant after so long a wait */
 
@@ -60,8 +60,8 @@ static bool expired(uint64_t deadline_ns)
 /* Inside a recovery point. */
 static bool there(const struct cbd_queue *q, uint64_t epoch, uint64_t count, struct cbd_ce *ce)
 {
-	cbd_channel_drop_ce(&q->ch, count);
-	cbd_drop_done(&q->ch.t->mem);
+	cbd_channel_invalidate_ce(&q->ch, count);
+	cbd_invalidate_done(&q->ch.t->mem);
 	return cbd_line_await(&q->ch.t->mem, &q->ch.ce[count & (q->ch.slots - 1)], count, ce) &&
 	       ce->epoch == epoch;
 }
@@ -133,8 +133,9 @@ static bool rest(struct cbd_queue *q, unsigned us, uint64_t deadline_ns, struct 
 	if (us == CBD_WAIT_YIELD)
 		cbd_wait_yield(&q->wait);
 	if (us == CBD_WAIT_YIELD || us == CBD_WAIT_SPIN)
-		found = attached && peek(q, epoch, count,
-					 q->ch.t->mem.software ? PEEKS_DROPPED : PEEKS_LOCAL, ce);
+		found = attached &&
+			peek(q, epoch, count,
+			     q->ch.t->mem.software ? PEEKS_INVALIDATED : PEEKS_LOCAL, ce);
 	else if (local)
 		sleep_on_bell(q, epoch, count, until(deadline_ns, us));
 	else

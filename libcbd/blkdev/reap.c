@@ -16,7 +16,7 @@
 #include "base/step.h"
 
 #define BATCH 32
-#define DROP_BATCH 8	    /* lines that are dropped under one fence */
+#define INVALIDATE_BATCH 8  /* lines that are dropped under one fence */
 #define RETRY_NS 5000000ull /* read a bad payload again for so long */
 #define BAD_MOST 16	    /* bad payloads in BAD_NS: the epoch is left */
 #define BAD_NS 1000000000ull
@@ -93,17 +93,17 @@ static struct cbd_part *part_of(struct cbd_queue *q, const struct cbd_ce *ce)
 }
 
 /* Drop the lines of the next CEs under one fence, as many as may be there. */
-static unsigned drop_ces(struct cbd_queue *q)
+static unsigned invalidate_ces(struct cbd_queue *q)
 {
 	uint64_t out = q->position - q->count;
-	unsigned n = out < DROP_BATCH ? (unsigned)out : DROP_BATCH;
+	unsigned n = out < INVALIDATE_BATCH ? (unsigned)out : INVALIDATE_BATCH;
 	struct cbd_fault f;
 
 	if (!q->ch.t->mem.software || !CBD_FAULT_TRY(&f))
 		return n; /* whoever receives finds the fault */
 	for (unsigned i = 0; i < n; i++)
-		cbd_channel_drop_ce(&q->ch, q->count + i);
-	cbd_drop_done(&q->ch.t->mem);
+		cbd_channel_invalidate_ce(&q->ch, q->count + i);
+	cbd_invalidate_done(&q->ch.t->mem);
 	cbd_fault_end(&f);
 	return n;
 }
@@ -127,9 +127,9 @@ static unsigned gather(struct cbd_queue *q, struct cbd_part **batch, const struc
 			r = cbd_channel_accept_ce(&q->ch, q->count, &ce);
 		} else {
 			if (dropped == 0)
-				dropped = drop_ces(q);
+				dropped = invalidate_ces(q);
 			dropped--;
-			r = cbd_channel_receive_dropped_ce(&q->ch, q->count, &ce);
+			r = cbd_channel_receive_invalidated_ce(&q->ch, q->count, &ce);
 		}
 		if (r < 0)
 			cbd_queue_break(q, -EIO);

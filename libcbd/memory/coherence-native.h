@@ -23,7 +23,7 @@ typedef uint64_t __attribute__((may_alias)) cbd_word64;
 /* Chosen at run time: CPUs without them, and valgrind, which hides them. */
 extern bool cbd_cpu_clflushopt, cbd_cpu_clwb;
 
-static inline void cbd_cpu_drop(const void *p)
+static inline void cbd_cpu_invalidate(const void *p)
 {
 	if (cbd_cpu_clflushopt)
 		__asm__ volatile("clflushopt (%0)" : : "r"(p) : "memory");
@@ -31,12 +31,12 @@ static inline void cbd_cpu_drop(const void *p)
 		__asm__ volatile("clflush (%0)" : : "r"(p) : "memory");
 }
 
-static inline void cbd_cpu_push(const void *p)
+static inline void cbd_cpu_write_back(const void *p)
 {
 	if (cbd_cpu_clwb)
 		__asm__ volatile("clwb (%0)" : : "r"(p) : "memory");
 	else
-		cbd_cpu_drop(p);
+		cbd_cpu_invalidate(p);
 }
 
 static inline void cbd_cpu_store_fence(void)
@@ -58,12 +58,12 @@ static inline void cbd_relax(void)
 
 #elif defined(__aarch64__)
 
-static inline void cbd_cpu_drop(const void *p)
+static inline void cbd_cpu_invalidate(const void *p)
 {
 	__asm__ volatile("dc civac, %0" : : "r"(p) : "memory");
 }
 
-static inline void cbd_cpu_push(const void *p)
+static inline void cbd_cpu_write_back(const void *p)
 {
 	__asm__ volatile("dc cvac, %0" : : "r"(p) : "memory");
 }
@@ -92,13 +92,13 @@ void cbd_coherence_init(void);
 
 /* ----------------------------------------------------------------- lines */
 
-static inline void cbd_line_drop_start(const struct cbd_mem *m, const void *line)
+static inline void cbd_line_invalidate_start(const struct cbd_mem *m, const void *line)
 {
 	if (m->software)
-		cbd_cpu_drop(line);
+		cbd_cpu_invalidate(line);
 }
 
-static inline void cbd_drop_done(const struct cbd_mem *m)
+static inline void cbd_invalidate_done(const struct cbd_mem *m)
 {
 	if (m->software)
 		cbd_cpu_full_fence();
@@ -141,8 +141,8 @@ static inline bool cbd_line_await(const struct cbd_mem *m, const void *line, uin
 
 static inline void cbd_line_load(const struct cbd_mem *m, const void *line, void *copy)
 {
-	cbd_line_drop_start(m, line);
-	cbd_drop_done(m);
+	cbd_line_invalidate_start(m, line);
+	cbd_invalidate_done(m);
 	cbd_line_copy(line, copy, __atomic_load_n((const cbd_word64 *)line, __ATOMIC_ACQUIRE));
 }
 
@@ -158,27 +158,27 @@ static inline void cbd_line_store(const struct cbd_mem *m, void *line, const voi
 		__atomic_store_n(&to[i], cbd_copy_get(copy, i), __ATOMIC_RELAXED);
 	__atomic_store_n(&to[0], cbd_copy_get(copy, 0), __ATOMIC_RELEASE);
 	if (m->software) {
-		cbd_cpu_push(line);
+		cbd_cpu_write_back(line);
 		cbd_cpu_store_fence();
 	}
 }
 
 /* --------------------------------------------------------------- payload */
 
-void cbd_cpu_push_range(const void *p, size_t len);
-void cbd_cpu_drop_range(const void *p, size_t len);
+void cbd_cpu_write_back_range(const void *p, size_t len);
+void cbd_cpu_invalidate_range(const void *p, size_t len);
 void cbd_cpu_copy_in(void *dst, const void *src, size_t len);
 
-static inline void cbd_mem_push(const struct cbd_mem *m, const void *p, size_t len)
+static inline void cbd_mem_write_back(const struct cbd_mem *m, const void *p, size_t len)
 {
 	if (m->software)
-		cbd_cpu_push_range(p, len);
+		cbd_cpu_write_back_range(p, len);
 }
 
-static inline void cbd_mem_drop(const struct cbd_mem *m, const void *p, size_t len)
+static inline void cbd_mem_invalidate(const struct cbd_mem *m, const void *p, size_t len)
 {
 	if (m->software)
-		cbd_cpu_drop_range(p, len);
+		cbd_cpu_invalidate_range(p, len);
 }
 
 static inline void cbd_mem_store(const struct cbd_mem *m, void *dst, const void *src, size_t len)
@@ -191,18 +191,18 @@ static inline void cbd_mem_store(const struct cbd_mem *m, void *dst, const void 
 
 static inline void cbd_mem_load(const struct cbd_mem *m, void *dst, const void *src, size_t len)
 {
-	cbd_mem_drop(m, src, len);
+	cbd_mem_invalidate(m, src, len);
 	memcpy(dst, src, len);
 }
 
 static inline void cbd_sys_landed(const struct cbd_mem *m, void *p, size_t len)
 {
-	cbd_mem_push(m, p, len);
+	cbd_mem_write_back(m, p, len);
 }
 
 static inline void cbd_sys_take(const struct cbd_mem *m, const void *p, size_t len)
 {
-	cbd_mem_drop(m, p, len);
+	cbd_mem_invalidate(m, p, len);
 }
 
 /* ----------------------------------------------- one boot, one process */

@@ -45,21 +45,21 @@ static const char *line_of(const void *p)
 	return (const char *)((uintptr_t)p & ~(uintptr_t)(CBD_LINE - 1));
 }
 
-void cbd_cpu_push_range(const void *p, size_t len)
+void cbd_cpu_write_back_range(const void *p, size_t len)
 {
 	const char *end = (const char *)p + len;
 
 	for (const char *l = line_of(p); l < end; l += CBD_LINE)
-		cbd_cpu_push(l);
+		cbd_cpu_write_back(l);
 	cbd_cpu_store_fence();
 }
 
-void cbd_cpu_drop_range(const void *p, size_t len)
+void cbd_cpu_invalidate_range(const void *p, size_t len)
 {
 	const char *end = (const char *)p + len;
 
 	for (const char *l = line_of(p); l < end; l += CBD_LINE)
-		cbd_cpu_drop(l);
+		cbd_cpu_invalidate(l);
 	cbd_cpu_full_fence();
 }
 
@@ -75,7 +75,7 @@ void cbd_cpu_copy_in(void *dst, const void *src, size_t len)
 
 	pmem_memcpy(dst, src, len, PMEM_F_MEM_NONTEMPORAL | PMEM_F_MEM_NODRAIN);
 	for (const char *l = line_of(dst); l < end; l += CBD_LINE)
-		cbd_cpu_push(l);
+		cbd_cpu_write_back(l);
 }
 
 #endif

@@ -9,7 +9,7 @@
  *   push  make my stores visible to other hosts    (clwb, sfence)
  *   drop  forget my cached copy before a read      (clflushopt, mfence)
  *
- * In hardware kind both are nothing, and acquire and release order does the
+ * In hardware mode both are nothing, and acquire and release order does the
  * work.  A build can exchange the whole implementation: CBD_COHERENCE_IMPL
  * names a header that defines the same functions (a simulator of hosts with
  * caches of their own does so).
@@ -46,8 +46,8 @@ struct cbd_mem {
  *
  * void cbd_line_load(const struct cbd_mem *, const void *line, void *copy)
  *	Drop the line and copy its 64 bytes to private memory.
- * void cbd_line_drop_start(const struct cbd_mem *, const void *line)
- * void cbd_drop_done(const struct cbd_mem *)
+ * void cbd_line_invalidate_start(const struct cbd_mem *, const void *line)
+ * void cbd_invalidate_done(const struct cbd_mem *)
  *	The same drop for many lines under one fence; then
  * bool cbd_line_await(const struct cbd_mem *, const void *line, uint64_t word, void *copy)
  *	copies a dropped line if its first 8 bytes equal WORD.  All that the
@@ -59,8 +59,8 @@ struct cbd_mem {
  *	Copy payload in and push it; ordered by the next cbd_line_store().
  * void cbd_mem_load(const struct cbd_mem *, void *dst, const void *src, size_t)
  *	Drop payload and copy it out.
- * void cbd_mem_push(const struct cbd_mem *, const void *, size_t)
- * void cbd_mem_drop(const struct cbd_mem *, const void *, size_t)
+ * void cbd_mem_write_back(const struct cbd_mem *, const void *, size_t)
+ * void cbd_mem_invalidate(const struct cbd_mem *, const void *, size_t)
  * void cbd_sys_landed(const struct cbd_mem *, void *, size_t)
  *	The kernel or a device stored here for us (read(2)): push.
  * void cbd_sys_take(const struct cbd_mem *, const void *, size_t)
@@ -70,7 +70,7 @@ struct cbd_mem {
  * void cbd_store_load_fence(void)
  *	My stores before, my loads after: for sleeping and waking.
  * bool cbd_token_swap(uint64_t *, uint64_t expected, uint64_t desired)
- *	Compare-and-swap across hosts; hardware kind only.
+ *	Compare-and-swap across hosts; hardware mode only.
  * void cbd_relax(void)
  *	One turn of a spinning loop.
  * bool cbd_flag_get(const bool *), void cbd_flag_set(bool *, bool)

@@ -120,13 +120,13 @@ int cbd_fault_persist(void *dst, const void *src, size_t len)
 	return 0;
 }
 
-int cbd_fault_push(const struct cbd_mem *m, const void *p, size_t len)
+int cbd_fault_write_back(const struct cbd_mem *m, const void *p, size_t len)
 {
 	struct cbd_fault f;
 
 	if (!CBD_FAULT_TRY(&f))
 		return -EIO;
-	cbd_mem_push(m, p, len);
+	cbd_mem_write_back(m, p, len);
 	cbd_fault_end(&f);
 	return 0;
 }

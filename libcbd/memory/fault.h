@@ -42,7 +42,7 @@ int cbd_fault_copy(void *dst, const void *src, size_t len);
 int cbd_fault_persist(void *dst, const void *src, size_t len);
 
 /* Push a range; before the kernel takes from it; after the kernel stored there. */
-int cbd_fault_push(const struct cbd_mem *m, const void *p, size_t len);
+int cbd_fault_write_back(const struct cbd_mem *m, const void *p, size_t len);
 int cbd_fault_take(const struct cbd_mem *m, const void *p, size_t len);
 int cbd_fault_landed(const struct cbd_mem *m, void *p, size_t len);
 

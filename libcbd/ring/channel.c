@@ -80,7 +80,7 @@ static int send(struct cbd_channel *ch, void *line, void *entry, uint32_t seed)
 	return 0;
 }
 
-/* Position and epoch are the first two words of both kinds of entry. */
+/* Position and epoch are the first two words of both modes of entry. */
 static int accept(struct cbd_channel *ch, uint64_t position, uint32_t seed, const void *copy)
 {
 	uint64_t words[2];
@@ -106,8 +106,8 @@ static int receive(struct cbd_channel *ch, const void *line, bool drop, uint64_t
 	if (!CBD_FAULT_TRY(&f))
 		return -EIO;
 	if (drop) {
-		cbd_line_drop_start(&ch->t->mem, line);
-		cbd_drop_done(&ch->t->mem);
+		cbd_line_invalidate_start(&ch->t->mem, line);
+		cbd_invalidate_done(&ch->t->mem);
 	}
 	there = cbd_line_await(&ch->t->mem, line, position, copy);
 	cbd_fault_end(&f);
@@ -141,7 +141,7 @@ int cbd_channel_receive_se(struct cbd_channel *ch, uint64_t position, struct cbd
 	return receive(ch, &ch->se[position & (ch->slots - 1)], true, position, ch->se_seed, se);
 }
 
-int cbd_channel_receive_dropped_se(struct cbd_channel *ch, uint64_t position, struct cbd_se *se)
+int cbd_channel_receive_invalidated_se(struct cbd_channel *ch, uint64_t position, struct cbd_se *se)
 {
 	return receive(ch, &ch->se[position & (ch->slots - 1)], false, position, ch->se_seed, se);
 }
@@ -151,7 +151,7 @@ int cbd_channel_receive_ce(struct cbd_channel *ch, uint64_t count, struct cbd_ce
 	return receive(ch, &ch->ce[count & (ch->slots - 1)], true, count, ch->ce_seed, ce);
 }
 
-int cbd_channel_receive_dropped_ce(struct cbd_channel *ch, uint64_t count, struct cbd_ce *ce)
+int cbd_channel_receive_invalidated_ce(struct cbd_channel *ch, uint64_t count, struct cbd_ce *ce)
 {
 	return receive(ch, &ch->ce[count & (ch->slots - 1)], false, count, ch->ce_seed, ce);
 }
@@ -240,9 +240,9 @@ int cbd_channel_user(const struct cbd_transport *t, unsigned backend, unsigned i
 	return g.state == CBD_GRANT_FREE ? -1 : g.blkdev;
 }
 
-void cbd_channel_push(const struct cbd_transport *t, unsigned backend, unsigned id)
+void cbd_channel_write_back(const struct cbd_transport *t, unsigned backend, unsigned id)
 {
 	const struct cbd_area *area = cbd_channel_area(t, backend, id);
 
-	cbd_fault_push(&t->mem, t->base + area->offset, area->length);
+	cbd_fault_write_back(&t->mem, t->base + area->offset, area->length);
 }

@@ -53,23 +53,24 @@ int cbd_channel_receive_se(struct cbd_channel *ch, uint64_t position, struct cbd
 int cbd_channel_receive_ce(struct cbd_channel *ch, uint64_t count, struct cbd_ce *ce);
 
 /* The line was dropped already, by the caller, with others under one fence. */
-int cbd_channel_receive_dropped_se(struct cbd_channel *ch, uint64_t position, struct cbd_se *se);
-int cbd_channel_receive_dropped_ce(struct cbd_channel *ch, uint64_t count, struct cbd_ce *ce);
+int cbd_channel_receive_invalidated_se(struct cbd_channel *ch, uint64_t position,
+				       struct cbd_se *se);
+int cbd_channel_receive_invalidated_ce(struct cbd_channel *ch, uint64_t count, struct cbd_ce *ce);
 
 /* The same of a copy that the caller has made of the line. */
 int cbd_channel_accept_se(struct cbd_channel *ch, uint64_t position, const struct cbd_se *se);
 int cbd_channel_accept_ce(struct cbd_channel *ch, uint64_t count, const struct cbd_ce *ce);
 
-/* Drop the line of a position now; several before one cbd_drop_done().  Inside
+/* Drop the line of a position now; several before one cbd_invalidate_done().  Inside
  * a recovery point. */
-static inline void cbd_channel_drop_se(const struct cbd_channel *ch, uint64_t position)
+static inline void cbd_channel_invalidate_se(const struct cbd_channel *ch, uint64_t position)
 {
-	cbd_line_drop_start(&ch->t->mem, &ch->se[position & (ch->slots - 1)]);
+	cbd_line_invalidate_start(&ch->t->mem, &ch->se[position & (ch->slots - 1)]);
 }
 
-static inline void cbd_channel_drop_ce(const struct cbd_channel *ch, uint64_t count)
+static inline void cbd_channel_invalidate_ce(const struct cbd_channel *ch, uint64_t count)
 {
-	cbd_line_drop_start(&ch->t->mem, &ch->ce[count & (ch->slots - 1)]);
+	cbd_line_invalidate_start(&ch->t->mem, &ch->ce[count & (ch->slots - 1)]);
 }
 
 /*
@@ -104,6 +105,6 @@ uint32_t cbd_channel_payload_crc(uint32_t seed, const void *data, size_t len);
 int cbd_channel_user(const struct cbd_transport *t, unsigned backend, unsigned id);
 
 /* Push everything of a channel, for a process of this host that died. */
-void cbd_channel_push(const struct cbd_transport *t, unsigned backend, unsigned id);
+void cbd_channel_write_back(const struct cbd_transport *t, unsigned backend, unsigned id);
 
 #endif

@@ -95,24 +95,25 @@ bool cbd_claim_is_dead(const struct cbd_transport *t, enum cbd_claim_kind kind, 
 
 /* Rule 8 of coherence: what a dead process of this host left in caches is
  * pushed by another process of the host before anybody reuses it. */
-static void push_slot(struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot)
+static void write_back_slot(struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot)
 {
 	if (!t->mem.software)
 		return;
 	if (kind == CBD_CLAIM_BACKEND) {
-		cbd_fault_push(&t->mem, cbd_backend_line(t, slot, CBD_BACKEND_INFO, 0),
-			       (cbd_backend_pages(&t->header) - CBD_BACKEND_INFO) * CBD_PAGE_SIZE);
+		cbd_fault_write_back(&t->mem, cbd_backend_line(t, slot, CBD_BACKEND_INFO, 0),
+				     (cbd_backend_pages(&t->header) - CBD_BACKEND_INFO) *
+					     CBD_PAGE_SIZE);
 		for (unsigned c = 0; c < t->header.channels; c++)
-			cbd_channel_push(t, slot, c);
+			cbd_channel_write_back(t, slot, c);
 		return;
 	}
-	cbd_fault_push(&t->mem, cbd_blkdev_line(t, slot, CBD_BLKDEV_INFO, 0),
-		       (CBD_BLKDEV_PAGES - CBD_BLKDEV_INFO) * CBD_PAGE_SIZE);
+	cbd_fault_write_back(&t->mem, cbd_blkdev_line(t, slot, CBD_BLKDEV_INFO, 0),
+			     (CBD_BLKDEV_PAGES - CBD_BLKDEV_INFO) * CBD_PAGE_SIZE);
 	for (unsigned b = 0; b < t->header.backends; b++)
 		for (unsigned c = 0; c < t->header.channels; c++)
 			if (cbd_channel_user(t, b, c) == (int)slot ||
 			    cbd_channel_user(t, b, c) == -2)
-				cbd_channel_push(t, b, c);
+				cbd_channel_write_back(t, b, c);
 }
 
 static int lower(struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot,
@@ -140,7 +141,7 @@ static int bury(struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot
 	if (r == 0 && memcmp(line.boot_id, t->identity.boot_id, 16) == 0 && !same_lock(t, &line))
 		return cbd_error(EBUSY, "%s: %s %u: is owned through another device node", t->path,
 				 kind_name(kind), slot);
-	push_slot(t, kind, slot);
+	write_back_slot(t, kind, slot);
 	cbd_step("claim-swept");
 	r = lower(t, kind, slot, &line, CBD_CLAIM_DEAD);
 	return r < 0 ? r : 1;

@@ -21,7 +21,7 @@
 #include "slots/host.h"
 #include "base/step.h"
 
-/* Software kind: how long a store needs at worst to be seen elsewhere is
+/* Software mode: how long a store needs at worst to be seen elsewhere is
  * milliseconds; the wait is once in a host's life. */
 #define CLAIM_WAIT_US 20000
 
@@ -387,7 +387,7 @@ static int check_slot(const struct cbd_transport *t)
 }
 
 /* Nobody knows what a damaged one asked; who asked still says it again. */
-static int mend_requests(struct cbd_transport *t)
+static int repair_requests(struct cbd_transport *t)
 {
 	struct cbd_host_request_line line;
 	int r = 0;
@@ -436,7 +436,7 @@ static int assert_slot(struct cbd_transport *t)
 	if (r == 0)
 		r = cbd_text_each(t, cbd_host_line(t, h, CBD_HOST_INFO, CBD_HOST_NAME),
 				  CBD_NAME_LINES, t->identity.name, assert_mine);
-	return r == 0 ? mend_requests(t) : r;
+	return r == 0 ? repair_requests(t) : r;
 }
 
 static int beat_locked(struct cbd_transport *t)

@@ -399,7 +399,7 @@ static int wipe(const struct cbd_mem *mem, char *base, uint64_t offset, uint64_t
 		r = cbd_fault_store(mem, base + offset, zeroes, n);
 		offset += n;
 	}
-	cbd_fault_push(mem, base, CBD_LINE_SIZE); /* a fence for the above */
+	cbd_fault_write_back(mem, base, CBD_LINE_SIZE); /* a fence for the above */
 	return r;
 }
 

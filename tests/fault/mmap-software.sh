@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
-# Random faults: engine mmap, software kind, two queues.
+# Random faults: engine mmap, software mode, two queues.
 
 . "$(dirname "$0")/common.sh"
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
-# Random faults: engine psync, hardware kind with payload CRC.
+# Random faults: engine psync, hardware mode with payload CRC.
 
 . "$(dirname "$0")/common.sh"
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
-# Random faults: engine psync, hardware kind, three queues.
+# Random faults: engine psync, hardware mode, three queues.
 
 . "$(dirname "$0")/common.sh"
 

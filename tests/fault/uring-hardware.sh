@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
-# Random faults: engine uring, hardware kind, two queues.
+# Random faults: engine uring, hardware mode, two queues.
 
 . "$(dirname "$0")/common.sh"
 

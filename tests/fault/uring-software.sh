@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
-# Random faults: engine uring, software kind.
+# Random faults: engine uring, software mode.
 
 . "$(dirname "$0")/common.sh"
 

@@ -225,7 +225,7 @@ end_load()
 }
 
 # Its server is gone.
-drop_load()
+invalidate_load()
 {
 	wait_until 20 gone "$load" || fail "the load goes on without a server"
 	wait "$load" 2>/dev/null || true
@@ -407,7 +407,7 @@ leave()
 	begin_load
 	wait_until 20 load_says
 	damage_until_gone "$victim"
-	drop_load
+	invalidate_load
 	plugin=
 }
 
@@ -498,7 +498,7 @@ plugin_io()
 	victim_plugin_runs "$1"
 	begin_load
 	is_killed "$victim" "the plugin"
-	drop_load
+	invalidate_load
 }
 
 backend_io()

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
-# Killed at each step of a request, and of leaving an epoch: software kind.
+# Killed at each step of a request, and of leaving an epoch: software mode.
 
 . "$(dirname "$0")/steps.sh"
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
-# Killed at each step of a detach, a stop, a take-over, a clear: software kind.
+# Killed at each step of a detach, a stop, a take-over, a clear: software mode.
 
 . "$(dirname "$0")/steps.sh"
 

@@ -2,7 +2,7 @@
  * cleared.pml - rule 1: a host slot is cleared while its host was away, and
  * another host takes it; the old host comes back and beats.  Mirrors host.c
  * (check_slot, assert_mine, assert_slot, slot_take, boot_enter) and clear.c (free_host);
- * hardware kind: a free slot is taken by compare-and-swap.
+ * hardware mode: a free slot is taken by compare-and-swap.
  *
  * The lines: claim and state, each with whose it is.  Names go the way of the
  * claim.  The heartbeat line is not in here: a late beat is one more change of

@@ -100,24 +100,24 @@ static __thread struct {
 	const void *line;
 	bool fenced;
 } dropped[DROPPED];
-static __thread unsigned n_dropped;
+static __thread unsigned n_invalidated;
 
-static int find_dropped(const void *line)
+static int find_invalidated(const void *line)
 {
-	for (unsigned i = 0; i < n_dropped; i++)
+	for (unsigned i = 0; i < n_invalidated; i++)
 		if (dropped[i].line == line)
 			return (int)i;
 	return -1;
 }
 
-static void note_drop(const void *line)
+static void note_invalidate(const void *line)
 {
-	int i = find_dropped(line);
+	int i = find_invalidated(line);
 
 	if (i < 0) {
-		if (n_dropped == DROPPED)
-			n_dropped = 0; /* only costs false alarms */
-		i = (int)n_dropped++;
+		if (n_invalidated == DROPPED)
+			n_invalidated = 0; /* only costs false alarms */
+		i = (int)n_invalidated++;
 	}
 	dropped[i].line = line;
 	dropped[i].fenced = false;
@@ -125,7 +125,7 @@ static void note_drop(const void *line)
 
 static void note_await(const struct cbd_mem *m, const void *line)
 {
-	int i = find_dropped(line);
+	int i = find_invalidated(line);
 
 	pthread_mutex_lock(&lock);
 	seen.awaits++;
@@ -135,7 +135,7 @@ static void note_await(const struct cbd_mem *m, const void *line)
 		seen.unfenced++;
 	pthread_mutex_unlock(&lock);
 	if (i >= 0)
-		dropped[i] = dropped[--n_dropped];
+		dropped[i] = dropped[--n_invalidated];
 }
 
 /* ----------------------------------------------------------------- stores */
@@ -201,16 +201,16 @@ void cbd_coherence_init(void)
 {
 }
 
-void cbd_line_drop_start(const struct cbd_mem *m, const void *line)
+void cbd_line_invalidate_start(const struct cbd_mem *m, const void *line)
 {
 	(void)m;
-	note_drop(line);
+	note_invalidate(line);
 }
 
-void cbd_drop_done(const struct cbd_mem *m)
+void cbd_invalidate_done(const struct cbd_mem *m)
 {
 	(void)m;
-	for (unsigned i = 0; i < n_dropped; i++)
+	for (unsigned i = 0; i < n_invalidated; i++)
 		dropped[i].fenced = true;
 }
 
@@ -264,14 +264,14 @@ void cbd_mem_load(const struct cbd_mem *m, void *dst, const void *src, size_t le
 	memcpy(dst, src, len);
 }
 
-void cbd_mem_push(const struct cbd_mem *m, const void *p, size_t len)
+void cbd_mem_write_back(const struct cbd_mem *m, const void *p, size_t len)
 {
 	(void)m;
 	(void)p;
 	(void)len;
 }
 
-void cbd_mem_drop(const struct cbd_mem *m, const void *p, size_t len)
+void cbd_mem_invalidate(const struct cbd_mem *m, const void *p, size_t len)
 {
 	(void)m;
 	(void)p;

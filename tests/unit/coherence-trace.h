@@ -12,14 +12,14 @@
 void cbd_coherence_init(void);
 
 void cbd_line_load(const struct cbd_mem *m, const void *line, void *copy);
-void cbd_line_drop_start(const struct cbd_mem *m, const void *line);
-void cbd_drop_done(const struct cbd_mem *m);
+void cbd_line_invalidate_start(const struct cbd_mem *m, const void *line);
+void cbd_invalidate_done(const struct cbd_mem *m);
 bool cbd_line_await(const struct cbd_mem *m, const void *line, uint64_t word, void *copy);
 void cbd_line_store(const struct cbd_mem *m, void *line, const void *copy);
 void cbd_mem_store(const struct cbd_mem *m, void *dst, const void *src, size_t len);
 void cbd_mem_load(const struct cbd_mem *m, void *dst, const void *src, size_t len);
-void cbd_mem_push(const struct cbd_mem *m, const void *p, size_t len);
-void cbd_mem_drop(const struct cbd_mem *m, const void *p, size_t len);
+void cbd_mem_write_back(const struct cbd_mem *m, const void *p, size_t len);
+void cbd_mem_invalidate(const struct cbd_mem *m, const void *p, size_t len);
 void cbd_sys_landed(const struct cbd_mem *m, void *p, size_t len);
 void cbd_sys_take(const struct cbd_mem *m, const void *p, size_t len);
 uint32_t cbd_word_load(const uint32_t *w);

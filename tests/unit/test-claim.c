@@ -707,7 +707,7 @@ int main(void)
 	tcase_add_test(t, lost_claim);
 	tcase_add_test(t, other_device_node);
 	suite_add_tcase(s, t);
-	t = new_case("of both kinds", false);
+	t = new_case("of both modes", false);
 	tcase_add_loop_test(t, hosts_of_two_machines, 0, 2);
 	tcase_add_loop_test(t, two_machines, 0, 4);
 	tcase_add_loop_test(t, race_of_machines, 0, 2);

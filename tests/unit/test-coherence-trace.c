@@ -123,7 +123,7 @@ START_TEST(several_queues)
 }
 END_TEST
 
-/* Host slots, of two machines, in software kind: by waiting, not by swapping. */
+/* Host slots, of two machines, in software mode: by waiting, not by swapping. */
 START_TEST(host_slots)
 {
 	pair_format(&p, &(struct pair_options){ .kind = _i ? CBD_COHERENCE_SOFTWARE
@@ -149,11 +149,11 @@ START_TEST(breaches_are_seen)
 	trace_rings(4096, 8192, 12288, sizeof(memory));
 	cbd_line_await(&a, memory, 1, &line);
 	ck_assert_uint_eq(trace_get().undropped, 1);
-	cbd_line_drop_start(&a, memory);
+	cbd_line_invalidate_start(&a, memory);
 	cbd_line_await(&a, memory, 1, &line);
 	ck_assert_uint_eq(trace_get().unfenced, 1);
-	cbd_line_drop_start(&a, memory);
-	cbd_drop_done(&a);
+	cbd_line_invalidate_start(&a, memory);
+	cbd_invalidate_done(&a);
 	cbd_line_await(&a, memory, 1, &line);
 	ck_assert_uint_eq(trace_get().undropped + trace_get().unfenced, 2);
 	cbd_line_await(&a, memory, 1, &line); /* once only */

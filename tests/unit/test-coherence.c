@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * test-coherence.c - the native accesses: pushing and dropping change nothing,
- * a line is whole once its first word is seen, in both kinds.  What another
+ * a line is whole once its first word is seen, in both modes.  What another
  * host sees cannot be shown on one; test-coherence-trace shows the discipline.
  */
 #include <config.h>
@@ -22,7 +22,7 @@ static void setup(void)
 	memcpy(want, memory, sizeof(memory));
 }
 
-START_TEST(push_and_drop_change_nothing)
+START_TEST(write_back_and_invalidate_change_nothing)
 {
 	const struct cbd_mem *m = &mems[_i];
 	uint64_t state = 2;
@@ -31,15 +31,15 @@ START_TEST(push_and_drop_change_nothing)
 		size_t at = unit_random(&state) % sizeof(memory);
 		size_t len = unit_random(&state) % (sizeof(memory) - at + 1);
 
-		cbd_mem_push(m, memory + at, len);
-		cbd_mem_drop(m, memory + at, len);
+		cbd_mem_write_back(m, memory + at, len);
+		cbd_mem_invalidate(m, memory + at, len);
 		cbd_sys_landed(m, memory + at, len);
 		cbd_sys_take(m, memory + at, len);
-		cbd_line_drop_start(m, memory + at / 64 * 64);
-		cbd_drop_done(m);
+		cbd_line_invalidate_start(m, memory + at / 64 * 64);
+		cbd_invalidate_done(m);
 		memory[at] ^= 1; /* dirty: dropped, it is written back */
 		want[at] ^= 1;
-		cbd_mem_drop(m, memory + at, 1);
+		cbd_mem_invalidate(m, memory + at, 1);
 		ck_assert_uint_eq(memory[at], want[at]);
 	}
 	ck_assert_mem_eq(memory, want, sizeof(memory));
@@ -84,8 +84,8 @@ START_TEST(lines)
 		cbd_line_load(m, place, got);
 		ck_assert_mem_eq(got, line, 64);
 		memset(got, 0, 64);
-		cbd_line_drop_start(m, place);
-		cbd_drop_done(m);
+		cbd_line_invalidate_start(m, place);
+		cbd_invalidate_done(m);
 		ck_assert(!cbd_line_await(m, place, line[0] + 1, got));
 		ck_assert(cbd_is_zero(got, 64)); /* left alone */
 		ck_assert(cbd_line_await(m, place, line[0], got));
@@ -107,8 +107,8 @@ static void await(const uint64_t *place, uint64_t n)
 	uint64_t got[8];
 
 	for (unsigned i = 0;; i++) {
-		cbd_line_drop_start(mem, place);
-		cbd_drop_done(mem);
+		cbd_line_invalidate_start(mem, place);
+		cbd_invalidate_done(mem);
 		if (cbd_line_await(mem, place, n, got))
 			break;
 		if (i % 64 == 63)
@@ -215,7 +215,7 @@ int main(void)
 
 	tcase_set_timeout(t, UNIT_TIMEOUT);
 	tcase_add_checked_fixture(t, setup, NULL);
-	tcase_add_loop_test(t, push_and_drop_change_nothing, 0, 2);
+	tcase_add_loop_test(t, write_back_and_invalidate_change_nothing, 0, 2);
 	tcase_add_loop_test(t, payload, 0, 2);
 	tcase_add_loop_test(t, lines, 0, 2);
 	tcase_add_loop_test(t, ping_pong, 0, 2);

@@ -52,15 +52,15 @@ static void close_channel(void)
 
 static int receive_se(struct cbd_channel *ch, uint64_t position, struct cbd_se *se)
 {
-	cbd_channel_drop_se(ch, position);
-	cbd_drop_done(&ch->t->mem);
+	cbd_channel_invalidate_se(ch, position);
+	cbd_invalidate_done(&ch->t->mem);
 	return cbd_channel_receive_se(ch, position, se);
 }
 
 static int receive_ce(struct cbd_channel *ch, uint64_t count, struct cbd_ce *ce)
 {
-	cbd_channel_drop_ce(ch, count);
-	cbd_drop_done(&ch->t->mem);
+	cbd_channel_invalidate_ce(ch, count);
+	cbd_invalidate_done(&ch->t->mem);
 	return cbd_channel_receive_ce(ch, count, ce);
 }
 
@@ -949,7 +949,7 @@ START_TEST(bad_rate)
 }
 END_TEST
 
-/* Without CRC, in hardware kind, nothing is checked: the disk gets what lies
+/* Without CRC, in hardware mode, nothing is checked: the disk gets what lies
  * in shared memory, from there. */
 START_TEST(without_crc)
 {
