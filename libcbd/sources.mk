@@ -38,12 +38,12 @@ libcbd_files = \
 	%reldir%/blkdev/reap.c \
 	%reldir%/blkdev/split.c \
 	%reldir%/blkdev/split.h \
+	%reldir%/backend/handler.c \
+	%reldir%/backend/handler.h \
+	%reldir%/backend/handler-wait.c \
 	%reldir%/backend/admit.c \
 	%reldir%/backend/backend.c \
 	%reldir%/backend/backend.h \
-	%reldir%/backend/handler-wait.c \
-	%reldir%/backend/handler.c \
-	%reldir%/backend/handler.h \
 	%reldir%/admin/check-lines.c \
 	%reldir%/admin/check-repair.c \
 	%reldir%/admin/check.c \

@@ -143,11 +143,3 @@ void cbd_handler_hit(struct cbd_handler *h)
 {
 	cbd_wait_hit(&h->wait);
 }
-
-void cbd_handler_wake(struct cbd_handler *h)
-{
-	pthread_mutex_lock(&h->lock);
-	cbd_word_store(&h->word, h->word + 1);
-	pthread_mutex_unlock(&h->lock);
-	cbd_futex_wake(&h->word);
-}

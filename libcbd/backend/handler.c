@@ -602,6 +602,14 @@ int cbd_hchannel_prepare(struct cbd_hchannel *hc, unsigned depth)
 	return 0;
 }
 
+void cbd_handler_wake(struct cbd_handler *h)
+{
+	pthread_mutex_lock(&h->lock);
+	cbd_word_store(&h->word, h->word + 1);
+	pthread_mutex_unlock(&h->lock);
+	cbd_futex_wake(&h->word);
+}
+
 void cbd_handler_give(struct cbd_handler *h, struct cbd_hchannel *hc)
 {
 	hc->h = h;
