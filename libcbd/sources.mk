@@ -28,16 +28,22 @@ libcbd_files = \
 	%reldir%/slots/host.c \
 	%reldir%/slots/host.h \
 	%reldir%/slots/info.c \
-	%reldir%/blkdev/attach.c \
-	%reldir%/blkdev/blkdev.c \
-	%reldir%/blkdev/blkdev.h \
 	%reldir%/blkdev/extent.c \
 	%reldir%/blkdev/extent.h \
-	%reldir%/blkdev/lead.c \
-	%reldir%/blkdev/queue.c \
-	%reldir%/blkdev/reap.c \
 	%reldir%/blkdev/split.c \
 	%reldir%/blkdev/split.h \
+	%reldir%/blkdev/blkdev.h \
+	%reldir%/blkdev/durability.c \
+	%reldir%/blkdev/waiters.c \
+	%reldir%/blkdev/parts.c \
+	%reldir%/blkdev/lines.c \
+	%reldir%/blkdev/epoch.c \
+	%reldir%/blkdev/attach.c \
+	%reldir%/blkdev/reap.c \
+	%reldir%/blkdev/lead.c \
+	%reldir%/blkdev/heartbeat.c \
+	%reldir%/blkdev/queue.c \
+	%reldir%/blkdev/blkdev.c \
 	%reldir%/backend/handler.c \
 	%reldir%/backend/handler.h \
 	%reldir%/backend/handler-wait.c \

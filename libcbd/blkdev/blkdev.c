@@ -1,398 +1,22 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * blkdev.c - the life of a blkdev: claim a slot, attach, beat, close; and
- * the accounting of what was written and not flushed (rule 8).
+ * blkdev.c - the life of a blkdev: claim a slot, enter it with a new incarnation,
+ * attach, close.
  */
 #include <config.h>
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "blkdev/blkdev.h"
 #include "base/error.h"
-#include "memory/fault.h"
 #include "slots/host.h"
 #include "base/step.h"
 
-#define STALL_NS 30000000000ull
-#define LOST_NS 200000000ull  /* nothing has come: have lines been lost? */
-#define SLOW_NS 5000000000ull /* or something else that a new epoch mends? */
-
-static void *info_line(const struct cbd_blkdev *b, unsigned line)
-{
-	return cbd_blkdev_line(b->t, b->slot, CBD_BLKDEV_INFO, line);
-}
-
-/* ------------------------------------------------------------- durability */
-
-/* Blkdev lock held. */
-static void count_loss(struct cbd_blkdev *b)
-{
-	b->losses++;
-	b->flushed = b->written;
-	cbd_log(CBD_LOG_ERROR,
-		"backend %u: writes that were not flushed may be lost; the next flush fails",
-		b->backend);
-}
-
-/*
- * A write was acknowledged.  False when a newer backend has been seen since:
- * the answer is of a process that is gone, and what it wrote may be lost
- * without anybody being told; so the write is executed again.  When another
- * queue has seen a failed sync of this backend since this one looked at its
- * grant, the write may be lost too, and was not there to be counted.
- */
-bool cbd_written(struct cbd_queue *q)
-{
-	struct cbd_blkdev *b = q->b;
-	bool current;
-
-	pthread_mutex_lock(&b->lock);
-	current = q->backend_incarnation == b->backend_incarnation;
-	if (current)
-		b->written++;
-	if (current && q->verifier != b->verifier)
-		count_loss(b);
-	pthread_mutex_unlock(&b->lock);
-	return current;
-}
-
-static struct cbd_connection *connection_of(struct cbd_blkdev *b, const struct cbd_pending *p)
-{
-	return p->io.connection ? p->io.connection : &b->own;
-}
-
-/* A flush covers what was complete when it was submitted.  The first one after
- * a loss fails, on each connection that was open at the loss. */
-void cbd_flush_submitted(struct cbd_blkdev *b, struct cbd_pending *p)
-{
-	struct cbd_connection *c = connection_of(b, p);
-
-	pthread_mutex_lock(&b->lock);
-	p->generation = b->written;
-	p->losses = b->losses;
-	if (c->losses != b->losses) {
-		c->losses = b->losses;
-		p->result = -EIO;
-	}
-	pthread_mutex_unlock(&b->lock);
-}
-
-/* Was something lost since it was submitted? */
-bool cbd_flush_failed(struct cbd_blkdev *b, const struct cbd_pending *p)
-{
-	bool failed;
-
-	pthread_mutex_lock(&b->lock);
-	failed = p->losses != b->losses;
-	pthread_mutex_unlock(&b->lock);
-	return failed;
-}
-
-/* Also a flush that was in flight at a loss fails. */
-void cbd_flush_done(struct cbd_queue *q, struct cbd_pending *p)
-{
-	struct cbd_blkdev *b = q->b;
-
-	pthread_mutex_lock(&b->lock);
-	if (p->losses != b->losses) {
-		connection_of(b, p)->losses = b->losses;
-		p->result = -EIO;
-	} else if (p->result == 0 && p->generation > b->flushed) {
-		b->flushed = p->generation;
-	}
-	pthread_mutex_unlock(&b->lock);
-}
-
-/* OUT: a write that may have been executed before the loss is not answered
- * yet. */
-void cbd_verifier_seen(struct cbd_blkdev *b, uint32_t incarnation, uint64_t verifier, bool lost,
-		       bool out)
-{
-	pthread_mutex_lock(&b->lock);
-	if ((int32_t)(incarnation - b->backend_incarnation) >= 0) {
-		b->backend_incarnation = incarnation;
-		b->verifier = verifier;
-	}
-	/* each queue sees the change for itself: one loss may count twice,
-	 * which fails one flush more, never one less */
-	if (lost && (out || b->written != b->flushed))
-		count_loss(b);
-	pthread_mutex_unlock(&b->lock);
-}
-
-struct cbd_connection *cbd_connection_open(struct cbd_blkdev *b)
-{
-	struct cbd_connection *c = calloc(1, sizeof(*c));
-
-	if (!c)
-		return NULL;
-	c->b = b;
-	pthread_mutex_lock(&b->lock);
-	c->losses = b->losses;
-	pthread_mutex_unlock(&b->lock);
-	return c;
-}
-
-void cbd_connection_close(struct cbd_connection *c)
-{
-	free(c);
-}
-
-/* ------------------------------------------------------------------ lines */
-
-int cbd_ring_doorbell(struct cbd_blkdev *b)
-{
-	int r;
-
-	pthread_mutex_lock(&b->lines);
-	b->doorbell.count++;
-	r = cbd_line_put(b->t, info_line(b, CBD_BLKDEV_DOORBELL), &b->doorbell);
-	pthread_mutex_unlock(&b->lines);
-	return r;
-}
-
-static int put_state(struct cbd_blkdev *b, enum cbd_slot_state state)
-{
-	b->state.state = state;
-	return cbd_line_put(b->t, info_line(b, CBD_BLKDEV_STATE), &b->state);
-}
-
-static void put_counters(struct cbd_blkdev *b)
-{
-	struct cbd_counters sum = { .errors = 0 };
-	const size_t words = sizeof(sum) / sizeof(uint64_t);
-	struct cbd_fault f;
-
-	for (unsigned i = 0; i < b->n_queues; i++) {
-		struct cbd_queue *q = &b->queues[i];
-		const uint64_t *from = (const uint64_t *)&q->counters;
-		uint64_t *to = (uint64_t *)&sum;
-
-		pthread_mutex_lock(&q->lock);
-		for (size_t w = 0; w < words; w++)
-			to[w] += from[w];
-		pthread_mutex_unlock(&q->lock);
-	}
-	if (!CBD_FAULT_TRY(&f))
-		return;
-	cbd_mem_store(&b->t->mem, cbd_blkdev_line(b->t, b->slot, CBD_BLKDEV_COUNTERS, 0), &sum,
-		      sizeof(sum));
-	cbd_fault_end(&f);
-}
-
-/* Rule 1: owners store their control lines again when they were lost. */
-int cbd_blkdev_beat(struct cbd_blkdev *b)
-{
-	int r;
-
-	pthread_mutex_lock(&b->lines);
-	b->beat.counter++;
-	r = cbd_claim_check(&b->claim);
-	if (r == 0)
-		r = cbd_line_put(b->t, info_line(b, CBD_BLKDEV_BEAT), &b->beat);
-	if (r == 0)
-		r = cbd_line_assert(b->t, info_line(b, CBD_BLKDEV_STATE), &b->state);
-	if (r == 0)
-		r = cbd_line_assert(b->t, info_line(b, CBD_BLKDEV_REQUEST), &b->request);
-	if (r == 0)
-		r = cbd_line_assert(b->t, info_line(b, CBD_BLKDEV_DOORBELL), &b->doorbell);
-	if (r == 0)
-		r = cbd_host_beat(b->t);
-	pthread_mutex_unlock(&b->lines);
-	return r;
-}
-
-/* -------------------------------------------------------- heartbeat thread */
-
-static void watch_backend(struct cbd_blkdev *b)
-{
-	struct cbd_beat_line beat;
-	enum cbd_liveness l;
-
-	if (cbd_line_get(b->t,
-			 cbd_backend_line(b->t, b->backend, CBD_BACKEND_INFO, CBD_BACKEND_BEAT),
-			 &beat) < 0)
-		return;
-	l = cbd_watch_sample(&b->watch, beat.counter, cbd_now_ns(), cbd_interval_ns(b->t),
-			     b->t->header.dead_after);
-	if (l == CBD_SUSPECT && !b->suspect)
-		cbd_log(CBD_LOG_WARNING, "backend %u: does not beat; its I/O waits", b->backend);
-	if (l == CBD_ALIVE && b->suspect)
-		cbd_log(CBD_LOG_INFO, "backend %u: beats again", b->backend);
-	if (l == CBD_SUSPECT || l == CBD_ALIVE)
-		cbd_flag_set(&b->suspect, l == CBD_SUSPECT);
-}
-
-/* Rule 1 for entries: an SE that was lost before it was fetched is stored
- * again, while no later one has its slot. */
-static void assert_entries(struct cbd_queue *q)
-{
-	for (unsigned tag = 0; tag < q->depth; tag++) {
-		struct cbd_part *p = &q->parts[tag];
-
-		if (p->state == CBD_PART_PUBLISHED && q->position - p->se.position <= q->ch.slots &&
-		    cbd_channel_assert_se(&q->ch, &p->se) < 0) {
-			cbd_queue_break(q, -EIO);
-			return;
-		}
-	}
-}
-
-/*
- * Nothing moves although the backend beats.  Lost SEs are mended, a lost CE is
- * seen by those behind it.  Else the epoch is left, which costs little when
- * the disk is only slow: the backend says that it drains and takes its time.
- * When it does not even say that, the lines between us are not sane, and
- * nobody will mend them.
- */
-static void look_for_stall(struct cbd_blkdev *b, struct cbd_queue *q, uint64_t now)
-{
-	uint64_t silent = now - q->moved_ns;
-	bool may_leave = q->attached && q->left_epoch != q->ch.epoch;
-
-	if (b->suspect || q->n_free == q->depth || q->draining || silent < LOST_NS)
-		return;
-	/* the user does not poll; but not the CE for which the epoch was left */
-	if (may_leave && cbd_channel_has_ce(&q->ch, q->count)) {
-		q->moved_ns = now;
-		return;
-	}
-	if (q->attached && !q->broken)
-		assert_entries(q);
-	if (may_leave && cbd_channel_lost_ce(&q->ch, q->count)) {
-		cbd_leave(q, CBD_LEAVE_BAD_ENTRY);
-		return;
-	}
-	/* not before a backend that has crashed is known to be silent */
-	if (silent < (may_leave ? SLOW_NS : STALL_NS + cbd_suspect_ns(b->t)))
-		return;
-	q->moved_ns = now;
-	if (may_leave) {
-		q->leaves = 0; /* slow is not broken */
-		cbd_leave(q, CBD_LEAVE_STALLED);
-		return;
-	}
-	cbd_log(CBD_LOG_ERROR, "backend %u: channel %u does not move; its I/O ends", b->backend,
-		q->ch.id);
-	cbd_queue_break(q, -EIO);
-}
-
-static void look_at_queue(struct cbd_blkdev *b, struct cbd_queue *q)
-{
-	uint64_t now;
-
-	pthread_mutex_lock(&q->lock);
-	cbd_grant_check(q);
-	cbd_leave_assert(q);
-	now = cbd_now_ns(); /* with the lock: nothing in the queue is younger */
-	cbd_queue_timeouts(q, now);
-	look_for_stall(b, q, now);
-	cbd_reap_late(q);
-	if (b->suspect && cbd_flag_get(&b->impatient))
-		cbd_queue_break(q, -EIO);
-	cbd_wake_one(q);
-	pthread_mutex_unlock(&q->lock);
-}
-
-/* Slot or memory lost: nothing more may be written there. */
-static void give_up(struct cbd_blkdev *b)
-{
-	cbd_log(CBD_LOG_ERROR, "%s", cbd_errmsg());
-	cbd_flag_set(&b->lost, true);
-	for (unsigned i = 0; i < b->n_queues; i++) {
-		pthread_mutex_lock(&b->queues[i].lock);
-		cbd_queue_break(&b->queues[i], -EIO);
-		pthread_mutex_unlock(&b->queues[i].lock);
-	}
-}
-
-/* Until the next beat, or stop. */
-static bool pause_beat(struct cbd_blkdev *b)
-{
-	struct timespec ts;
-	uint64_t until = cbd_now_ns() + cbd_interval_ns(b->t);
-	bool stop;
-
-	ts.tv_sec = (time_t)(until / 1000000000);
-	ts.tv_nsec = (long)(until % 1000000000);
-	pthread_mutex_lock(&b->lines);
-	while (!b->stop && pthread_cond_timedwait(&b->stop_cond, &b->lines, &ts) != ETIMEDOUT)
-		;
-	stop = b->stop;
-	pthread_mutex_unlock(&b->lines);
-	return !stop;
-}
-
-static void *heartbeat(void *arg)
-{
-	struct cbd_blkdev *b = arg;
-
-	while (pause_beat(b)) {
-		if (cbd_blkdev_beat(b) < 0) {
-			give_up(b);
-			break;
-		}
-		watch_backend(b);
-		for (unsigned i = 0; i < b->n_queues; i++)
-			look_at_queue(b, &b->queues[i]);
-		put_counters(b);
-	}
-	return NULL;
-}
-
-static void block_signals(sigset_t *old)
-{
-	sigset_t all;
-
-	sigfillset(&all);
-	sigdelset(&all, SIGBUS);
-	sigdelset(&all, SIGSEGV);
-	sigdelset(&all, SIGFPE);
-	sigdelset(&all, SIGILL);
-	pthread_sigmask(SIG_SETMASK, &all, old);
-}
-
-int cbd_blkdev_start(struct cbd_blkdev *b)
-{
-	struct cbd_lock join = CBD_LOCK_NONE;
-	sigset_t old;
-	int r = cbd_join_lock(b->t, &join);
-
-	/* After a fork the parent may live on with copies of the descriptors
-	 * that carry the locks.  The join lock keeps sweepers out meanwhile. */
-	if (r == 0)
-		r = cbd_claim_renew(&b->claim);
-	if (r == 0)
-		r = cbd_host_renew(b->t);
-	cbd_lock_release(&join);
-	if (r < 0)
-		return r;
-	pthread_mutex_lock(&b->lines);
-	b->state.pid = (uint32_t)getpid();
-	r = put_state(b, CBD_SLOT_LIVE);
-	pthread_mutex_unlock(&b->lines);
-	if (r == 0)
-		r = cbd_blkdev_beat(b);
-	if (r < 0)
-		return r;
-	/* a forked child would keep the mapping, and so the memory, in use */
-	madvise(b->t->base, b->t->map_length, MADV_DONTFORK);
-	block_signals(&old);
-	r = pthread_create(&b->thread, NULL, heartbeat, b);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (r != 0)
-		return cbd_error(r, "heartbeat thread: %m");
-	b->started = true;
-	return 0;
-}
-
-/* ------------------------------------------------------------ open, close */
+/* ------------------------------------------------------------------- open */
 
 /* Any slot will do; one that an other process holds is passed by. */
 static int claim_any(struct cbd_blkdev *b)
@@ -419,9 +43,9 @@ static uint32_t last_incarnation(struct cbd_blkdev *b, uint32_t known)
 
 	if (known)
 		return known;
-	if (cbd_line_get(b->t, info_line(b, CBD_BLKDEV_BEAT), &beat) == 0)
+	if (cbd_line_get(b->t, cbd_blkdev_info(b, CBD_BLKDEV_BEAT), &beat) == 0)
 		known = cbd_newer(known, beat.incarnation);
-	if (cbd_line_get(b->t, info_line(b, CBD_BLKDEV_REQUEST), &request) == 0)
+	if (cbd_line_get(b->t, cbd_blkdev_info(b, CBD_BLKDEV_REQUEST), &request) == 0)
 		known = cbd_newer(known, request.incarnation);
 	if (!known)
 		cbd_random(&known, sizeof(known));
@@ -434,7 +58,7 @@ static int enter_slot(struct cbd_blkdev *b)
 	struct cbd_state_line old;
 	struct cbd_doorbell_line bell;
 	uint32_t incarnation;
-	int r = cbd_line_get(b->t, info_line(b, CBD_BLKDEV_STATE), &old);
+	int r = cbd_line_get(b->t, cbd_blkdev_info(b, CBD_BLKDEV_STATE), &old);
 
 	if (r == -EIO)
 		return r;
@@ -459,13 +83,13 @@ static int enter_slot(struct cbd_blkdev *b)
 	};
 	b->doorbell.incarnation = b->beat.incarnation = b->state.incarnation;
 	/* goes on from where it was: a backend compares it with what it saw */
-	if (cbd_line_get(b->t, info_line(b, CBD_BLKDEV_DOORBELL), &bell) < 0)
+	if (cbd_line_get(b->t, cbd_blkdev_info(b, CBD_BLKDEV_DOORBELL), &bell) < 0)
 		cbd_random(&bell.count, sizeof(bell.count));
 	b->doorbell.count = bell.count;
-	r = put_state(b, CBD_SLOT_STARTING);
+	r = cbd_blkdev_put_state(b, CBD_SLOT_STARTING);
 	cbd_step("blkdev-entered");
 	if (r == 0)
-		r = cbd_line_put(b->t, info_line(b, CBD_BLKDEV_REQUEST), &b->request);
+		r = cbd_line_put(b->t, cbd_blkdev_info(b, CBD_BLKDEV_REQUEST), &b->request);
 	return r == 0 ? cbd_blkdev_beat(b) : r;
 }
 
@@ -476,7 +100,7 @@ static int open_claimed(struct cbd_blkdev *b, const struct cbd_blkdev_options *o
 	if (r == 0)
 		r = cbd_attach(b, o);
 	if (r == 0)
-		r = put_state(b, CBD_SLOT_LIVE);
+		r = cbd_blkdev_put_state(b, CBD_SLOT_LIVE);
 	return r;
 }
 
@@ -561,17 +185,6 @@ int cbd_blkdev_open(struct cbd_transport *t, const struct cbd_blkdev_options *o,
 	return 0;
 }
 
-static void stop_thread(struct cbd_blkdev *b)
-{
-	if (!b->started)
-		return;
-	pthread_mutex_lock(&b->lines);
-	b->stop = true;
-	pthread_cond_signal(&b->stop_cond);
-	pthread_mutex_unlock(&b->lines);
-	pthread_join(b->thread, NULL);
-}
-
 void cbd_blkdev_stop_waiting(struct cbd_blkdev *b)
 {
 	cbd_flag_set(&b->impatient, true);
@@ -613,8 +226,8 @@ static void leave_slot(struct cbd_blkdev *b)
 {
 	bool abandoned = b->request.state == CBD_REQUEST_ABANDONED;
 
-	put_counters(b);
-	put_state(b, abandoned ? CBD_SLOT_ABANDONED : CBD_SLOT_FREE);
+	cbd_blkdev_put_counters(b);
+	cbd_blkdev_put_state(b, abandoned ? CBD_SLOT_ABANDONED : CBD_SLOT_FREE);
 	cbd_step("blkdev-left");
 	cbd_claim_release(&b->claim);
 }
@@ -628,7 +241,7 @@ void cbd_blkdev_close(struct cbd_blkdev *b)
 	/* with the heartbeat, or others would suspect what only waits */
 	if (claimed && (b->started || cbd_claim_check(&b->claim) == 0))
 		drain(b);
-	stop_thread(b);
+	cbd_heartbeat_stop(b);
 	if (claimed && cbd_claim_check(&b->claim) < 0)
 		b->lost = true;
 	if (claimed && b->lost) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * blkdev.h - the blkdev side, as its files share it: blkdev.c (open, beat,
- * close, durability), attach.c (request, grant, epochs), queue.c (submission),
- * reap.c (completion), lead.c (waiting).
+ * blkdev.h - the blkdev side, as its files share it.  Their order, bottom up:
+ * extent.c, split.c, durability.c, waiters.c, parts.c, lines.c, epoch.c, attach.c,
+ * reap.c, lead.c, heartbeat.c, queue.c, blkdev.c; a file calls only those before it.
  *
  * Locks, in this order: queue->lock, then blkdev->lock.  The blkdev's own
  * lines are written by the thread that opens and closes it and by its
@@ -154,10 +154,44 @@ struct cbd_blkdev {
 	bool lost;		/* the slot is another's, or the memory is gone: write nothing */
 };
 
-/* attach.c */
-int cbd_attach_find(struct cbd_transport *t, const char *backend);
-int cbd_attach(struct cbd_blkdev *b, const struct cbd_blkdev_options *o);
-void cbd_detach(struct cbd_blkdev *b);
+/* durability.c, rule 8 */
+bool cbd_written(struct cbd_queue *q); /* false: acknowledged by a gone backend */
+void cbd_flush_submitted(struct cbd_blkdev *b, struct cbd_pending *p);
+bool cbd_flush_failed(struct cbd_blkdev *b, const struct cbd_pending *p);
+void cbd_flush_done(struct cbd_queue *q, struct cbd_pending *p);
+void cbd_verifier_seen(struct cbd_blkdev *b, uint32_t incarnation, uint64_t verifier, bool lost,
+		       bool out);
+
+/* waiters.c; queue lock held */
+void cbd_wake(struct cbd_queue *q, struct cbd_waiter *w, uint32_t why);
+void cbd_waiters_wake_gathered(struct cbd_queue *q);
+void cbd_waiter_link(struct cbd_queue *q, struct cbd_waiter *w);
+void cbd_waiter_unlink(struct cbd_queue *q, struct cbd_waiter *w);
+void cbd_waiter_done(struct cbd_queue *q, struct cbd_waiter *w);
+void cbd_wake_one(struct cbd_queue *q);
+
+/* parts.c; queue lock held */
+void cbd_queue_issue(struct cbd_queue *q);
+void cbd_part_publish(struct cbd_queue *q, struct cbd_part *p);
+void cbd_part_retry(struct cbd_queue *q, struct cbd_part *p, uint64_t until_ns);
+void cbd_part_end(struct cbd_queue *q, struct cbd_part *p, int result);
+void cbd_queue_break(struct cbd_queue *q, int error);
+void cbd_queue_timeouts(struct cbd_queue *q, uint64_t now_ns);
+void cbd_pending_complete(struct cbd_queue *q, struct cbd_pending *p);
+
+/* lines.c */
+void *cbd_blkdev_info(const struct cbd_blkdev *b, unsigned line);
+int cbd_blkdev_put_state(struct cbd_blkdev *b, enum cbd_slot_state state);
+int cbd_ring_doorbell(struct cbd_blkdev *b);
+int cbd_blkdev_put_request(struct cbd_blkdev *b, enum cbd_request_state state);
+void cbd_blkdev_put_counters(struct cbd_blkdev *b);
+int cbd_blkdev_beat(struct cbd_blkdev *b);
+
+/* epoch.c; queue lock held */
+bool cbd_grant_is_own(const struct cbd_queue *q, const struct cbd_grant_line *g);
+int cbd_grant_valid(const struct cbd_queue *q, const struct cbd_grant_line *g);
+void cbd_blkdev_find_peer(struct cbd_blkdev *b);
+void cbd_epoch_enter(struct cbd_queue *q, const struct cbd_grant_line *g);
 
 /* Look at the grant of a queue and follow it: a new epoch, a leave, a close.
  * Queue lock held; may drop it. Returns true when the epoch is unchanged, false
@@ -169,16 +203,10 @@ bool cbd_grant_recheck(struct cbd_queue *q);
 void cbd_leave(struct cbd_queue *q, enum cbd_leave_reason reason);
 void cbd_leave_assert(struct cbd_queue *q);
 
-/* queue.c; queue lock held */
-void cbd_queue_init(struct cbd_queue *q, struct cbd_blkdev *b, unsigned index);
-void cbd_queue_free(struct cbd_queue *q);
-void cbd_queue_issue(struct cbd_queue *q);
-void cbd_part_publish(struct cbd_queue *q, struct cbd_part *p);
-void cbd_part_retry(struct cbd_queue *q, struct cbd_part *p, uint64_t until_ns);
-void cbd_part_end(struct cbd_queue *q, struct cbd_part *p, int result);
-void cbd_queue_break(struct cbd_queue *q, int error);
-void cbd_queue_timeouts(struct cbd_queue *q, uint64_t now_ns);
-void cbd_pending_complete(struct cbd_queue *q, struct cbd_pending *p);
+/* attach.c */
+int cbd_attach_find(struct cbd_transport *t, const char *backend);
+int cbd_attach(struct cbd_blkdev *b, const struct cbd_blkdev_options *o);
+void cbd_detach(struct cbd_blkdev *b);
 
 /* reap.c; queue lock held.  One look at the ring; PEEKED is a copy of the next CE that
  * was seen without the lock, or NULL.  False: there was nothing. */
@@ -191,19 +219,12 @@ void cbd_reap_idle(struct cbd_queue *q, uint64_t deadline_ns);
 /* The answers to timed-out requests, for which nobody waits: new writes do
  * (rule 9). */
 void cbd_reap_late(struct cbd_queue *q);
-void cbd_wake_one(struct cbd_queue *q);
-void cbd_wake(struct cbd_queue *q, struct cbd_waiter *w, uint32_t why);
-void cbd_waiter_unlink(struct cbd_queue *q, struct cbd_waiter *w);
-void cbd_waiter_done(struct cbd_queue *q, struct cbd_waiter *w);
 
-/* blkdev.c: durability, rule 8 */
-bool cbd_written(struct cbd_queue *q); /* false: acknowledged by a gone backend */
-void cbd_flush_submitted(struct cbd_blkdev *b, struct cbd_pending *p);
-bool cbd_flush_failed(struct cbd_blkdev *b, const struct cbd_pending *p);
-void cbd_flush_done(struct cbd_queue *q, struct cbd_pending *p);
-void cbd_verifier_seen(struct cbd_blkdev *b, uint32_t incarnation, uint64_t verifier, bool lost,
-		       bool out);
-int cbd_ring_doorbell(struct cbd_blkdev *b);
-int cbd_blkdev_beat(struct cbd_blkdev *b);
+/* heartbeat.c; cbd_blkdev_start() too */
+void cbd_heartbeat_stop(struct cbd_blkdev *b);
+
+/* queue.c */
+void cbd_queue_init(struct cbd_queue *q, struct cbd_blkdev *b, unsigned index);
+void cbd_queue_free(struct cbd_queue *q);
 
 #endif

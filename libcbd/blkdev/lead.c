@@ -160,39 +160,6 @@ static void look_around(struct cbd_queue *q)
 	cbd_queue_issue(q);
 }
 
-/*
- * After CBD_WAITER_DONE the waiter may be gone: of it only the address is used any
- * more, which at worst wakes somebody for nothing.
- */
-void cbd_wake(struct cbd_queue *q, struct cbd_waiter *w, uint32_t why)
-{
-	const uint32_t *word = &w->word;
-
-	cbd_word_store(&w->word, why);
-	if (q->gathering && q->n_to_wake < CBD_MAX_WAKES)
-		q->to_wake[q->n_to_wake++] = word;
-	else
-		cbd_futex_wake_private(word);
-}
-
-/* All that were answered in one batch, without the lock: it is not to be the first
- * thing that those who wake have to wait for. */
-static void wake_gathered(struct cbd_queue *q)
-{
-	const uint32_t *words[CBD_MAX_WAKES];
-	unsigned n = q->n_to_wake;
-
-	q->gathering = false;
-	q->n_to_wake = 0;
-	if (n == 0)
-		return;
-	memcpy(words, q->to_wake, n * sizeof(words[0]));
-	pthread_mutex_unlock(&q->lock);
-	for (unsigned i = 0; i < n; i++)
-		cbd_futex_wake_private(words[i]);
-	pthread_mutex_lock(&q->lock);
-}
-
 /* A wait begins, or goes on after an answer. */
 static void wait_anew(struct cbd_queue *q)
 {
@@ -206,7 +173,7 @@ static bool look(struct cbd_queue *q, const struct cbd_ce *peeked)
 
 	q->gathering = true;
 	hit = cbd_reap_ring(q, peeked);
-	wake_gathered(q);
+	cbd_waiters_wake_gathered(q);
 	if (hit)
 		wait_anew(q);
 	return hit;
@@ -239,23 +206,6 @@ static bool lead(struct cbd_queue *q, struct cbd_pending *mine, uint64_t deadlin
 			look_around(q);
 	}
 	return false;
-}
-
-static void link_waiter(struct cbd_queue *q, struct cbd_waiter *w)
-{
-	w->next = q->waiters;
-	q->waiters = w;
-	w->linked = true;
-}
-
-void cbd_waiter_unlink(struct cbd_queue *q, struct cbd_waiter *w)
-{
-	struct cbd_waiter **p = &q->waiters;
-
-	while (*p != w)
-		p = &(*p)->next;
-	*p = w->next;
-	w->linked = false;
 }
 
 static bool answered_awake(struct cbd_queue *q)
@@ -306,25 +256,12 @@ static bool stay_awake(struct cbd_queue *q, struct cbd_waiter *w, uint64_t *left
 	return true;
 }
 
-/* One that was woken to lead finds out with the lock, because it has to pass that
- * on. */
-void cbd_waiter_done(struct cbd_queue *q, struct cbd_waiter *w)
-{
-	if (w->word == CBD_WAITER_ASLEEP) {
-		cbd_waiter_unlink(q, w);
-		cbd_wake(q, w, CBD_WAITER_DONE);
-	} else if (w->word == CBD_WAITER_AWAKE) {
-		q->n_awake--;
-		cbd_word_store(&w->word, CBD_WAITER_DONE); /* and then it may be gone */
-	}
-}
-
 /* Somebody else leads, or nothing is in flight: sleep until woken.  False: the
  * request is done, and the lock was not taken again. */
 static bool follow(struct cbd_queue *q, struct cbd_waiter *w, uint64_t deadline_ns)
 {
 	w->word = CBD_WAITER_ASLEEP;
-	link_waiter(q, w);
+	cbd_waiter_link(q, w);
 	pthread_mutex_unlock(&q->lock);
 	while (cbd_word_load(&w->word) == CBD_WAITER_ASLEEP && !expired(deadline_ns))
 		cbd_futex_wait_private(&w->word, CBD_WAITER_ASLEEP, until(deadline_ns, FOLLOW_US));
@@ -335,18 +272,6 @@ static bool follow(struct cbd_queue *q, struct cbd_waiter *w, uint64_t deadline_
 		cbd_waiter_unlink(q, w);
 	w->word = CBD_WAITER_WOKEN; /* also when the time was over */
 	return true;
-}
-
-/* One that still waits may lead; whoever is awake finds that out. */
-void cbd_wake_one(struct cbd_queue *q)
-{
-	if (q->leader || q->n_awake)
-		return;
-	for (struct cbd_waiter *w = q->waiters; w; w = w->next)
-		if (w->word == CBD_WAITER_ASLEEP) {
-			cbd_wake(q, w, CBD_WAITER_WOKEN);
-			return;
-		}
 }
 
 /* Until nothing is in flight; nobody else uses the queue. */

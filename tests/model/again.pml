@@ -1,6 +1,6 @@
 /*
  * again.pml - rules 1 and 6: an SE that was lost before it was fetched is stored
- * again.  Mirrors blkdev.c (assert_entries) and channel.c (cbd_channel_assert_se).
+ * again.  Mirrors heartbeat.c (assert_entries) and channel.c (cbd_channel_assert_se).
  *
  * The rings of ring.pml.  At any moment a line of the SE ring is lost: as a
  * whole, or reverted to what was there one turn of the ring before.  At a beat the

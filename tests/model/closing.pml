@@ -2,8 +2,8 @@
  * closing.pml - rule 7.4: a backend stops in order while requests are on the
  * way, and starts again or not.  It fetches no more, answers what it has, then
  * stores CLOSED into the grant.  The blkdev reads what is still in the CE ring,
- * then ends the rest with ESHUTDOWN.  Mirrors attach.c (same_epoch, enter),
- * reap.c (cbd_reap_ring), queue.c (cbd_queue_break), admit.c (free_channel).
+ * then ends the rest with ESHUTDOWN.  Mirrors epoch.c (same_epoch,
+ * cbd_epoch_enter), reap.c (cbd_reap_ring), parts.c (cbd_queue_break), admit.c (free_channel).
  *
  * Two tags, three requests, one thread (reattach.pml has the others).
  *

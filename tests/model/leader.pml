@@ -3,7 +3,8 @@
  * polls for all.  The others are awake for a while, then sleep; a leader that would
  * yield gives the lead away and is awake.  Who leaves wakes one that sleeps, unless
  * one is awake.  One that submits may complete the request of another (with an error)
- * and find its own done: it does not wait, and wakes all the same.  Mirrors lead.c (cbd_reap_until, stay_awake, follow, cbd_wake_one).
+ * and find its own done: it does not wait, and wakes all the same.  Mirrors lead.c
+ * (cbd_reap_until, stay_awake, follow) and waiters.c (cbd_wake_one).
  *
  * Holds: every thread gets its completion (else a hang).
  *

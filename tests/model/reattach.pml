@@ -1,8 +1,8 @@
 /*
  * reattach.pml - rules 5 and 7.3: a queue whose lock is dropped while payload
  * is copied, and a new epoch that another thread enters in the middle.  Mirrors
- * queue.c (cbd_part_publish, part_fill, cbd_queue_break), reap.c (cbd_reap_ring,
- * copy_out, publish_left) and attach.c (cbd_grant_check, follow_grant,
+ * parts.c (cbd_part_publish, part_fill, cbd_queue_break), reap.c (cbd_reap_ring,
+ * copy_out, publish_left) and epoch.c (cbd_grant_check, follow_grant,
  * publish_all).
  *
  * Two tags, three requests: 0 and 2 are writes (copied in), 1 is a read (copied
@@ -69,7 +69,7 @@ byte incarnation = 1;		/* the backend's: true content of the grant line */
 		ce[count % TAGS].position == count)
 #define GRANT_NEWS (!broken && (grant_epoch != epoch || grant_mine != attached))
 
-/* ----------------------------------------------------------------- queue.c */
+/* ----------------------------------------------------------------- parts.c */
 
 #define LOCK atomic { !lock -> lock = true }
 #define UNLOCK lock = false
@@ -136,7 +136,7 @@ inline queue_break()
 	if :: part[1].state != FREE && !part[1].busy -> end_part(1) :: else fi
 }
 
-/* ---------------------------------------------------------------- attach.c */
+/* ----------------------------------------------------------------- epoch.c */
 
 #ifdef NO_BUSY
 #define LISTED(t) (part[t].state == READY)

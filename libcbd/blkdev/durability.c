@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * durability.c - what was acknowledged and not flushed, and who is told when it is
+ * lost (rule 8).  Owns the counts of writes, flushes and losses, and the connections.
+ */
+#include <config.h>
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "blkdev/blkdev.h"
+#include "base/error.h"
+
+/* Blkdev lock held. */
+static void count_loss(struct cbd_blkdev *b)
+{
+	b->losses++;
+	b->flushed = b->written;
+	cbd_log(CBD_LOG_ERROR,
+		"backend %u: writes that were not flushed may be lost; the next flush fails",
+		b->backend);
+}
+
+/*
+ * A write was acknowledged.  False when a newer backend has been seen since:
+ * the answer is of a process that is gone, and what it wrote may be lost
+ * without anybody being told; so the write is executed again.  When another
+ * queue has seen a failed sync of this backend since this one looked at its
+ * grant, the write may be lost too, and was not there to be counted.
+ */
+bool cbd_written(struct cbd_queue *q)
+{
+	struct cbd_blkdev *b = q->b;
+	bool current;
+
+	pthread_mutex_lock(&b->lock);
+	current = q->backend_incarnation == b->backend_incarnation;
+	if (current)
+		b->written++;
+	if (current && q->verifier != b->verifier)
+		count_loss(b);
+	pthread_mutex_unlock(&b->lock);
+	return current;
+}
+
+static struct cbd_connection *connection_of(struct cbd_blkdev *b, const struct cbd_pending *p)
+{
+	return p->io.connection ? p->io.connection : &b->own;
+}
+
+/* A flush covers what was complete when it was submitted.  The first one after
+ * a loss fails, on each connection that was open at the loss. */
+void cbd_flush_submitted(struct cbd_blkdev *b, struct cbd_pending *p)
+{
+	struct cbd_connection *c = connection_of(b, p);
+
+	pthread_mutex_lock(&b->lock);
+	p->generation = b->written;
+	p->losses = b->losses;
+	if (c->losses != b->losses) {
+		c->losses = b->losses;
+		p->result = -EIO;
+	}
+	pthread_mutex_unlock(&b->lock);
+}
+
+/* Was something lost since it was submitted? */
+bool cbd_flush_failed(struct cbd_blkdev *b, const struct cbd_pending *p)
+{
+	bool failed;
+
+	pthread_mutex_lock(&b->lock);
+	failed = p->losses != b->losses;
+	pthread_mutex_unlock(&b->lock);
+	return failed;
+}
+
+/* Also a flush that was in flight at a loss fails. */
+void cbd_flush_done(struct cbd_queue *q, struct cbd_pending *p)
+{
+	struct cbd_blkdev *b = q->b;
+
+	pthread_mutex_lock(&b->lock);
+	if (p->losses != b->losses) {
+		connection_of(b, p)->losses = b->losses;
+		p->result = -EIO;
+	} else if (p->result == 0 && p->generation > b->flushed) {
+		b->flushed = p->generation;
+	}
+	pthread_mutex_unlock(&b->lock);
+}
+
+/* OUT: a write that may have been executed before the loss is not answered
+ * yet. */
+void cbd_verifier_seen(struct cbd_blkdev *b, uint32_t incarnation, uint64_t verifier, bool lost,
+		       bool out)
+{
+	pthread_mutex_lock(&b->lock);
+	if ((int32_t)(incarnation - b->backend_incarnation) >= 0) {
+		b->backend_incarnation = incarnation;
+		b->verifier = verifier;
+	}
+	/* each queue sees the change for itself: one loss may count twice,
+	 * which fails one flush more, never one less */
+	if (lost && (out || b->written != b->flushed))
+		count_loss(b);
+	pthread_mutex_unlock(&b->lock);
+}
+
+struct cbd_connection *cbd_connection_open(struct cbd_blkdev *b)
+{
+	struct cbd_connection *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return NULL;
+	c->b = b;
+	pthread_mutex_lock(&b->lock);
+	c->losses = b->losses;
+	pthread_mutex_unlock(&b->lock);
+	return c;
+}
+
+void cbd_connection_close(struct cbd_connection *c)
+{
+	free(c);
+}

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * heartbeat.c - the heartbeat thread of a blkdev: it beats, watches the backend, and
+ * looks at each queue for a new grant, time-outs and a stall.
+ */
+#include <config.h>
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "blkdev/blkdev.h"
+#include "base/error.h"
+#include "slots/host.h"
+
+#define STALL_NS 30000000000ull
+#define LOST_NS 200000000ull  /* nothing has come: have lines been lost? */
+#define SLOW_NS 5000000000ull /* or something else that a new epoch mends? */
+
+static void watch_backend(struct cbd_blkdev *b)
+{
+	struct cbd_beat_line beat;
+	enum cbd_liveness l;
+
+	if (cbd_line_get(b->t,
+			 cbd_backend_line(b->t, b->backend, CBD_BACKEND_INFO, CBD_BACKEND_BEAT),
+			 &beat) < 0)
+		return;
+	l = cbd_watch_sample(&b->watch, beat.counter, cbd_now_ns(), cbd_interval_ns(b->t),
+			     b->t->header.dead_after);
+	if (l == CBD_SUSPECT && !b->suspect)
+		cbd_log(CBD_LOG_WARNING, "backend %u: does not beat; its I/O waits", b->backend);
+	if (l == CBD_ALIVE && b->suspect)
+		cbd_log(CBD_LOG_INFO, "backend %u: beats again", b->backend);
+	if (l == CBD_SUSPECT || l == CBD_ALIVE)
+		cbd_flag_set(&b->suspect, l == CBD_SUSPECT);
+}
+
+/* Rule 1 for entries: an SE that was lost before it was fetched is stored
+ * again, while no later one has its slot. */
+static void assert_entries(struct cbd_queue *q)
+{
+	for (unsigned tag = 0; tag < q->depth; tag++) {
+		struct cbd_part *p = &q->parts[tag];
+
+		if (p->state == CBD_PART_PUBLISHED && q->position - p->se.position <= q->ch.slots &&
+		    cbd_channel_assert_se(&q->ch, &p->se) < 0) {
+			cbd_queue_break(q, -EIO);
+			return;
+		}
+	}
+}
+
+/*
+ * Nothing moves although the backend beats.  Lost SEs are mended, a lost CE is
+ * seen by those behind it.  Else the epoch is left, which costs little when
+ * the disk is only slow: the backend says that it drains and takes its time.
+ * When it does not even say that, the lines between us are not sane, and
+ * nobody will mend them.
+ */
+static void look_for_stall(struct cbd_blkdev *b, struct cbd_queue *q, uint64_t now)
+{
+	uint64_t silent = now - q->moved_ns;
+	bool may_leave = q->attached && q->left_epoch != q->ch.epoch;
+
+	if (b->suspect || q->n_free == q->depth || q->draining || silent < LOST_NS)
+		return;
+	/* the user does not poll; but not the CE for which the epoch was left */
+	if (may_leave && cbd_channel_has_ce(&q->ch, q->count)) {
+		q->moved_ns = now;
+		return;
+	}
+	if (q->attached && !q->broken)
+		assert_entries(q);
+	if (may_leave && cbd_channel_lost_ce(&q->ch, q->count)) {
+		cbd_leave(q, CBD_LEAVE_BAD_ENTRY);
+		return;
+	}
+	/* not before a backend that has crashed is known to be silent */
+	if (silent < (may_leave ? SLOW_NS : STALL_NS + cbd_suspect_ns(b->t)))
+		return;
+	q->moved_ns = now;
+	if (may_leave) {
+		q->leaves = 0; /* slow is not broken */
+		cbd_leave(q, CBD_LEAVE_STALLED);
+		return;
+	}
+	cbd_log(CBD_LOG_ERROR, "backend %u: channel %u does not move; its I/O ends", b->backend,
+		q->ch.id);
+	cbd_queue_break(q, -EIO);
+}
+
+static void look_at_queue(struct cbd_blkdev *b, struct cbd_queue *q)
+{
+	uint64_t now;
+
+	pthread_mutex_lock(&q->lock);
+	cbd_grant_check(q);
+	cbd_leave_assert(q);
+	now = cbd_now_ns(); /* with the lock: nothing in the queue is younger */
+	cbd_queue_timeouts(q, now);
+	look_for_stall(b, q, now);
+	cbd_reap_late(q);
+	if (b->suspect && cbd_flag_get(&b->impatient))
+		cbd_queue_break(q, -EIO);
+	cbd_wake_one(q);
+	pthread_mutex_unlock(&q->lock);
+}
+
+/* Slot or memory lost: nothing more may be written there. */
+static void give_up(struct cbd_blkdev *b)
+{
+	cbd_log(CBD_LOG_ERROR, "%s", cbd_errmsg());
+	cbd_flag_set(&b->lost, true);
+	for (unsigned i = 0; i < b->n_queues; i++) {
+		pthread_mutex_lock(&b->queues[i].lock);
+		cbd_queue_break(&b->queues[i], -EIO);
+		pthread_mutex_unlock(&b->queues[i].lock);
+	}
+}
+
+/* Until the next beat, or stop. */
+static bool pause_beat(struct cbd_blkdev *b)
+{
+	struct timespec ts;
+	uint64_t until = cbd_now_ns() + cbd_interval_ns(b->t);
+	bool stop;
+
+	ts.tv_sec = (time_t)(until / 1000000000);
+	ts.tv_nsec = (long)(until % 1000000000);
+	pthread_mutex_lock(&b->lines);
+	while (!b->stop && pthread_cond_timedwait(&b->stop_cond, &b->lines, &ts) != ETIMEDOUT)
+		;
+	stop = b->stop;
+	pthread_mutex_unlock(&b->lines);
+	return !stop;
+}
+
+static void *heartbeat(void *arg)
+{
+	struct cbd_blkdev *b = arg;
+
+	while (pause_beat(b)) {
+		if (cbd_blkdev_beat(b) < 0) {
+			give_up(b);
+			break;
+		}
+		watch_backend(b);
+		for (unsigned i = 0; i < b->n_queues; i++)
+			look_at_queue(b, &b->queues[i]);
+		cbd_blkdev_put_counters(b);
+	}
+	return NULL;
+}
+
+static void block_signals(sigset_t *old)
+{
+	sigset_t all;
+
+	sigfillset(&all);
+	sigdelset(&all, SIGBUS);
+	sigdelset(&all, SIGSEGV);
+	sigdelset(&all, SIGFPE);
+	sigdelset(&all, SIGILL);
+	pthread_sigmask(SIG_SETMASK, &all, old);
+}
+
+int cbd_blkdev_start(struct cbd_blkdev *b)
+{
+	struct cbd_lock join = CBD_LOCK_NONE;
+	sigset_t old;
+	int r = cbd_join_lock(b->t, &join);
+
+	/* After a fork the parent may live on with copies of the descriptors
+	 * that carry the locks.  The join lock keeps sweepers out meanwhile. */
+	if (r == 0)
+		r = cbd_claim_renew(&b->claim);
+	if (r == 0)
+		r = cbd_host_renew(b->t);
+	cbd_lock_release(&join);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&b->lines);
+	b->state.pid = (uint32_t)getpid();
+	r = cbd_blkdev_put_state(b, CBD_SLOT_LIVE);
+	pthread_mutex_unlock(&b->lines);
+	if (r == 0)
+		r = cbd_blkdev_beat(b);
+	if (r < 0)
+		return r;
+	/* a forked child would keep the mapping, and so the memory, in use */
+	madvise(b->t->base, b->t->map_length, MADV_DONTFORK);
+	block_signals(&old);
+	r = pthread_create(&b->thread, NULL, heartbeat, b);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (r != 0)
+		return cbd_error(r, "heartbeat thread: %m");
+	b->started = true;
+	return 0;
+}
+
+void cbd_heartbeat_stop(struct cbd_blkdev *b)
+{
+	if (!b->started)
+		return;
+	pthread_mutex_lock(&b->lines);
+	b->stop = true;
+	pthread_cond_signal(&b->stop_cond);
+	pthread_mutex_unlock(&b->lines);
+	pthread_join(b->thread, NULL);
+}
