@@ -8,6 +8,7 @@ libcbd_files = \
 	%reldir%/base/lock.h \
 	%reldir%/base/step.c \
 	%reldir%/base/step.h \
+	%reldir%/memory/coherence-cpu.h \
 	%reldir%/memory/coherence-native.h \
 	%reldir%/memory/coherence.c \
 	%reldir%/memory/coherence.h \

@@ -1,90 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * coherence-native.h - the accesses of coherence.h on a real CPU.
- *
- * Push and drop are own instructions, not libpmem's flush: pmem_flush()
- * prefers clwb, which keeps the line cached, so it cannot serve a reader; and
- * it turns into nothing with eADR or PMEM_NO_FLUSH=1.
- *
- * x86: Intel SDM vol. 2, CLFLUSHOPT, CLWB; vol. 3, 12.4.1 (ordering).
- * arm64: Arm ARM, DC CIVAC, DC CVAC, DSB.
+ * coherence-native.h - the accesses of coherence.h, made of what a CPU does with
+ * shared memory: coherence-cpu.h, or the header that CBD_CPU_IMPL names (hosts with
+ * simulated caches, tests/sim).  Owns the order of loads, stores, write-backs,
+ * invalidations and fences; no instruction.
  */
 #ifndef CBD_COHERENCE_NATIVE_H
 #define CBD_COHERENCE_NATIVE_H
 
 #include <string.h>
 
-typedef uint64_t __attribute__((may_alias)) cbd_word64;
-
 #define CBD_LINE_WORDS (CBD_LINE / 8)
 
-#if defined(__x86_64__)
-
-/* Chosen at run time: CPUs without them, and valgrind, which hides them. */
-extern bool cbd_cpu_clflushopt, cbd_cpu_clwb;
-
-static inline void cbd_cpu_invalidate(const void *p)
-{
-	if (cbd_cpu_clflushopt)
-		__asm__ volatile("clflushopt (%0)" : : "r"(p) : "memory");
-	else
-		__asm__ volatile("clflush (%0)" : : "r"(p) : "memory");
-}
-
-static inline void cbd_cpu_write_back(const void *p)
-{
-	if (cbd_cpu_clwb)
-		__asm__ volatile("clwb (%0)" : : "r"(p) : "memory");
-	else
-		cbd_cpu_invalidate(p);
-}
-
-static inline void cbd_cpu_store_fence(void)
-{
-	__asm__ volatile("sfence" : : : "memory");
-}
-
-/* clflushopt is ordered by mfence and sfence only; the load that follows
- * must not pass it, so it takes mfence. */
-static inline void cbd_cpu_full_fence(void)
-{
-	__asm__ volatile("mfence" : : : "memory");
-}
-
-static inline void cbd_relax(void)
-{
-	__asm__ volatile("pause" : : : "memory");
-}
-
-#elif defined(__aarch64__)
-
-static inline void cbd_cpu_invalidate(const void *p)
-{
-	__asm__ volatile("dc civac, %0" : : "r"(p) : "memory");
-}
-
-static inline void cbd_cpu_write_back(const void *p)
-{
-	__asm__ volatile("dc cvac, %0" : : "r"(p) : "memory");
-}
-
-static inline void cbd_cpu_store_fence(void)
-{
-	__asm__ volatile("dsb sy" : : : "memory");
-}
-
-static inline void cbd_cpu_full_fence(void)
-{
-	__asm__ volatile("dsb sy" : : : "memory");
-}
-
-static inline void cbd_relax(void)
-{
-	__asm__ volatile("yield" : : : "memory");
-}
-
+#ifdef CBD_CPU_IMPL
+#include CBD_CPU_IMPL
 #else
-#error "cbd needs cache-line write-back instructions: x86-64 or arm64"
+#include "memory/coherence-cpu.h"
 #endif
 
 /* Once, before the first access: find what this CPU can do. */
@@ -126,14 +57,14 @@ static inline void cbd_line_copy(const void *line, void *copy, uint64_t first)
 
 	cbd_copy_set(copy, 0, first);
 	for (int i = 1; i < CBD_LINE_WORDS; i++)
-		cbd_copy_set(copy, i, __atomic_load_n(&from[i], __ATOMIC_RELAXED));
+		cbd_copy_set(copy, i, cbd_cpu_load(&from[i]));
 }
 
 static inline bool cbd_line_await(const struct cbd_mem *m, const void *line, uint64_t word,
 				  void *copy)
 {
 	(void)m;
-	if (__atomic_load_n((const cbd_word64 *)line, __ATOMIC_ACQUIRE) != word)
+	if (cbd_cpu_load_acquire(line) != word)
 		return false;
 	cbd_line_copy(line, copy, word);
 	return true;
@@ -143,7 +74,7 @@ static inline void cbd_line_load(const struct cbd_mem *m, const void *line, void
 {
 	cbd_line_invalidate_start(m, line);
 	cbd_invalidate_done(m);
-	cbd_line_copy(line, copy, __atomic_load_n((const cbd_word64 *)line, __ATOMIC_ACQUIRE));
+	cbd_line_copy(line, copy, cbd_cpu_load_acquire(line));
 }
 
 static inline void cbd_line_store(const struct cbd_mem *m, void *line, const void *copy)
@@ -155,8 +86,8 @@ static inline void cbd_line_store(const struct cbd_mem *m, void *line, const voi
 	if (m->software)
 		cbd_cpu_store_fence();
 	for (int i = 1; i < CBD_LINE_WORDS; i++)
-		__atomic_store_n(&to[i], cbd_copy_get(copy, i), __ATOMIC_RELAXED);
-	__atomic_store_n(&to[0], cbd_copy_get(copy, 0), __ATOMIC_RELEASE);
+		cbd_cpu_store(&to[i], cbd_copy_get(copy, i));
+	cbd_cpu_store_release(&to[0], cbd_copy_get(copy, 0));
 	if (m->software) {
 		cbd_cpu_write_back(line);
 		cbd_cpu_store_fence();
@@ -186,13 +117,13 @@ static inline void cbd_mem_store(const struct cbd_mem *m, void *dst, const void 
 	if (m->software)
 		cbd_cpu_copy_in(dst, src, len);
 	else
-		memcpy(dst, src, len);
+		cbd_cpu_write(dst, src, len);
 }
 
 static inline void cbd_mem_load(const struct cbd_mem *m, void *dst, const void *src, size_t len)
 {
 	cbd_mem_invalidate(m, src, len);
-	memcpy(dst, src, len);
+	cbd_cpu_read(dst, src, len);
 }
 
 static inline void cbd_sys_landed(const struct cbd_mem *m, void *p, size_t len)
@@ -209,23 +140,22 @@ static inline void cbd_sys_take(const struct cbd_mem *m, const void *p, size_t l
 
 static inline uint32_t cbd_word_load(const uint32_t *w)
 {
-	return __atomic_load_n(w, __ATOMIC_ACQUIRE);
+	return cbd_cpu_load32(w);
 }
 
 static inline void cbd_word_store(uint32_t *w, uint32_t value)
 {
-	__atomic_store_n(w, value, __ATOMIC_RELEASE);
+	cbd_cpu_store32(w, value);
 }
 
 static inline void cbd_store_load_fence(void)
 {
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	cbd_cpu_order();
 }
 
 static inline bool cbd_token_swap(uint64_t *token, uint64_t expected, uint64_t desired)
 {
-	return __atomic_compare_exchange_n(token, &expected, desired, false, __ATOMIC_ACQ_REL,
-					   __ATOMIC_ACQUIRE);
+	return cbd_cpu_swap(token, expected, desired);
 }
 
 static inline bool cbd_flag_get(const bool *flag)

@@ -12,7 +12,7 @@
 
 #ifndef CBD_COHERENCE_IMPL
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(CBD_CPU_IMPL)
 #include <cpuid.h>
 
 bool cbd_cpu_clflushopt, cbd_cpu_clwb;
@@ -39,6 +39,13 @@ void cbd_coherence_init(void)
 
 	pthread_once(&once, find_instructions);
 }
+
+#ifndef CBD_CPU_IMPL
+void cbd_cpu_stream(void *dst, const void *src, size_t len)
+{
+	pmem_memcpy(dst, src, len, PMEM_F_MEM_NONTEMPORAL | PMEM_F_MEM_NODRAIN);
+}
+#endif
 
 static const char *line_of(const void *p)
 {
@@ -73,7 +80,7 @@ void cbd_cpu_copy_in(void *dst, const void *src, size_t len)
 {
 	const char *end = (const char *)dst + len;
 
-	pmem_memcpy(dst, src, len, PMEM_F_MEM_NONTEMPORAL | PMEM_F_MEM_NODRAIN);
+	cbd_cpu_stream(dst, src, len);
 	for (const char *l = line_of(dst); l < end; l += CBD_LINE)
 		cbd_cpu_write_back(l);
 }

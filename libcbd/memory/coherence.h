@@ -10,9 +10,10 @@
  *   drop  forget my cached copy before a read      (clflushopt, mfence)
  *
  * In hardware mode both are nothing, and acquire and release order does the
- * work.  A build can exchange the whole implementation: CBD_COHERENCE_IMPL
- * names a header that defines the same functions (a simulator of hosts with
- * caches of their own does so).
+ * work.  A build can exchange the implementation in two places: CBD_CPU_IMPL names
+ * a header in the place of coherence-cpu.h, the instructions (tests/sim does so:
+ * hosts with caches of their own); CBD_COHERENCE_IMPL one that defines the functions
+ * below.
  */
 #ifndef CBD_COHERENCE_H
 #define CBD_COHERENCE_H
