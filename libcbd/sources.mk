@@ -36,6 +36,7 @@ libcbd_files = \
 	%reldir%/blkdev/blkdev.h \
 	%reldir%/blkdev/durability.c \
 	%reldir%/blkdev/waiters.c \
+	%reldir%/blkdev/pending.c \
 	%reldir%/blkdev/parts.c \
 	%reldir%/blkdev/lines.c \
 	%reldir%/blkdev/epoch.c \

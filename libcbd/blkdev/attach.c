@@ -260,23 +260,23 @@ static int queue_setup(struct cbd_queue *q, const struct cbd_grant_line *g)
 		depth = q->b->depth;
 	if (cbd_grant_valid(q, g) < 0)
 		return -EPROTO;
-	q->parts = calloc(depth, sizeof(*q->parts));
-	q->free_tags = calloc(depth, sizeof(*q->free_tags));
-	if (!q->parts || !q->free_tags)
+	q->parts.all = calloc(depth, sizeof(*q->parts.all));
+	q->parts.free_tags = calloc(depth, sizeof(*q->parts.free_tags));
+	if (!q->parts.all || !q->parts.free_tags)
 		return cbd_error(ENOMEM, "queue: %m");
 	for (unsigned tag = 0; tag < depth; tag++) {
-		q->free_tags[tag] = (uint16_t)(depth - 1 - tag);
-		cbd_random(&q->parts[tag].generation, sizeof(q->parts[tag].generation));
+		q->parts.free_tags[tag] = (uint16_t)(depth - 1 - tag);
+		cbd_random(&q->parts.all[tag].generation, sizeof(q->parts.all[tag].generation));
 	}
-	q->depth = q->n_free = depth; /* from here on it has parts */
+	q->parts.depth = q->parts.n_free = depth; /* from here on it has parts */
 	if (g->disk_identity != q->b->disk_identity)
 		return cbd_error(ESHUTDOWN, "%s: backend %u: its disk has changed meanwhile",
 				 q->b->t->path, q->b->backend);
-	cbd_extents_init(&q->extents, g->data_pages, q->b->t->mem.software);
-	cbd_wait_init(&q->wait, q->b->poll, q->b->same_boot ? 5000 : 500);
+	cbd_extents_init(&q->parts.extents, g->data_pages, q->b->t->mem.software);
+	cbd_wait_init(&q->lead.wait, q->b->poll, q->b->same_boot ? 5000 : 500);
 	cbd_epoch_enter(q, g);
 	/* it may have been restarted since its state was read */
-	cbd_verifier_seen(q->b, q->backend_incarnation, q->verifier, false, false);
+	cbd_verifier_seen(q->b, q->epoch.backend_incarnation, q->epoch.verifier, false, false);
 	return 0;
 }
 
@@ -351,7 +351,7 @@ static void abandon(struct cbd_blkdev *b)
 	for (unsigned i = 0; i < b->n_queues; i++) {
 		struct cbd_queue *q = &b->queues[i];
 
-		for (unsigned s = 0; q->parts && s < q->ch.slots; s++)
+		for (unsigned s = 0; q->parts.all && s < q->ch.slots; s++)
 			cbd_line_put(b->t, &q->ch.se[s], &none);
 	}
 	cbd_step("abandon");

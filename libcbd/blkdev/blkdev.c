@@ -204,7 +204,7 @@ static void drain(struct cbd_blkdev *b)
 		struct cbd_queue *q = &b->queues[i];
 
 		pthread_mutex_lock(&q->lock);
-		if (q->parts && !cbd_flag_get(&b->suspect) && !cbd_flag_get(&b->lost))
+		if (q->parts.all && !cbd_flag_get(&b->suspect) && !cbd_flag_get(&b->lost))
 			cbd_reap_idle(q, deadline);
 		pthread_mutex_unlock(&q->lock);
 	}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * blkdev.h - the blkdev side, as its files share it.  Their order, bottom up:
- * extent.c, split.c, durability.c, waiters.c, parts.c, lines.c, epoch.c, attach.c,
+ * extent.c, split.c, durability.c, waiters.c, pending.c, parts.c, lines.c, epoch.c, attach.c,
  * reap.c, lead.c, heartbeat.c, queue.c, blkdev.c; a file calls only those before it.
  *
  * Locks, in this order: queue->lock, then blkdev->lock.  The blkdev's own
@@ -76,45 +76,81 @@ struct cbd_waiter {
 	bool linked; /* only while it sleeps */
 };
 
-struct cbd_queue {
-	struct cbd_blkdev *b;
-	unsigned index;
-	pthread_mutex_t lock; /* guards all below but patience_ns and what wait.h excepts */
-	struct cbd_channel ch;
-	uint32_t backend_incarnation; /* of the epoch */
-	uint64_t verifier;
-	struct cbd_grant_line grant; /* as it was checked last */
-	bool quiet;	     /* it asked for nothing: while it stays the same, nothing does */
-	bool attached;	     /* an epoch is in force */
-	bool foreign;	     /* the backend came back with another disk */
-	bool closing;	     /* the backend has stopped in order: ESHUTDOWN */
-	uint64_t left_epoch; /* asked to leave it */
-	enum cbd_leave_reason leave_reason;
-	bool draining;		  /* the backend drains it: LEAVING */
-	int broken;		  /* negative errno: every request ends with it */
-	uint64_t position, count; /* cursors of the SE and the CE ring */
-	uint64_t moved_ns;	  /* last CE, or the first SE after idleness */
-	struct cbd_part *parts;
+/* pending.c: the requests that are inside. */
+struct cbd_requests {
+	struct cbd_pending *waiting, **waiting_tail; /* have bytes without a part */
+	struct cbd_pending *done, **done_tail;	     /* for cbd_queue_poll() */
+	struct cbd_pending *spare;		     /* allocated, for the next ones */
+};
+
+/* parts.c: tags and the data area. */
+struct cbd_parts {
+	struct cbd_part *all; /* by tag */
 	uint16_t *free_tags;
 	unsigned depth, n_free;
 	struct cbd_extents extents;
-	uint64_t order;
-	struct cbd_pending *waiting, **waiting_tail; /* have unissued parts */
-	struct cbd_pending *done, **done_tail;	     /* to be reaped */
-	struct cbd_pending *spare;		     /* for the next ones */
-	struct cbd_waiter *waiters;
-	bool leader;	      /* somebody polls for all; set with the lock, read without */
-	unsigned n_awake;     /* CBD_WAITER_AWAKE: one of them takes the lead when it is free */
-	uint64_t patience_ns; /* what a thread may spend awake; without the lock */
-	bool gathering;	      /* it wakes others after the batch, not now */
+	uint64_t order;	    /* of the next first submission */
+	unsigned n_retries; /* arrived parts whose payload did not check */
+};
+
+/* Positions of this epoch: epoch.c starts them, parts.c counts SEs, reap.c CEs. */
+struct cbd_cursors {
+	uint64_t se_next, ce_next;
+	uint64_t moved_ns; /* last CE, or the first SE after idleness */
+};
+
+/* epoch.c: what the backend grants. */
+struct cbd_epoch {
+	uint32_t backend_incarnation; /* that granted it */
+	uint64_t verifier;
+	struct cbd_grant_line grant; /* as it was checked last */
+	bool quiet;	     /* it asked for nothing: while it stays the same, nothing does */
+	uint64_t left_epoch; /* asked to leave it */
+	enum cbd_leave_reason leave_reason;
+	unsigned leaves; /* in a row */
+};
+
+/* waiters.c: the threads that wait on the queue. */
+struct cbd_waiters {
+	struct cbd_waiter *asleep;
+	bool leader;	  /* somebody polls for all; set with the lock, read without */
+	unsigned n_awake; /* CBD_WAITER_AWAKE: one of them takes the lead when it is free */
+	bool gathering;	  /* the leader wakes others after the batch, not now */
 	const uint32_t *to_wake[CBD_MAX_WAKES];
 	unsigned n_to_wake;
-	struct cbd_wait wait; /* with the lock, but for cbd_wait_yield() */
-	uint64_t looked_ns;   /* when it looked around, in this wait */
-	unsigned n_retries;   /* arrived parts with a bad payload */
-	unsigned leaves;      /* in a row */
-	unsigned bad;	      /* payloads since: */
+};
+
+/* lead.c: how long to wait, and how. */
+struct cbd_lead {
+	struct cbd_wait wait; /* with the queue's lock, but for cbd_wait_yield() */
+	uint64_t patience_ns; /* what a thread may spend awake; without the lock */
+	uint64_t looked_ns;   /* when the leader looked around, in this wait */
+};
+
+/* reap.c: payloads that did not check (rule 10). */
+struct cbd_reap {
+	unsigned bad_payloads; /* since: */
 	uint64_t bad_since_ns;
+};
+
+/* Each part is changed by the file that is named with it. */
+struct cbd_queue {
+	struct cbd_blkdev *b;
+	unsigned index;
+	pthread_mutex_t lock; /* guards all below but for what is excepted there */
+	struct cbd_channel ch;
+	bool attached; /* an epoch is in force */
+	bool foreign;  /* the backend came back with another disk */
+	bool closing;  /* the backend has stopped in order: ESHUTDOWN */
+	bool draining; /* the backend drains it: LEAVING */
+	int broken;    /* negative errno: every request ends with it */
+	struct cbd_requests pending;
+	struct cbd_parts parts;
+	struct cbd_cursors cursors;
+	struct cbd_epoch epoch;
+	struct cbd_waiters waiters;
+	struct cbd_lead lead;
+	struct cbd_reap reap;
 	struct cbd_counters counters;
 };
 
@@ -170,6 +206,17 @@ void cbd_waiter_unlink(struct cbd_queue *q, struct cbd_waiter *w);
 void cbd_waiter_done(struct cbd_queue *q, struct cbd_waiter *w);
 void cbd_wake_one(struct cbd_queue *q);
 
+/* pending.c; queue lock held */
+struct cbd_pending *cbd_pending_get(struct cbd_queue *q, const struct cbd_io *io);
+void cbd_pending_put(struct cbd_queue *q, struct cbd_pending *p);
+void cbd_pending_enqueue(struct cbd_queue *q, struct cbd_pending *p);
+void cbd_pending_dequeue(struct cbd_queue *q);
+void cbd_pending_complete(struct cbd_queue *q, struct cbd_pending *p);
+struct cbd_pending *cbd_pending_reap(struct cbd_queue *q);
+void cbd_pending_timeouts(struct cbd_queue *q, uint64_t now_ns, uint64_t most_ns);
+void cbd_pendings_init(struct cbd_requests *r);
+void cbd_pendings_free(struct cbd_requests *r);
+
 /* parts.c; queue lock held */
 void cbd_queue_issue(struct cbd_queue *q);
 void cbd_part_publish(struct cbd_queue *q, struct cbd_part *p);
@@ -177,7 +224,6 @@ void cbd_part_retry(struct cbd_queue *q, struct cbd_part *p, uint64_t until_ns);
 void cbd_part_end(struct cbd_queue *q, struct cbd_part *p, int result);
 void cbd_queue_break(struct cbd_queue *q, int error);
 void cbd_queue_timeouts(struct cbd_queue *q, uint64_t now_ns);
-void cbd_pending_complete(struct cbd_queue *q, struct cbd_pending *p);
 
 /* lines.c */
 void *cbd_blkdev_info(const struct cbd_blkdev *b, unsigned line);

@@ -34,10 +34,10 @@ bool cbd_written(struct cbd_queue *q)
 	bool current;
 
 	pthread_mutex_lock(&b->lock);
-	current = q->backend_incarnation == b->backend_incarnation;
+	current = q->epoch.backend_incarnation == b->backend_incarnation;
 	if (current)
 		b->written++;
-	if (current && q->verifier != b->verifier)
+	if (current && q->epoch.verifier != b->verifier)
 		count_loss(b);
 	pthread_mutex_unlock(&b->lock);
 	return current;

@@ -32,7 +32,7 @@ int cbd_grant_valid(const struct cbd_queue *q, const struct cbd_grant_line *g)
 	uint64_t first = (uint64_t)(q->ch.data - q->ch.base);
 
 	if (g->ring_slots != q->ch.slots || g->depth == 0 || g->depth > g->ring_slots ||
-	    g->depth < q->depth || (q->parts && g->data_pages < q->extents.units) ||
+	    g->depth < q->parts.depth || (q->parts.all && g->data_pages < q->parts.extents.units) ||
 	    start < first || start > q->ch.length || size > q->ch.length - start ||
 	    size < q->b->geometry.max_data)
 		return cbd_error(EPROTO, "backend %u: channel %u: the grant makes no sense",
@@ -73,9 +73,9 @@ static void publish_all(struct cbd_queue *q)
 	uint64_t epoch = q->ch.epoch;
 	unsigned n = 0;
 
-	for (unsigned tag = 0; tag < q->depth; tag++)
-		if (q->parts[tag].state == CBD_PART_READY)
-			list[n++] = &q->parts[tag];
+	for (unsigned tag = 0; tag < q->parts.depth; tag++)
+		if (q->parts.all[tag].state == CBD_PART_READY)
+			list[n++] = &q->parts.all[tag];
 	qsort(list, n, sizeof(list[0]), by_order);
 	/* publishing drops the lock: look again at each */
 	for (unsigned i = 0; i < n && q->attached && q->ch.epoch == epoch; i++)
@@ -99,10 +99,10 @@ void cbd_epoch_enter(struct cbd_queue *q, const struct cbd_grant_line *g)
 	cbd_channel_enter(&q->ch, g->epoch);
 	q->ch.data = q->ch.base + (size_t)g->data_page * CBD_PAGE_SIZE;
 	q->ch.data_size = (uint64_t)g->data_pages * CBD_PAGE_SIZE;
-	q->backend_incarnation = (uint32_t)(g->epoch >> 32);
-	q->verifier = g->verifier;
-	q->position = q->count = 0;
-	q->moved_ns = cbd_now_ns();
+	q->epoch.backend_incarnation = (uint32_t)(g->epoch >> 32);
+	q->epoch.verifier = g->verifier;
+	q->cursors.se_next = q->cursors.ce_next = 0;
+	q->cursors.moved_ns = cbd_now_ns();
 	q->attached = true;
 	q->closing = false;
 	q->broken = 0;
@@ -111,9 +111,9 @@ void cbd_epoch_enter(struct cbd_queue *q, const struct cbd_grant_line *g)
 /* Of the epoch that was left last: when it is the one in force, I ask. */
 static struct cbd_leave_line leave_line(const struct cbd_queue *q)
 {
-	return (struct cbd_leave_line){ .epoch = q->left_epoch,
+	return (struct cbd_leave_line){ .epoch = q->epoch.left_epoch,
 					.incarnation = q->b->state.incarnation,
-					.reason = q->leave_reason };
+					.reason = q->epoch.leave_reason };
 }
 
 /* At each beat; the line is mine as long as the channel is. */
@@ -130,13 +130,13 @@ void cbd_leave(struct cbd_queue *q, enum cbd_leave_reason reason)
 {
 	struct cbd_leave_line line;
 
-	if (!q->attached || q->left_epoch == q->ch.epoch)
+	if (!q->attached || q->epoch.left_epoch == q->ch.epoch)
 		return;
-	q->left_epoch = q->ch.epoch;
-	q->leave_reason = reason;
+	q->epoch.left_epoch = q->ch.epoch;
+	q->epoch.leave_reason = reason;
 	line = leave_line(q);
 	q->counters.leaves++;
-	if (q->leaves++ == CBD_MAX_LEAVES) {
+	if (q->epoch.leaves++ == CBD_MAX_LEAVES) {
 		cbd_log(CBD_LOG_ERROR, "backend %u: channel %u keeps failing; its I/O ends",
 			q->b->backend, q->ch.id);
 		cbd_queue_break(q, -EIO);
@@ -155,7 +155,7 @@ void cbd_leave(struct cbd_queue *q, enum cbd_leave_reason reason)
 static void follow_grant(struct cbd_queue *q, const struct cbd_grant_line *g)
 {
 	uint32_t incarnation = (uint32_t)(g->epoch >> 32);
-	bool lost = g->verifier != q->verifier;
+	bool lost = g->verifier != q->epoch.verifier;
 
 	if (cbd_grant_valid(q, g) < 0) {
 		cbd_log(CBD_LOG_ERROR, "%s", cbd_errmsg());
@@ -172,9 +172,9 @@ static void follow_grant(struct cbd_queue *q, const struct cbd_grant_line *g)
 	/* what is out is executed again: only the acknowledged can be lost */
 	cbd_verifier_seen(q->b, incarnation, g->verifier, lost, false);
 	cbd_blkdev_find_peer(q->b);
-	for (unsigned tag = 0; tag < q->depth; tag++)
-		if (q->parts[tag].state != CBD_PART_FREE)
-			ready_part(q, &q->parts[tag]);
+	for (unsigned tag = 0; tag < q->parts.depth; tag++)
+		if (q->parts.all[tag].state != CBD_PART_FREE)
+			ready_part(q, &q->parts.all[tag]);
 	cbd_epoch_enter(q, g);
 	publish_all(q);
 	cbd_queue_issue(q);
@@ -184,8 +184,8 @@ static void follow_grant(struct cbd_queue *q, const struct cbd_grant_line *g)
  * is acknowledged after the loss was seen. */
 static bool writes_out(const struct cbd_queue *q)
 {
-	for (unsigned tag = 0; tag < q->depth; tag++) {
-		const struct cbd_part *p = &q->parts[tag];
+	for (unsigned tag = 0; tag < q->parts.depth; tag++) {
+		const struct cbd_part *p = &q->parts.all[tag];
 
 		if ((p->state == CBD_PART_PUBLISHED || p->state == CBD_PART_ARRIVED) &&
 		    p->se.op != CBD_OP_READ && p->se.op != CBD_OP_FLUSH)
@@ -196,10 +196,11 @@ static bool writes_out(const struct cbd_queue *q)
 
 static void same_epoch(struct cbd_queue *q, const struct cbd_grant_line *g)
 {
-	if (g->verifier != q->verifier) {
+	if (g->verifier != q->epoch.verifier) {
 		/* a sync has failed there (rule 8) */
-		q->verifier = g->verifier;
-		cbd_verifier_seen(q->b, q->backend_incarnation, q->verifier, true, writes_out(q));
+		q->epoch.verifier = g->verifier;
+		cbd_verifier_seen(q->b, q->epoch.backend_incarnation, q->epoch.verifier, true,
+				  writes_out(q));
 	}
 	q->draining = g->state == CBD_GRANT_LEAVING;
 	if (q->draining)
@@ -259,8 +260,8 @@ bool cbd_grant_check(struct cbd_queue *q)
 		same_epoch(q, &g);
 	if (q->ch.epoch != epoch || q->broken)
 		return false;
-	q->grant = g;
-	q->quiet = g.state == CBD_GRANT_GRANTED;
+	q->epoch.grant = g;
+	q->epoch.quiet = g.state == CBD_GRANT_GRANTED;
 	return true;
 }
 
@@ -273,10 +274,10 @@ bool cbd_grant_recheck(struct cbd_queue *q)
 	struct cbd_grant_line g;
 	struct cbd_fault f;
 
-	if (!q->quiet || !q->attached || q->broken || q->foreign || q->grant.epoch != q->ch.epoch ||
-	    !CBD_FAULT_TRY(&f))
+	if (!q->epoch.quiet || !q->attached || q->broken || q->foreign ||
+	    q->epoch.grant.epoch != q->ch.epoch || !CBD_FAULT_TRY(&f))
 		return cbd_grant_check(q);
 	cbd_line_load(&q->ch.t->mem, cbd_channel_backend_line(&q->ch, CBD_CHANNEL_GRANT), &g);
 	cbd_fault_end(&f);
-	return memcmp(&g, &q->grant, sizeof(g)) == 0 || cbd_grant_check(q);
+	return memcmp(&g, &q->epoch.grant, sizeof(g)) == 0 || cbd_grant_check(q);
 }

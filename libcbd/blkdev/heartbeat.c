@@ -42,10 +42,11 @@ static void watch_backend(struct cbd_blkdev *b)
  * again, while no later one has its slot. */
 static void assert_entries(struct cbd_queue *q)
 {
-	for (unsigned tag = 0; tag < q->depth; tag++) {
-		struct cbd_part *p = &q->parts[tag];
+	for (unsigned tag = 0; tag < q->parts.depth; tag++) {
+		struct cbd_part *p = &q->parts.all[tag];
 
-		if (p->state == CBD_PART_PUBLISHED && q->position - p->se.position <= q->ch.slots &&
+		if (p->state == CBD_PART_PUBLISHED &&
+		    q->cursors.se_next - p->se.position <= q->ch.slots &&
 		    cbd_channel_assert_se(&q->ch, &p->se) < 0) {
 			cbd_queue_break(q, -EIO);
 			return;
@@ -62,28 +63,28 @@ static void assert_entries(struct cbd_queue *q)
  */
 static void look_for_stall(struct cbd_blkdev *b, struct cbd_queue *q, uint64_t now)
 {
-	uint64_t silent = now - q->moved_ns;
-	bool may_leave = q->attached && q->left_epoch != q->ch.epoch;
+	uint64_t silent = now - q->cursors.moved_ns;
+	bool may_leave = q->attached && q->epoch.left_epoch != q->ch.epoch;
 
-	if (b->suspect || q->n_free == q->depth || q->draining || silent < LOST_NS)
+	if (b->suspect || q->parts.n_free == q->parts.depth || q->draining || silent < LOST_NS)
 		return;
 	/* the user does not poll; but not the CE for which the epoch was left */
-	if (may_leave && cbd_channel_has_ce(&q->ch, q->count)) {
-		q->moved_ns = now;
+	if (may_leave && cbd_channel_has_ce(&q->ch, q->cursors.ce_next)) {
+		q->cursors.moved_ns = now;
 		return;
 	}
 	if (q->attached && !q->broken)
 		assert_entries(q);
-	if (may_leave && cbd_channel_lost_ce(&q->ch, q->count)) {
+	if (may_leave && cbd_channel_lost_ce(&q->ch, q->cursors.ce_next)) {
 		cbd_leave(q, CBD_LEAVE_BAD_ENTRY);
 		return;
 	}
 	/* not before a backend that has crashed is known to be silent */
 	if (silent < (may_leave ? SLOW_NS : STALL_NS + cbd_suspect_ns(b->t)))
 		return;
-	q->moved_ns = now;
+	q->cursors.moved_ns = now;
 	if (may_leave) {
-		q->leaves = 0; /* slow is not broken */
+		q->epoch.leaves = 0; /* slow is not broken */
 		cbd_leave(q, CBD_LEAVE_STALLED);
 		return;
 	}

@@ -4,10 +4,10 @@
  * (rule 11).
  *
  * A thread that waits for its request
- *   leads    (q->leader): it looks at the ring and completes what was answered;
- *   is awake (CBD_WAITER_AWAKE, counted in q->n_awake): it yields, and takes the
+ *   leads    (q->waiters.leader): it looks at the ring and completes what was answered;
+ *   is awake (CBD_WAITER_AWAKE, counted in q->waiters.n_awake): it yields, and takes the
  *            lead when nobody has it;
- *   sleeps   (CBD_WAITER_ASLEEP, in q->waiters) until it is told.
+ *   sleeps   (CBD_WAITER_ASLEEP, in q->waiters.asleep) until it is told.
  * A leader that waits for its own request and would yield gives the lead away first:
  * of all that wait, whoever gets the CPU next is to look at the ring, not the one that
  * did before.
@@ -44,12 +44,12 @@
 
 static bool satisfied(const struct cbd_queue *q, const struct cbd_pending *mine)
 {
-	return mine ? mine->done : q->done != NULL;
+	return mine ? mine->done : q->pending.done != NULL;
 }
 
 static bool idle(const struct cbd_queue *q)
 {
-	return q->n_free == q->depth && !q->waiting;
+	return q->parts.n_free == q->parts.depth && !q->pending.waiting;
 }
 
 static bool expired(uint64_t deadline_ns)
@@ -122,16 +122,16 @@ static unsigned until(uint64_t deadline_ns, unsigned us)
  * without the lock.  True when it has seen an answer meanwhile: CE is a copy. */
 static bool rest(struct cbd_queue *q, unsigned us, uint64_t deadline_ns, struct cbd_ce *ce)
 {
-	uint64_t count = q->count, epoch = q->ch.epoch;
+	uint64_t count = q->cursors.ce_next, epoch = q->ch.epoch;
 	/* what makes us leave an epoch stays in the ring until it is left: no
 	 * reason to stay awake */
-	bool attached = q->attached && q->left_epoch != epoch;
+	bool attached = q->attached && q->epoch.left_epoch != epoch;
 	bool local = attached && cbd_flag_get(&q->b->same_boot);
 	bool found = false;
 
 	pthread_mutex_unlock(&q->lock);
 	if (us == CBD_WAIT_YIELD)
-		cbd_wait_yield(&q->wait);
+		cbd_wait_yield(&q->lead.wait);
 	if (us == CBD_WAIT_YIELD || us == CBD_WAIT_SPIN)
 		found = attached &&
 			peek(q, epoch, count,
@@ -149,11 +149,11 @@ static void look_around(struct cbd_queue *q)
 {
 	uint64_t now = cbd_now_ns();
 
-	if (q->looked_ns == 0)
-		q->looked_ns = now;
-	if (now - q->looked_ns < GRANT_NS)
+	if (q->lead.looked_ns == 0)
+		q->lead.looked_ns = now;
+	if (now - q->lead.looked_ns < GRANT_NS)
 		return;
-	q->looked_ns = now;
+	q->lead.looked_ns = now;
 	if (q->attached && cbd_channel_bad(&q->ch, now))
 		cbd_leave(q, CBD_LEAVE_BAD_ENTRY);
 	cbd_grant_check(q);
@@ -163,15 +163,15 @@ static void look_around(struct cbd_queue *q)
 /* A wait begins, or goes on after an answer. */
 static void wait_anew(struct cbd_queue *q)
 {
-	cbd_wait_hit(&q->wait);
-	q->looked_ns = 0;
+	cbd_wait_hit(&q->lead.wait);
+	q->lead.looked_ns = 0;
 }
 
 static bool look(struct cbd_queue *q, const struct cbd_ce *peeked)
 {
 	bool hit;
 
-	q->gathering = true;
+	q->waiters.gathering = true;
 	hit = cbd_reap_ring(q, peeked);
 	cbd_waiters_wake_gathered(q);
 	if (hit)
@@ -195,8 +195,8 @@ static bool lead(struct cbd_queue *q, struct cbd_pending *mine, uint64_t deadlin
 		}
 		if (expired(deadline_ns))
 			return false;
-		q->wait.alone = q->n_free + 1 >= q->depth && !q->waiting;
-		us = cbd_wait_next(&q->wait);
+		q->lead.wait.alone = q->parts.n_free + 1 >= q->parts.depth && !q->pending.waiting;
+		us = cbd_wait_next(&q->lead.wait);
 		if (us == CBD_WAIT_YIELD && mine) {
 			look_around(q);
 			return true;
@@ -210,16 +210,16 @@ static bool lead(struct cbd_queue *q, struct cbd_pending *mine, uint64_t deadlin
 
 static bool answered_awake(struct cbd_queue *q)
 {
-	uint64_t patience = cbd_shared_get(&q->patience_ns);
+	uint64_t patience = cbd_shared_get(&q->lead.patience_ns);
 
 	if (patience < PATIENCE_MOST_NS)
-		cbd_shared_set(&q->patience_ns, patience + PATIENCE_STEP_NS);
+		cbd_shared_set(&q->lead.patience_ns, patience + PATIENCE_STEP_NS);
 	return false;
 }
 
 static void out_of_patience(struct cbd_queue *q)
 {
-	cbd_shared_set(&q->patience_ns, cbd_shared_get(&q->patience_ns) / 2);
+	cbd_shared_set(&q->lead.patience_ns, cbd_shared_get(&q->lead.patience_ns) / 2);
 }
 
 /*
@@ -230,10 +230,10 @@ static void out_of_patience(struct cbd_queue *q)
 static bool stay_awake(struct cbd_queue *q, struct cbd_waiter *w, uint64_t *left_ns)
 {
 	w->word = CBD_WAITER_AWAKE;
-	q->n_awake++;
+	q->waiters.n_awake++;
 	pthread_mutex_unlock(&q->lock);
 	for (;;) {
-		uint64_t cost = cbd_wait_yield(&q->wait);
+		uint64_t cost = cbd_wait_yield(&q->lead.wait);
 
 		if (cbd_word_load(&w->word) == CBD_WAITER_DONE)
 			return answered_awake(q);
@@ -244,12 +244,12 @@ static bool stay_awake(struct cbd_queue *q, struct cbd_waiter *w, uint64_t *left
 			break;
 		}
 		/* no queue for the lock: whoever has it may be about to complete ours */
-		if (!cbd_flag_get(&q->leader) && pthread_mutex_trylock(&q->lock) == 0)
+		if (!cbd_flag_get(&q->waiters.leader) && pthread_mutex_trylock(&q->lock) == 0)
 			break;
 	}
 	if (w->word == CBD_WAITER_AWAKE) {
 		w->word = CBD_WAITER_WOKEN;
-		q->n_awake--;
+		q->waiters.n_awake--;
 		if (left_ns && *left_ns == 0)
 			out_of_patience(q);
 	}
@@ -283,19 +283,19 @@ void cbd_reap_idle(struct cbd_queue *q, uint64_t deadline_ns)
 	while (!idle(q) && !q->broken && !expired(deadline_ns)) {
 		if (cbd_reap_ring(q, NULL))
 			continue;
-		if (!rest(q, cbd_wait_next(&q->wait), deadline_ns, &ce))
+		if (!rest(q, cbd_wait_next(&q->lead.wait), deadline_ns, &ce))
 			look_around(q);
 	}
 }
 
 void cbd_reap_late(struct cbd_queue *q)
 {
-	if (q->leader || !cbd_shared_get(&q->b->timed_out))
+	if (q->waiters.leader || !cbd_shared_get(&q->b->timed_out))
 		return;
-	cbd_flag_set(&q->leader, true);
+	cbd_flag_set(&q->waiters.leader, true);
 	while (cbd_reap_ring(q, NULL))
 		;
-	cbd_flag_set(&q->leader, false);
+	cbd_flag_set(&q->waiters.leader, false);
 }
 
 /* One step of a wait.  False: the request is done, and the lock was not taken
@@ -305,21 +305,22 @@ static bool wait_step(struct cbd_queue *q, struct cbd_pending *mine, struct cbd_
 {
 	bool yields;
 
-	if (q->leader || (!mine && idle(q))) {
+	if (q->waiters.leader || (!mine && idle(q))) {
 		if (mine && *left_ns > 0)
 			return stay_awake(q, w, left_ns);
 		return follow(q, w, deadline_ns);
 	}
-	cbd_flag_set(&q->leader, true);
+	cbd_flag_set(&q->waiters.leader, true);
 	yields = lead(q, mine, deadline_ns);
-	cbd_flag_set(&q->leader, false);
+	cbd_flag_set(&q->waiters.leader, false);
 	return !yields || satisfied(q, mine) || stay_awake(q, w, NULL);
 }
 
 static uint64_t patience(const struct cbd_queue *q)
 {
-	return q->wait.poll == CBD_POLL_SLEEP ? 0
-					      : PATIENCE_LEAST_NS + cbd_shared_get(&q->patience_ns);
+	return q->lead.wait.poll == CBD_POLL_SLEEP
+		       ? 0
+		       : PATIENCE_LEAST_NS + cbd_shared_get(&q->lead.patience_ns);
 }
 
 bool cbd_reap_until(struct cbd_queue *q, struct cbd_pending *mine, uint64_t deadline_ns)
@@ -327,7 +328,7 @@ bool cbd_reap_until(struct cbd_queue *q, struct cbd_pending *mine, uint64_t dead
 	struct cbd_waiter any = { .word = CBD_WAITER_WOKEN }, *w = mine ? mine->waiter : &any;
 	uint64_t left_ns = patience(q);
 
-	if (!q->leader && !q->n_awake)
+	if (!q->waiters.leader && !q->waiters.n_awake)
 		wait_anew(q);
 	while (!satisfied(q, mine)) {
 		if (!wait_step(q, mine, w, &left_ns, deadline_ns))

@@ -20,44 +20,15 @@
 #include "blkdev/split.h"
 #include "base/step.h"
 
-/* ------------------------------------------------------------- completion */
-
-static void count(struct cbd_queue *q, const struct cbd_pending *p)
-{
-	q->counters.ops[p->io.op]++;
-	q->counters.bytes[p->io.op] += p->io.length;
-	if (p->result < 0)
-		q->counters.errors++;
-}
-
-void cbd_pending_complete(struct cbd_queue *q, struct cbd_pending *p)
-{
-	if (p->io.op == CBD_OP_FLUSH)
-		cbd_flush_done(q, p);
-	count(q, p);
-	p->done = true;
-	if (p->waiter) {
-		cbd_waiter_done(q, p->waiter);
-		return;
-	}
-	p->next = NULL;
-	*q->done_tail = p;
-	q->done_tail = &p->next;
-	for (struct cbd_waiter *w = q->waiters; w; w = w->next)
-		if (!w->pending && w->word == CBD_WAITER_ASLEEP) {
-			cbd_wake(q, w, CBD_WAITER_WOKEN);
-			break;
-		}
-}
-
 /* ---------------------------------------------------------------- publish */
 
 static void part_send(struct cbd_queue *q, struct cbd_part *p)
 {
-	if (q->n_free + 1 == q->depth)
-		q->moved_ns = cbd_coarse_ns(); /* the first in flight: nothing is late yet */
+	if (q->parts.n_free + 1 == q->parts.depth)
+		q->cursors.moved_ns =
+			cbd_coarse_ns(); /* the first in flight: nothing is late yet */
 	p->state = CBD_PART_PUBLISHED;
-	p->se.position = q->position++;
+	p->se.position = q->cursors.se_next++;
 	cbd_step("io-se");
 	if (cbd_channel_send_se(&q->ch, &p->se) < 0) {
 		cbd_queue_break(q, -EIO);
@@ -134,20 +105,20 @@ static struct cbd_part *part_take(struct cbd_queue *q, struct cbd_pending *io)
 {
 	uint32_t length = cbd_split_first(io->at, io->left, most_bytes(q, io->io.op));
 	uint32_t units = has_data(io->io.op) ? (length + CBD_UNIT_SIZE - 1) / CBD_UNIT_SIZE : 0;
-	int extent = units ? cbd_extent_alloc(&q->extents, units) : -1;
+	int extent = units ? cbd_extent_alloc(&q->parts.extents, units) : -1;
 	struct cbd_part *p;
 	unsigned tag;
 
 	if (units && extent < 0)
 		return NULL;
-	tag = q->free_tags[--q->n_free];
-	p = &q->parts[tag];
+	tag = q->parts.free_tags[--q->parts.n_free];
+	p = &q->parts.all[tag];
 	p->generation++;
 	p->pending = io;
 	p->buf = io->io.buf ? (char *)io->io.buf + (io->at - io->io.offset) : NULL;
 	p->extent = extent;
 	p->units = units;
-	p->order = q->order++;
+	p->order = q->parts.order++;
 	p->fill_epoch = 0;
 	p->resends = 0;
 	p->retry_until_ns = 0;
@@ -168,18 +139,18 @@ static struct cbd_part *part_take(struct cbd_queue *q, struct cbd_pending *io)
 /* Read the payload again until then; 0: no more. */
 void cbd_part_retry(struct cbd_queue *q, struct cbd_part *p, uint64_t until_ns)
 {
-	q->n_retries += (until_ns != 0) - (p->retry_until_ns != 0);
+	q->parts.n_retries += (until_ns != 0) - (p->retry_until_ns != 0);
 	p->retry_until_ns = until_ns;
 }
 
 static void part_release(struct cbd_queue *q, struct cbd_part *p)
 {
 	if (p->units)
-		cbd_extent_free(&q->extents, (uint32_t)p->extent, p->units);
+		cbd_extent_free(&q->parts.extents, (uint32_t)p->extent, p->units);
 	cbd_part_retry(q, p, 0);
 	p->state = CBD_PART_FREE;
 	p->pending = NULL;
-	q->free_tags[q->n_free++] = (uint16_t)(p - q->parts);
+	q->parts.free_tags[q->parts.n_free++] = (uint16_t)(p - q->parts.all);
 }
 
 void cbd_part_end(struct cbd_queue *q, struct cbd_part *p, int result)
@@ -201,20 +172,13 @@ void cbd_part_end(struct cbd_queue *q, struct cbd_part *p, int result)
 		cbd_pending_complete(q, io);
 }
 
-static void dequeue(struct cbd_queue *q)
-{
-	q->waiting = q->waiting->next;
-	if (!q->waiting)
-		q->waiting_tail = &q->waiting;
-}
-
 /* Publish what fits.  The lock is dropped while payload is copied, so the list
  * is looked at anew each time. */
 void cbd_queue_issue(struct cbd_queue *q)
 {
 	struct cbd_pending *io;
 
-	while ((io = q->waiting)) {
+	while ((io = q->pending.waiting)) {
 		struct cbd_part *p;
 
 		if (q->broken && io->result == 0)
@@ -222,15 +186,15 @@ void cbd_queue_issue(struct cbd_queue *q)
 		if (io->result < 0) {
 			/* one part has failed: the rest is not tried */
 			io->left = 0;
-			dequeue(q);
+			cbd_pending_dequeue(q);
 			if (io->parts == 0)
 				cbd_pending_complete(q, io);
 			continue;
 		}
-		if (q->n_free == 0 || !(p = part_take(q, io)))
+		if (q->parts.n_free == 0 || !(p = part_take(q, io)))
 			return;
 		if (io->left == 0 || io->io.op == CBD_OP_FLUSH)
-			dequeue(q);
+			cbd_pending_dequeue(q);
 		cbd_part_publish(q, p);
 	}
 }
@@ -268,8 +232,8 @@ void cbd_queue_break(struct cbd_queue *q, int error)
 {
 	if (!q->broken)
 		q->broken = error;
-	for (unsigned tag = 0; tag < q->depth; tag++) {
-		struct cbd_part *p = &q->parts[tag];
+	for (unsigned tag = 0; tag < q->parts.depth; tag++) {
+		struct cbd_part *p = &q->parts.all[tag];
 
 		/* a busy one is ended by the thread that copies */
 		if (p->state != CBD_PART_FREE && !p->busy)
@@ -294,35 +258,15 @@ static void part_timeout(struct cbd_queue *q, struct cbd_part *p)
 		cbd_pending_complete(q, io);
 }
 
-/* What has no part yet is taken out of the list wherever it stands. */
-static void waiting_timeouts(struct cbd_queue *q, uint64_t now_ns, uint64_t most_ns)
-{
-	struct cbd_pending **place = &q->waiting, *io;
-
-	while ((io = *place)) {
-		if (now_ns - io->since_ns < most_ns) {
-			place = &io->next;
-			continue;
-		}
-		*place = io->next;
-		io->left = 0;
-		if (io->result == 0)
-			io->result = -EIO;
-		if (io->parts == 0)
-			cbd_pending_complete(q, io);
-	}
-	q->waiting_tail = place;
-}
-
 void cbd_queue_timeouts(struct cbd_queue *q, uint64_t now_ns)
 {
 	uint64_t most = q->b->timeout_s * 1000000000ull;
 
 	if (!most)
 		return;
-	waiting_timeouts(q, now_ns, most);
-	for (unsigned tag = 0; tag < q->depth; tag++) {
-		struct cbd_part *p = &q->parts[tag];
+	cbd_pending_timeouts(q, now_ns, most);
+	for (unsigned tag = 0; tag < q->parts.depth; tag++) {
+		struct cbd_part *p = &q->parts.all[tag];
 
 		if (p->state != CBD_PART_FREE && !p->busy && p->pending &&
 		    now_ns - p->pending->since_ns >= most)

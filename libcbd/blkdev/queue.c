@@ -63,31 +63,10 @@ static void submit(struct cbd_queue *q, struct cbd_pending *p)
 		cbd_pending_complete(q, p);
 		return;
 	}
-	*q->waiting_tail = p;
-	q->waiting_tail = &p->next;
+	cbd_pending_enqueue(q, p);
 	cbd_queue_issue(q);
 	if (!p->waiter)		 /* one that waits leads, if nobody does */
 		cbd_wake_one(q); /* somebody may wait in poll with nothing in flight */
-}
-
-/* As many stay allocated as were inside at a time. */
-static struct cbd_pending *pending_get(struct cbd_queue *q, const struct cbd_io *io)
-{
-	struct cbd_pending *p = q->spare;
-
-	if (p)
-		q->spare = p->next;
-	else
-		p = malloc(sizeof(*p));
-	if (p)
-		*p = (struct cbd_pending){ .io = *io };
-	return p;
-}
-
-static void pending_put(struct cbd_queue *q, struct cbd_pending *p)
-{
-	p->next = q->spare;
-	q->spare = p;
 }
 
 int cbd_queue_submit(struct cbd_queue *q, const struct cbd_io *io)
@@ -98,7 +77,7 @@ int cbd_queue_submit(struct cbd_queue *q, const struct cbd_io *io)
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&q->lock);
-	p = pending_get(q, io);
+	p = cbd_pending_get(q, io);
 	if (p)
 		submit(q, p);
 	pthread_mutex_unlock(&q->lock);
@@ -110,19 +89,15 @@ int cbd_queue_poll(struct cbd_queue *q, struct cbd_completion *completions, unsi
 {
 	uint64_t deadline = timeout_ms < 0 ? UINT64_MAX
 					   : cbd_now_ns() + (unsigned)timeout_ms * 1000000ull;
+	struct cbd_pending *p;
 	unsigned n = 0;
 
 	pthread_mutex_lock(&q->lock);
-	if (!q->done)
+	if (!q->pending.done)
 		cbd_reap_until(q, NULL, deadline);
-	while (n < max && q->done) {
-		struct cbd_pending *p = q->done;
-
-		q->done = p->next;
-		if (!q->done)
-			q->done_tail = &q->done;
+	while (n < max && (p = cbd_pending_reap(q))) {
 		completions[n++] = (struct cbd_completion){ p->io.cookie, p->result };
-		pending_put(q, p);
+		cbd_pending_put(q, p);
 	}
 	pthread_mutex_unlock(&q->lock);
 	return (int)n;
@@ -192,25 +167,13 @@ void cbd_queue_init(struct cbd_queue *q, struct cbd_blkdev *b, unsigned index)
 	q->b = b;
 	q->index = index;
 	pthread_mutex_init(&q->lock, NULL);
-	q->waiting_tail = &q->waiting;
-	q->done_tail = &q->done;
-}
-
-static void free_list(struct cbd_pending *p)
-{
-	while (p) {
-		struct cbd_pending *next = p->next;
-
-		free(p);
-		p = next;
-	}
+	cbd_pendings_init(&q->pending);
 }
 
 void cbd_queue_free(struct cbd_queue *q)
 {
-	free_list(q->done);
-	free_list(q->spare);
+	cbd_pendings_free(&q->pending);
 	pthread_mutex_destroy(&q->lock);
-	free(q->parts);
-	free(q->free_tags);
+	free(q->parts.all);
+	free(q->parts.free_tags);
 }

@@ -85,7 +85,7 @@ static void copy_out(struct cbd_queue *q, struct cbd_part **batch, unsigned n, i
 static struct cbd_part *part_of(struct cbd_queue *q, const struct cbd_ce *ce)
 {
 	unsigned tag = ce->tid & 0xffff;
-	struct cbd_part *p = tag < q->depth ? &q->parts[tag] : NULL;
+	struct cbd_part *p = tag < q->parts.depth ? &q->parts.all[tag] : NULL;
 
 	if (!p || p->state != CBD_PART_PUBLISHED || p->se.tid != ce->tid)
 		return NULL;
@@ -95,14 +95,14 @@ static struct cbd_part *part_of(struct cbd_queue *q, const struct cbd_ce *ce)
 /* Drop the lines of the next CEs under one fence, as many as may be there. */
 static unsigned invalidate_ces(struct cbd_queue *q)
 {
-	uint64_t out = q->position - q->count;
+	uint64_t out = q->cursors.se_next - q->cursors.ce_next;
 	unsigned n = out < INVALIDATE_BATCH ? (unsigned)out : INVALIDATE_BATCH;
 	struct cbd_fault f;
 
 	if (!q->ch.t->mem.software || !CBD_FAULT_TRY(&f))
 		return n; /* whoever receives finds the fault */
 	for (unsigned i = 0; i < n; i++)
-		cbd_channel_invalidate_ce(&q->ch, q->count + i);
+		cbd_channel_invalidate_ce(&q->ch, q->cursors.ce_next + i);
 	cbd_invalidate_done(&q->ch.t->mem);
 	cbd_fault_end(&f);
 	return n;
@@ -117,19 +117,19 @@ static unsigned gather(struct cbd_queue *q, struct cbd_part **batch, const struc
 {
 	unsigned n = 0, dropped = 0;
 
-	while (n < BATCH && q->position != q->count) {
+	while (n < BATCH && q->cursors.se_next != q->cursors.ce_next) {
 		struct cbd_ce ce;
 		struct cbd_part *p;
 		int r;
 
 		if (n == 0 && peeked) {
 			ce = *peeked;
-			r = cbd_channel_accept_ce(&q->ch, q->count, &ce);
+			r = cbd_channel_accept_ce(&q->ch, q->cursors.ce_next, &ce);
 		} else {
 			if (dropped == 0)
 				dropped = invalidate_ces(q);
 			dropped--;
-			r = cbd_channel_receive_invalidated_ce(&q->ch, q->count, &ce);
+			r = cbd_channel_receive_invalidated_ce(&q->ch, q->cursors.ce_next, &ce);
 		}
 		if (r < 0)
 			cbd_queue_break(q, -EIO);
@@ -140,7 +140,7 @@ static unsigned gather(struct cbd_queue *q, struct cbd_part **batch, const struc
 			cbd_leave(q, CBD_LEAVE_UNKNOWN_TID);
 			break;
 		}
-		q->count++;
+		q->cursors.ce_next++;
 		p->ce = ce;
 		p->state = CBD_PART_ARRIVED;
 		batch[n++] = p;
@@ -151,8 +151,8 @@ static unsigned gather(struct cbd_queue *q, struct cbd_part **batch, const struc
 /* Parts whose payload did not check are tried again beside new ones. */
 static unsigned gather_retries(struct cbd_queue *q, struct cbd_part **batch, unsigned n)
 {
-	for (unsigned tag = 0; tag < q->depth && n < BATCH; tag++) {
-		struct cbd_part *p = &q->parts[tag];
+	for (unsigned tag = 0; tag < q->parts.depth && n < BATCH; tag++) {
+		struct cbd_part *p = &q->parts.all[tag];
 
 		if (p->state == CBD_PART_ARRIVED && p->retry_until_ns)
 			batch[n++] = p;
@@ -166,11 +166,11 @@ static void note_bad(struct cbd_queue *q)
 	uint64_t now = cbd_now_ns();
 
 	q->counters.bad_payloads++;
-	if (now - q->bad_since_ns > BAD_NS) {
-		q->bad_since_ns = now;
-		q->bad = 0;
+	if (now - q->reap.bad_since_ns > BAD_NS) {
+		q->reap.bad_since_ns = now;
+		q->reap.bad_payloads = 0;
 	}
-	if (++q->bad == BAD_MOST)
+	if (++q->reap.bad_payloads == BAD_MOST)
 		cbd_leave(q, CBD_LEAVE_BAD_RATE);
 }
 
@@ -256,7 +256,7 @@ bool cbd_reap_ring(struct cbd_queue *q, const struct cbd_ce *peeked)
 	if (!q->attached)
 		return false;
 	n = gather(q, batch, peeked);
-	if (q->n_retries)
+	if (q->parts.n_retries)
 		n = gather_retries(q, batch, n);
 	if (n == 0) {
 		/* closed in order, and all that it did was read */
@@ -267,8 +267,8 @@ bool cbd_reap_ring(struct cbd_queue *q, const struct cbd_ce *peeked)
 	cbd_step("io-reap");
 	copy_out(q, batch, n, r);
 	cbd_step("io-reaped");
-	q->moved_ns = cbd_coarse_ns();
-	q->leaves = 0;
+	q->cursors.moved_ns = cbd_coarse_ns();
+	q->epoch.leaves = 0;
 	if (!cbd_grant_recheck(q) || q->ch.epoch != epoch) {
 		publish_left(q, batch, n);
 		/* when the grant cannot be read: rest, and look again */

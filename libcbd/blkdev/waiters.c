@@ -19,8 +19,8 @@ void cbd_wake(struct cbd_queue *q, struct cbd_waiter *w, uint32_t why)
 	const uint32_t *word = &w->word;
 
 	cbd_word_store(&w->word, why);
-	if (q->gathering && q->n_to_wake < CBD_MAX_WAKES)
-		q->to_wake[q->n_to_wake++] = word;
+	if (q->waiters.gathering && q->waiters.n_to_wake < CBD_MAX_WAKES)
+		q->waiters.to_wake[q->waiters.n_to_wake++] = word;
 	else
 		cbd_futex_wake_private(word);
 }
@@ -30,13 +30,13 @@ void cbd_wake(struct cbd_queue *q, struct cbd_waiter *w, uint32_t why)
 void cbd_waiters_wake_gathered(struct cbd_queue *q)
 {
 	const uint32_t *words[CBD_MAX_WAKES];
-	unsigned n = q->n_to_wake;
+	unsigned n = q->waiters.n_to_wake;
 
-	q->gathering = false;
-	q->n_to_wake = 0;
+	q->waiters.gathering = false;
+	q->waiters.n_to_wake = 0;
 	if (n == 0)
 		return;
-	memcpy(words, q->to_wake, n * sizeof(words[0]));
+	memcpy(words, q->waiters.to_wake, n * sizeof(words[0]));
 	pthread_mutex_unlock(&q->lock);
 	for (unsigned i = 0; i < n; i++)
 		cbd_futex_wake_private(words[i]);
@@ -45,14 +45,14 @@ void cbd_waiters_wake_gathered(struct cbd_queue *q)
 
 void cbd_waiter_link(struct cbd_queue *q, struct cbd_waiter *w)
 {
-	w->next = q->waiters;
-	q->waiters = w;
+	w->next = q->waiters.asleep;
+	q->waiters.asleep = w;
 	w->linked = true;
 }
 
 void cbd_waiter_unlink(struct cbd_queue *q, struct cbd_waiter *w)
 {
-	struct cbd_waiter **p = &q->waiters;
+	struct cbd_waiter **p = &q->waiters.asleep;
 
 	while (*p != w)
 		p = &(*p)->next;
@@ -68,7 +68,7 @@ void cbd_waiter_done(struct cbd_queue *q, struct cbd_waiter *w)
 		cbd_waiter_unlink(q, w);
 		cbd_wake(q, w, CBD_WAITER_DONE);
 	} else if (w->word == CBD_WAITER_AWAKE) {
-		q->n_awake--;
+		q->waiters.n_awake--;
 		cbd_word_store(&w->word, CBD_WAITER_DONE); /* and then it may be gone */
 	}
 }
@@ -76,9 +76,9 @@ void cbd_waiter_done(struct cbd_queue *q, struct cbd_waiter *w)
 /* One that still waits may lead; whoever is awake finds that out. */
 void cbd_wake_one(struct cbd_queue *q)
 {
-	if (q->leader || q->n_awake)
+	if (q->waiters.leader || q->waiters.n_awake)
 		return;
-	for (struct cbd_waiter *w = q->waiters; w; w = w->next)
+	for (struct cbd_waiter *w = q->waiters.asleep; w; w = w->next)
 		if (w->word == CBD_WAITER_ASLEEP) {
 			cbd_wake(q, w, CBD_WAITER_WOKEN);
 			return;

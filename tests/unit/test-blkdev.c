@@ -34,9 +34,9 @@ END_TEST
 /* What is left over would keep others from being woken. */
 static void nobody_waits(const struct cbd_queue *q)
 {
-	ck_assert(!q->leader);
-	ck_assert_uint_eq(q->n_awake, 0);
-	ck_assert_ptr_null(q->waiters);
+	ck_assert(!q->waiters.leader);
+	ck_assert_uint_eq(q->waiters.n_awake, 0);
+	ck_assert_ptr_null(q->waiters.asleep);
 }
 
 /* Each thread has its part of the disk; their requests share the queues. */

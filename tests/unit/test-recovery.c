@@ -387,7 +387,7 @@ START_TEST(damaged_grant)
 	pair_complete(&p, r[1]);
 	damage_grant();
 	pair_reap_none(&p);
-	ck_assert_uint_eq(p.q->n_free, p.q->depth - 2);
+	ck_assert_uint_eq(p.q->parts.n_free, p.q->parts.depth - 2);
 	server_start(&p); /* its next beat stores the line again */
 	ck_assert_int_eq(pair_reap(&p).result, 0);
 	ck_assert_int_eq(pair_reap(&p).result, 0);
@@ -434,7 +434,7 @@ static void silent_for(unsigned seconds)
 	uint64_t beats;
 
 	pthread_mutex_lock(&p.q->lock);
-	p.q->moved_ns -= seconds * 1000000000ull;
+	p.q->cursors.moved_ns -= seconds * 1000000000ull;
 	pthread_mutex_unlock(&p.q->lock);
 	beats = beats_now();
 	unit_wait(beats_now() > beats + 2);
@@ -526,10 +526,10 @@ START_TEST(timeouts)
 	pair_complete(&p, r[1]);
 	pair_reap_none(&p);
 	unit_fails(cbd_queue_write(p.q, buf[2], 512, 8192, 0), EIO);
-	ck_assert_uint_eq(p.q->n_free, p.q->depth - 1);
+	ck_assert_uint_eq(p.q->parts.n_free, p.q->parts.depth - 1);
 	pair_complete(&p, r[0]);
 	pair_reap_none(&p); /* no second completion */
-	ck_assert_uint_eq(p.q->n_free, p.q->depth);
+	ck_assert_uint_eq(p.q->parts.n_free, p.q->parts.depth);
 	ck_assert_mem_eq(buf[1], before, 512); /* a late read is not delivered */
 	server_start(&p);
 	unit_ok(cbd_queue_write(p.q, buf[2], 512, 8192, 0));
@@ -667,7 +667,7 @@ START_TEST(broken_while_copying)
 	cbd_flag_set(&go_on, true);
 	pthread_join(thread, NULL);
 	ck_assert_int_eq(c.result, -EIO);
-	ck_assert_uint_eq(p.q->n_free, p.q->depth);
+	ck_assert_uint_eq(p.q->parts.n_free, p.q->parts.depth);
 	pair_close(&p);
 	munmap(slow, 8192);
 }

@@ -306,7 +306,7 @@ static void open_pair(enum cbd_coherence kind, unsigned ring_slots, unsigned dep
 					      .ring_slots = ring_slots,
 					      .depth = depth,
 					      .stepping = true });
-	ck_assert_uint_eq(p.q->depth, depth);
+	ck_assert_uint_eq(p.q->parts.depth, depth);
 }
 
 static struct cbd_hchannel *hchannel(void)
@@ -340,7 +340,7 @@ static unsigned factorial(unsigned n)
 static void one_order(unsigned depth, const unsigned *order)
 {
 	struct cbd_request *r[8];
-	uint64_t position = p.q->position;
+	uint64_t position = p.q->cursors.se_next;
 
 	for (unsigned i = 0; i <= depth; i++)
 		pair_submit(&p, i % 2 ? CBD_OP_READ : CBD_OP_WRITE, buf[i], i * 8192, 8192, i);
@@ -361,8 +361,8 @@ static void one_order(unsigned depth, const unsigned *order)
 	ck_assert_uint_eq(r[0]->offset, depth * 8192);
 	pair_complete(&p, r[0]);
 	ck_assert_uint_eq((uintptr_t)pair_reap(&p).cookie, depth);
-	ck_assert_uint_eq(p.q->position, position + depth + 1);
-	ck_assert_uint_eq(p.q->n_free, depth);
+	ck_assert_uint_eq(p.q->cursors.se_next, position + depth + 1);
+	ck_assert_uint_eq(p.q->parts.n_free, depth);
 }
 
 START_TEST(every_order)
@@ -379,7 +379,7 @@ START_TEST(every_order)
 			for (unsigned i = 0; i <= depth; i++)
 				ck_assert_mem_eq(buf[i], unit_disk_data(&p.disk) + i * 8192, 8192);
 		}
-	ck_assert_uint_gt(p.q->position, 5 * p.q->ch.slots);
+	ck_assert_uint_gt(p.q->cursors.se_next, 5 * p.q->ch.slots);
 	ck_assert_uint_eq(p.q->counters.leaves, 0);
 	pair_close(&p);
 }
@@ -420,7 +420,7 @@ START_TEST(random_order)
 				break; /* a buffer is used again only then */
 		}
 	}
-	ck_assert_uint_eq(p.q->position, 1000);
+	ck_assert_uint_eq(p.q->cursors.se_next, 1000);
 	pair_close(&p);
 }
 END_TEST
@@ -621,7 +621,7 @@ static void send_bogus(uint32_t tid)
 {
 	struct cbd_hchannel *hc = hchannel();
 
-	ck_assert_uint_eq(hc->count, p.q->count);
+	ck_assert_uint_eq(hc->count, p.q->cursors.ce_next);
 	unit_ok(cbd_channel_send_ce(&hc->ch, &(struct cbd_ce){ .count = hc->count++, .tid = tid }));
 }
 
@@ -645,7 +645,7 @@ START_TEST(unknown_tid)
 	pair_submit(&p, CBD_OP_WRITE, buf[0], 0, 8192, 1);
 	pair_submit(&p, CBD_OP_READ, buf[1], 65536, 8192, 2);
 	pair_fetch_all(&p, r, 2);
-	tid = p.q->parts[0].se.tid;
+	tid = p.q->parts.all[0].se.tid;
 	/* the right tag of another life, and tags that do not exist */
 	send_bogus(_i ? tid ^ 0x10000 : 0xffff);
 	pair_reap_none(&p);
@@ -713,13 +713,13 @@ START_TEST(answered_twice)
 
 	open_pair(kinds[_i], 4, 4);
 	pair_submit(&p, CBD_OP_READ, buf[0], 0, 512, 1);
-	tid = p.q->parts[0].se.tid;
+	tid = p.q->parts.all[0].se.tid;
 	pair_fetch_all(&p, r, 1);
 	pair_complete(&p, r[0]);
 	ck_assert_int_eq(pair_reap(&p).result, 0);
 	send_bogus(tid);
 	pair_submit(&p, CBD_OP_READ, buf[0], 0, 512, 2);
-	ck_assert_uint_ne(p.q->parts[0].se.tid, tid);
+	ck_assert_uint_ne(p.q->parts.all[0].se.tid, tid);
 	pair_reap_none(&p);
 	ck_assert_uint_eq(p.q->counters.leaves, 1);
 	drive_ok(2);
@@ -791,7 +791,7 @@ END_TEST
 
 static void corrupt_payload(void)
 {
-	p.q->ch.data[p.q->parts[0].se.data_offset + 4000] ^= 0x10;
+	p.q->ch.data[p.q->parts.all[0].se.data_offset + 4000] ^= 0x10;
 }
 
 /* The handler gives the payload some milliseconds, then answers BADCRC. */
@@ -961,7 +961,7 @@ START_TEST(without_crc)
 	corrupt_payload();
 	pair_fetch_all(&p, r, 1);
 	ck_assert(r[0]->shared);
-	ck_assert_ptr_eq(r[0]->buf, hchannel()->ch.data + p.q->parts[0].se.data_offset);
+	ck_assert_ptr_eq(r[0]->buf, hchannel()->ch.data + p.q->parts.all[0].se.data_offset);
 	pair_complete(&p, r[0]);
 	ck_assert_int_eq(pair_reap(&p).result, 0);
 	ck_assert_mem_ne(unit_disk_data(&p.disk), buf[0], 8192);

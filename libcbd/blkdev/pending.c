@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * pending.c - the users' requests while they are inside: those that wait for a tag or
+ * an extent, those that are done and not reaped.  Parts of them are parts.c's.
+ */
+#include <config.h>
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "blkdev/blkdev.h"
+
+/* As many stay allocated as were inside at a time. */
+struct cbd_pending *cbd_pending_get(struct cbd_queue *q, const struct cbd_io *io)
+{
+	struct cbd_pending *p = q->pending.spare;
+
+	if (p)
+		q->pending.spare = p->next;
+	else
+		p = malloc(sizeof(*p));
+	if (p)
+		*p = (struct cbd_pending){ .io = *io };
+	return p;
+}
+
+void cbd_pending_put(struct cbd_queue *q, struct cbd_pending *p)
+{
+	p->next = q->pending.spare;
+	q->pending.spare = p;
+}
+
+void cbd_pending_enqueue(struct cbd_queue *q, struct cbd_pending *p)
+{
+	*q->pending.waiting_tail = p;
+	q->pending.waiting_tail = &p->next;
+}
+
+void cbd_pending_dequeue(struct cbd_queue *q)
+{
+	q->pending.waiting = q->pending.waiting->next;
+	if (!q->pending.waiting)
+		q->pending.waiting_tail = &q->pending.waiting;
+}
+
+static void count(struct cbd_queue *q, const struct cbd_pending *p)
+{
+	q->counters.ops[p->io.op]++;
+	q->counters.bytes[p->io.op] += p->io.length;
+	if (p->result < 0)
+		q->counters.errors++;
+}
+
+void cbd_pending_complete(struct cbd_queue *q, struct cbd_pending *p)
+{
+	if (p->io.op == CBD_OP_FLUSH)
+		cbd_flush_done(q, p);
+	count(q, p);
+	p->done = true;
+	if (p->waiter) {
+		cbd_waiter_done(q, p->waiter);
+		return;
+	}
+	p->next = NULL;
+	*q->pending.done_tail = p;
+	q->pending.done_tail = &p->next;
+	for (struct cbd_waiter *w = q->waiters.asleep; w; w = w->next)
+		if (!w->pending && w->word == CBD_WAITER_ASLEEP) {
+			cbd_wake(q, w, CBD_WAITER_WOKEN);
+			break;
+		}
+}
+
+struct cbd_pending *cbd_pending_reap(struct cbd_queue *q)
+{
+	struct cbd_pending *p = q->pending.done;
+
+	if (!p)
+		return NULL;
+	q->pending.done = p->next;
+	if (!q->pending.done)
+		q->pending.done_tail = &q->pending.done;
+	return p;
+}
+
+/* What has no part yet is taken out of the list wherever it stands. */
+void cbd_pending_timeouts(struct cbd_queue *q, uint64_t now_ns, uint64_t most_ns)
+{
+	struct cbd_pending **place = &q->pending.waiting, *io;
+
+	while ((io = *place)) {
+		if (now_ns - io->since_ns < most_ns) {
+			place = &io->next;
+			continue;
+		}
+		*place = io->next;
+		io->left = 0;
+		if (io->result == 0)
+			io->result = -EIO;
+		if (io->parts == 0)
+			cbd_pending_complete(q, io);
+	}
+	q->pending.waiting_tail = place;
+}
+
+void cbd_pendings_init(struct cbd_requests *r)
+{
+	r->waiting_tail = &r->waiting;
+	r->done_tail = &r->done;
+}
+
+static void free_list(struct cbd_pending *p)
+{
+	while (p) {
+		struct cbd_pending *next = p->next;
+
+		free(p);
+		p = next;
+	}
+}
+
+void cbd_pendings_free(struct cbd_requests *r)
+{
+	free_list(r->done);
+	free_list(r->spare);
+}
