@@ -3,15 +3,14 @@
  * admit.c - requests of blkdevs: attach, detach, leave; grants and epochs
  * (rules 2 to 7).
  *
- * A channel of the pool is free, granted (a handler has it), stopping (fetches
- * no more, drains), closed (this backend has stopped) or quarantined (found at
- * the start, its blkdev may live).  An attachment is live, detaching or dying
- * until its channels are drained.  Every step is written to the slot's own
- * lines before the next one; a successor rebuilds all of it from there.
+ * Owns the states of the pool's channels and of the attachments; the two tables
+ * below say what may become what, docs/design.md who does it and why.  Every step is
+ * written to the slot's own lines before the next one, so that the next backend can
+ * rebuild all of it from there.
  */
 #include <config.h>
 
-#include <errno.h>
+#include <assert.h>
 #include <string.h>
 
 #include "backend/backend.h"
@@ -29,6 +28,54 @@ void *cbd_backend_reply(const struct cbd_backend *b, unsigned d)
 static void *blkdev_line(const struct cbd_backend *b, unsigned d, unsigned line)
 {
 	return cbd_blkdev_line(b->t, d, CBD_BLKDEV_INFO, line);
+}
+
+/* ----------------------------------------------------------------- states */
+
+#define BIT(state) (1u << (state))
+
+static const unsigned pool_may_become[CBD_POOL_STATES] = {
+	[CBD_POOL_FREE] = BIT(CBD_POOL_SERVED) | BIT(CBD_POOL_QUARANTINED),
+	[CBD_POOL_SERVED] = BIT(CBD_POOL_ASKED) | BIT(CBD_POOL_STOPPING),
+	[CBD_POOL_ASKED] = BIT(CBD_POOL_STOPPING),
+	[CBD_POOL_STOPPING] = BIT(CBD_POOL_SERVED) | BIT(CBD_POOL_FREE) | BIT(CBD_POOL_CLOSED),
+	[CBD_POOL_QUARANTINED] = BIT(CBD_POOL_SERVED) | BIT(CBD_POOL_FREE),
+	[CBD_POOL_CLOSED] = 0,
+};
+
+static const unsigned attachment_may_become[CBD_ATT_STATES] = {
+	[CBD_ATT_NONE] = BIT(CBD_ATT_LIVE),
+	[CBD_ATT_LIVE] = BIT(CBD_ATT_DETACHING) | BIT(CBD_ATT_DYING),
+	[CBD_ATT_DETACHING] = BIT(CBD_ATT_NONE),
+	[CBD_ATT_DYING] = BIT(CBD_ATT_NONE),
+};
+
+static void channel_become(struct cbd_bchannel *bc, enum cbd_pool_state to)
+{
+	assert(pool_may_become[cbd_hchannel_pool(&bc->hc)] & BIT(to));
+	cbd_word_store(&bc->hc.pool, to);
+}
+
+static void attachment_become(struct cbd_attachment *att, enum cbd_attachment_state to)
+{
+	assert(attachment_may_become[att->state] & BIT(to));
+	att->state = to;
+}
+
+static bool is_in(const struct cbd_bchannel *bc, enum cbd_pool_state state)
+{
+	return cbd_hchannel_pool(&bc->hc) == state;
+}
+
+bool cbd_backend_serves(const struct cbd_bchannel *bc)
+{
+	return is_in(bc, CBD_POOL_SERVED) || is_in(bc, CBD_POOL_ASKED) ||
+	       is_in(bc, CBD_POOL_STOPPING);
+}
+
+static bool is_retired(const struct cbd_bchannel *bc)
+{
+	return cbd_hchannel_work(&bc->hc) == CBD_WORK_RETIRED;
 }
 
 /* ----------------------------------------------------------------- grants */
@@ -65,7 +112,7 @@ static void fill_grant(struct cbd_backend *b, struct cbd_bchannel *bc)
 	g->features = b->features;
 }
 
-static bool host_is_mine(const struct cbd_backend *b, unsigned host)
+static bool is_of_this_boot(const struct cbd_backend *b, unsigned host)
 {
 	uint8_t boot[16];
 
@@ -96,7 +143,7 @@ static int grant(struct cbd_backend *b, struct cbd_bchannel *bc, unsigned host)
 	fill_grant(b, bc);
 	pthread_mutex_unlock(&b->verifier_lock);
 	cbd_channel_enter(&hc->ch, bc->grant.epoch);
-	hc->same_boot = host_is_mine(b, host);
+	hc->same_boot = is_of_this_boot(b, host);
 	hc->data_crc = b->features & CBD_FEATURE_DATA_CRC;
 	hc->disk_size = b->geometry.size;
 	hc->max_data = b->geometry.max_data;
@@ -104,7 +151,7 @@ static int grant(struct cbd_backend *b, struct cbd_bchannel *bc, unsigned host)
 	hc->read_only = b->geometry.flags & CBD_GEOMETRY_READ_ONLY;
 	if (!hc->h)
 		h->assigned++;
-	bc->given = true;
+	channel_become(bc, CBD_POOL_SERVED);
 	cbd_handler_give(h, hc);
 	cbd_step("grant-given");
 	pthread_mutex_lock(&b->verifier_lock);
@@ -114,31 +161,31 @@ static int grant(struct cbd_backend *b, struct cbd_bchannel *bc, unsigned host)
 	return r;
 }
 
-static void free_channel(struct cbd_backend *b, struct cbd_bchannel *bc)
+/* Its handler has retired it: nobody serves it any more. */
+static void take_back(struct cbd_backend *b, struct cbd_bchannel *bc)
 {
-	if (bc->hc.h)
-		bc->hc.h->assigned--;
+	bc->hc.h->assigned--;
 	bc->hc.h = NULL;
-	bc->given = bc->quarantined = false;
-	/* at a hand-over the grant stays: its blkdev waits for the next one */
-	if (!b->handover || !b->draining)
-		set_grant_state(b, bc, b->draining ? CBD_GRANT_CLOSED : CBD_GRANT_FREE);
+	cbd_hchannel_work_become(&bc->hc, CBD_WORK_NONE);
+	channel_become(bc, b->draining ? CBD_POOL_CLOSED : CBD_POOL_FREE);
+	/* when another process takes over the grant stays: its blkdev waits for the
+	 * grant of that one */
+	if (!b->draining)
+		set_grant_state(b, bc, CBD_GRANT_FREE);
+	else if (!b->handover)
+		set_grant_state(b, bc, CBD_GRANT_CLOSED);
 }
 
 void cbd_backend_stop_channel(struct cbd_bchannel *bc)
 {
-	cbd_flag_set(&bc->hc.stop, true);
+	if (!is_in(bc, CBD_POOL_STOPPING))
+		channel_become(bc, CBD_POOL_STOPPING);
 	cbd_handler_wake(bc->hc.h);
-}
-
-static bool is_free(const struct cbd_bchannel *bc)
-{
-	return !bc->given && !bc->quarantined;
 }
 
 static bool is_of(const struct cbd_bchannel *bc, unsigned d)
 {
-	return bc->given && bc->grant.blkdev == d;
+	return cbd_backend_serves(bc) && bc->grant.blkdev == d;
 }
 
 /* ---------------------------------------------------------------- replies */
@@ -221,17 +268,17 @@ static bool is_dead(const struct cbd_backend *b, unsigned d)
 
 static void begin_stop(struct cbd_backend *b, unsigned d, enum cbd_attachment_state state)
 {
-	b->att[d].state = state;
+	attachment_become(&b->att[d], state);
 	cbd_step("stop-begun");
 	for (unsigned c = 0; c < b->t->header.channels; c++)
 		if (is_of(&b->channels[c], d))
 			cbd_backend_stop_channel(&b->channels[c]);
 }
 
-static bool is_drained(const struct cbd_backend *b, unsigned d)
+static bool all_retired(const struct cbd_backend *b, unsigned d)
 {
 	for (unsigned c = 0; c < b->t->header.channels; c++)
-		if (is_of(&b->channels[c], d) && !cbd_flag_get(&b->channels[c].hc.drained))
+		if (is_of(&b->channels[c], d) && !is_retired(&b->channels[c]))
 			return false;
 	return true;
 }
@@ -241,18 +288,29 @@ static void end_attachment(struct cbd_backend *b, unsigned d)
 	cbd_step("channels-drained");
 	for (unsigned c = 0; c < b->t->header.channels; c++)
 		if (is_of(&b->channels[c], d))
-			free_channel(b, &b->channels[c]);
+			take_back(b, &b->channels[c]);
 	cbd_step("channels-freed");
-	b->att[d].state = CBD_ATT_NONE;
+	attachment_become(&b->att[d], CBD_ATT_NONE);
 	cbd_log(CBD_LOG_INFO, "backend %u: blkdev %u has left", b->id, d);
 }
 
+enum place {
+	PLACE_FREE,
+	PLACE_SOON, /* when those that leave have left */
+	PLACE_NONE, /* the maximum of blkdevs is attached */
+};
+
+static bool is_leaving(const struct cbd_attachment *att)
+{
+	return att->state == CBD_ATT_DETACHING || att->state == CBD_ATT_DYING;
+}
+
 /*
- * Is there a place?  -EAGAIN: perhaps soon.  A blkdev of a host is admitted
- * only when every dead one of that host is drained (rule 2): else an old write
+ * Is there a place for one more?  A blkdev of a host is admitted only when the
+ * channels of every dead one of that host are retired (rule 2): else an old write
  * could land after a new one.
  */
-static int find_place(struct cbd_backend *b, const struct cbd_request_line *q)
+static enum place find_place(struct cbd_backend *b, const struct cbd_request_line *q)
 {
 	unsigned live = 0, leaving = 0;
 	bool wait = false;
@@ -263,13 +321,12 @@ static int find_place(struct cbd_backend *b, const struct cbd_request_line *q)
 		if (att->state == CBD_ATT_LIVE && is_dead(b, o))
 			begin_stop(b, o, CBD_ATT_DYING);
 		live += att->state == CBD_ATT_LIVE;
-		leaving += att->state == CBD_ATT_DETACHING || att->state == CBD_ATT_DYING;
-		wait |= (att->state == CBD_ATT_DYING || att->state == CBD_ATT_DETACHING) &&
-			att->host == q->host;
+		leaving += is_leaving(att);
+		wait |= is_leaving(att) && att->host == q->host;
 	}
 	if (live >= b->max_blkdevs)
-		return -EBUSY;
-	return wait || live + leaving >= b->max_blkdevs ? -EAGAIN : 0;
+		return PLACE_NONE;
+	return wait || live + leaving >= b->max_blkdevs ? PLACE_SOON : PLACE_FREE;
 }
 
 static unsigned free_channels(const struct cbd_backend *b)
@@ -277,7 +334,7 @@ static unsigned free_channels(const struct cbd_backend *b)
 	unsigned n = 0;
 
 	for (unsigned c = 0; c < b->t->header.channels; c++)
-		n += is_free(&b->channels[c]);
+		n += is_in(&b->channels[c], CBD_POOL_FREE);
 	return n;
 }
 
@@ -289,7 +346,7 @@ static int grant_all(struct cbd_backend *b, unsigned d, const struct cbd_request
 		struct cbd_bchannel *bc = &b->channels[c];
 		int r;
 
-		if (!is_free(bc))
+		if (!is_in(bc, CBD_POOL_FREE))
 			continue;
 		bc->grant.blkdev = (uint16_t)d;
 		bc->grant.incarnation = q->incarnation;
@@ -307,14 +364,14 @@ static void attach(struct cbd_backend *b, unsigned d, const struct cbd_request_l
 {
 	struct cbd_attachment *att = &b->att[d];
 
-	att->state = CBD_ATT_LIVE;
+	attachment_become(att, CBD_ATT_LIVE);
 	att->incarnation = q->incarnation;
 	att->host = q->host;
 	memcpy(att->owner, claim->owner, 16);
 }
 
-/* Is it this claim's owner who asks?  A new owner's claim beside the request
- * of the one before must not bring that to life. */
+/* Did the owner of the claim write the request?  The claim of a new owner may stand
+ * beside the request line of the owner before, which is not to be granted. */
 static bool is_bound(struct cbd_backend *b, unsigned d, const struct cbd_request_line *q,
 		     const struct cbd_claim_line *claim)
 {
@@ -330,25 +387,25 @@ static bool admit(struct cbd_backend *b, unsigned d, const struct cbd_request_li
 {
 	const struct cbd_header *h = &b->t->header;
 	struct cbd_claim_line claim;
-	int r;
+	enum place place;
 
 	if (q->host >= h->hosts || q->queues == 0 || q->queues > h->channels ||
 	    q->depth > h->ring_slots) {
 		refuse(b, d, q, CBD_REFUSED_REQUEST, 0);
 		return false;
 	}
-	/* left over from a blkdev that is gone: nobody waits for an answer */
+	/* the line of a blkdev that is gone: nobody waits for an answer */
 	if (!cbd_claim_raised(b->t, CBD_CLAIM_BLKDEV, d, q->host, &claim) ||
 	    !is_bound(b, d, q, &claim))
 		return false;
-	r = find_place(b, q);
-	if (r == -EAGAIN)
+	place = find_place(b, q);
+	if (place == PLACE_SOON)
 		return true;
 	if (b->draining)
 		refuse(b, d, q, CBD_REFUSED_STOPPING, 0);
 	else if (b->allow_hosts && !(b->allow_hosts & 1ull << q->host))
 		refuse(b, d, q, CBD_REFUSED_HOST, 0);
-	else if (r == -EBUSY)
+	else if (place == PLACE_NONE)
 		refuse(b, d, q, CBD_REFUSED_BUSY, 0);
 	else if (free_channels(b) < q->queues)
 		refuse(b, d, q, CBD_REFUSED_CHANNELS, free_channels(b));
@@ -375,8 +432,8 @@ static bool examine(struct cbd_backend *b, unsigned d)
 	struct cbd_request_line q;
 	bool for_me;
 
-	/* a damaged one asks for nothing: a living owner stores it again at
-	 * its next beat, a dead one is seen by its claim */
+	/* a damaged line asks for nothing: a living owner stores it again at its next
+	 * beat, and that the owner is dead is seen from its claim */
 	if (cbd_line_get(b->t, blkdev_line(b, d, CBD_BLKDEV_REQUEST), &q) < 0)
 		memset(&q, 0, sizeof(q));
 	for_me = q.backend == b->id && q.incarnation != 0;
@@ -388,17 +445,17 @@ static bool examine(struct cbd_backend *b, unsigned d)
 	    (q.state == CBD_REQUEST_DETACH || q.state == CBD_REQUEST_ABANDONED))
 		begin_stop(b, d, CBD_ATT_DETACHING);
 	if (att->state == CBD_ATT_LIVE && b->draining)
-		att->state = CBD_ATT_DYING; /* its channels are stopping */
-	if (att->state == CBD_ATT_DETACHING || att->state == CBD_ATT_DYING) {
-		if (!is_drained(b, d))
+		attachment_become(att, CBD_ATT_DYING); /* its channels are stopping */
+	if (is_leaving(att)) {
+		if (!all_retired(b, d))
 			return true;
 		end_attachment(b, d);
 	}
 	if (!for_me || att->state != CBD_ATT_NONE)
 		return false;
 	if (answered(b, d, &q)) {
-		/* granted, and its channels were taken from it on a word that
-		 * was not its own: it asks still */
+		/* granted, and the slot was cleared by mistake: its owner lives and
+		 * still asks, so it gets its channels again */
 		if (!b->draining)
 			adopt_blkdev(b, d);
 		return false;
@@ -424,22 +481,25 @@ static bool asks_to_leave(const struct cbd_backend *b, const struct cbd_bchannel
 /* Rule 6: only if it names the current epoch; stop, drain, grant anew. */
 static bool look_at_channel(struct cbd_backend *b, struct cbd_bchannel *bc, bool leaves)
 {
-	if (!bc->given || b->att[bc->grant.blkdev].state != CBD_ATT_LIVE || b->draining)
+	if (!cbd_backend_serves(bc) || b->att[bc->grant.blkdev].state != CBD_ATT_LIVE ||
+	    b->draining)
 		return false;
-	if (cbd_flag_get(&bc->hc.drained)) {
+	if (is_retired(bc)) {
 		grant(b, bc, b->att[bc->grant.blkdev].host);
 		return false;
 	}
-	if (cbd_flag_get(&bc->hc.stop))
+	if (is_in(bc, CBD_POOL_STOPPING))
 		return true;
-	if (cbd_flag_get(&bc->hc.bad) && bc->grant.state == CBD_GRANT_GRANTED) {
+	if (cbd_hchannel_work(&bc->hc) == CBD_WORK_BROKEN && is_in(bc, CBD_POOL_SERVED)) {
+		channel_become(bc, CBD_POOL_ASKED);
 		cbd_log(CBD_LOG_WARNING, "backend %u: channel %u: bad entries; asking to leave",
 			b->id, bc->hc.ch.id);
 		set_grant_state(b, bc, CBD_GRANT_LEAVING);
 	}
 	if (!leaves || !asks_to_leave(b, bc))
 		return false;
-	/* says that it is being drained, which may take its time */
+	/* tells the blkdev that the channel drains, so that it waits for as long as
+	 * the disk needs */
 	set_grant_state(b, bc, CBD_GRANT_LEAVING);
 	cbd_backend_stop_channel(bc);
 	return true;
@@ -447,9 +507,13 @@ static bool look_at_channel(struct cbd_backend *b, struct cbd_bchannel *bc, bool
 
 /* ------------------------------------------------------------------ adopt */
 
-enum found { FOUND_NOBODY, FOUND_MINE, FOUND_UNKNOWN };
+enum found {
+	FOUND_NOBODY,
+	FOUND_USER,    /* it lives and is attached to this backend */
+	FOUND_UNKNOWN, /* it may be: its lines or its claim are damaged */
+};
 
-/* Does the blkdev of slot D use channels of mine? Unknown: it may. */
+/* Does the blkdev of slot D use channels of this backend? */
 static enum found judge(struct cbd_backend *b, unsigned d, struct cbd_request_line *q,
 			struct cbd_claim_line *claim)
 {
@@ -462,16 +526,16 @@ static enum found judge(struct cbd_backend *b, unsigned d, struct cbd_request_li
 	    cbd_line_get(b->t, blkdev_line(b, d, CBD_BLKDEV_REQUEST), q) < 0 ||
 	    cbd_line_get(b->t, blkdev_line(b, d, CBD_BLKDEV_STATE), &s) < 0)
 		return FOUND_UNKNOWN;
-	/* the claim of a newcomer beside the lines of the one before */
+	/* the lines are of an owner before the one that has the claim */
 	if (memcmp(s.owner, claim->owner, 16) != 0 || s.incarnation != q->incarnation)
 		return FOUND_NOBODY;
 	if (q->backend != b->id || q->state != CBD_REQUEST_ATTACH || (int)q->host != owner)
 		return FOUND_NOBODY;
-	return FOUND_MINE;
+	return FOUND_USER;
 }
 
-/* What the grants of my predecessor say; used where its reply is lost or was
- * not written. */
+/* The channels of blkdev D by the grants of the backend before this one: for when
+ * its reply line is damaged or was not written. */
 static unsigned map_from_grants(const struct cbd_backend *b, unsigned d,
 				const struct cbd_request_line *q, uint8_t map[32])
 {
@@ -490,7 +554,7 @@ static unsigned map_from_grants(const struct cbd_backend *b, unsigned d,
 	return n;
 }
 
-static bool take_over(struct cbd_backend *b, unsigned d, const struct cbd_request_line *q,
+static void take_over(struct cbd_backend *b, unsigned d, const struct cbd_request_line *q,
 		      const struct cbd_claim_line *claim, const uint8_t map[32])
 {
 	unsigned depth = q->depth ? q->depth : b->t->header.ring_slots, queue = 0;
@@ -505,13 +569,13 @@ static bool take_over(struct cbd_backend *b, unsigned d, const struct cbd_reques
 		bc->grant.incarnation = q->incarnation;
 		bc->grant.queue = (uint16_t)queue++;
 		bc->grant.depth = (uint16_t)depth;
-		bc->quarantined = false;
-		if (grant(b, bc, q->host) < 0)
-			return false;
+		if (grant(b, bc, q->host) < 0) {
+			begin_stop(b, d, CBD_ATT_DYING); /* then it is tried again */
+			return;
+		}
 	}
 	reply_granted(b, d, q);
 	cbd_log(CBD_LOG_INFO, "backend %u: blkdev %u of host %u goes on", b->id, d, q->host);
-	return true;
 }
 
 /* Rule 7.2: every living blkdev gets its channels, all of them, under new
@@ -524,7 +588,7 @@ static void adopt_blkdev(struct cbd_backend *b, unsigned d)
 	uint8_t map[32];
 	unsigned n = 0;
 
-	if (b->att[d].state != CBD_ATT_NONE || judge(b, d, &q, &claim) != FOUND_MINE ||
+	if (b->att[d].state != CBD_ATT_NONE || judge(b, d, &q, &claim) != FOUND_USER ||
 	    q.queues == 0 || q.depth > b->t->header.ring_slots)
 		return;
 	if (answered(b, d, &q)) {
@@ -536,9 +600,9 @@ static void adopt_blkdev(struct cbd_backend *b, unsigned d)
 	} else {
 		n = map_from_grants(b, d, &q, map);
 	}
-	/* a reply that names what another one has is not mine */
+	/* a reply that names a channel which another blkdev has is out of date */
 	for (unsigned c = 0; c < b->t->header.channels; c++)
-		if (map[c / 8] >> c % 8 & 1 && b->channels[c].given)
+		if (map[c / 8] >> c % 8 & 1 && cbd_backend_serves(&b->channels[c]))
 			return;
 	if (n == q.queues)
 		take_over(b, d, &q, &claim, map);
@@ -551,14 +615,19 @@ static void judge_channel(struct cbd_backend *b, struct cbd_bchannel *bc)
 	struct cbd_request_line q;
 	struct cbd_claim_line claim;
 
-	if (bc->given || bc->grant.state == CBD_GRANT_FREE)
+	if (cbd_backend_serves(bc) || bc->grant.state == CBD_GRANT_FREE)
 		return;
-	bc->quarantined = bc->grant.blkdev < b->t->header.blkdevs &&
-			  judge(b, bc->grant.blkdev, &q, &claim) == FOUND_UNKNOWN;
-	if (!bc->quarantined)
-		free_channel(b, bc);
-	else if (bc->grant.state != CBD_GRANT_QUARANTINED)
-		set_grant_state(b, bc, CBD_GRANT_QUARANTINED);
+	if (bc->grant.blkdev < b->t->header.blkdevs &&
+	    judge(b, bc->grant.blkdev, &q, &claim) == FOUND_UNKNOWN) {
+		if (is_in(bc, CBD_POOL_FREE))
+			channel_become(bc, CBD_POOL_QUARANTINED);
+		if (bc->grant.state != CBD_GRANT_QUARANTINED)
+			set_grant_state(b, bc, CBD_GRANT_QUARANTINED);
+		return;
+	}
+	if (is_in(bc, CBD_POOL_QUARANTINED))
+		channel_become(bc, CBD_POOL_FREE);
+	set_grant_state(b, bc, CBD_GRANT_FREE);
 }
 
 static void adopt_all(struct cbd_backend *b)
@@ -585,7 +654,7 @@ void cbd_backend_adopt(struct cbd_backend *b)
 static void adopt_late(struct cbd_backend *b)
 {
 	for (unsigned c = 0; c < b->t->header.channels && !b->draining; c++)
-		if (b->channels[c].quarantined) {
+		if (is_in(&b->channels[c], CBD_POOL_QUARANTINED)) {
 			adopt_all(b);
 			return;
 		}
@@ -594,9 +663,9 @@ static void adopt_late(struct cbd_backend *b)
 /* ------------------------------------------------------------------- tick */
 
 /*
- * Which doorbells have changed, and which channels ask to leave?  Dropped in
- * a batch under one fence; a line whose first word is what was seen last is
- * not looked at further.
+ * Which doorbells have changed, and for which channels does the blkdev ask to leave?
+ * The lines are invalidated in a batch under one fence; of a line whose first word
+ * is as it was seen last nothing else is read.
  */
 static void sample(struct cbd_backend *b, bool *rung, bool *leaves)
 {
@@ -609,7 +678,7 @@ static void sample(struct cbd_backend *b, bool *rung, bool *leaves)
 	for (unsigned d = 0; d < b->t->header.blkdevs; d++)
 		cbd_line_invalidate_start(m, blkdev_line(b, d, CBD_BLKDEV_DOORBELL));
 	for (unsigned c = 0; c < b->t->header.channels; c++)
-		if (b->channels[c].given)
+		if (cbd_backend_serves(&b->channels[c]))
 			cbd_line_invalidate_start(m, cbd_channel_blkdev_line(&b->channels[c].hc.ch,
 									     CBD_CHANNEL_LEAVE));
 	cbd_invalidate_done(m);
@@ -617,7 +686,7 @@ static void sample(struct cbd_backend *b, bool *rung, bool *leaves)
 		rung[d] = !cbd_line_await(m, blkdev_line(b, d, CBD_BLKDEV_DOORBELL), b->bells[d],
 					  &copy);
 	for (unsigned c = 0; c < b->t->header.channels; c++)
-		leaves[c] = b->channels[c].given &&
+		leaves[c] = cbd_backend_serves(&b->channels[c]) &&
 			    cbd_line_await(m,
 					   cbd_channel_blkdev_line(&b->channels[c].hc.ch,
 								   CBD_CHANNEL_LEAVE),
@@ -642,7 +711,7 @@ bool cbd_backend_admit(struct cbd_backend *b, bool beat)
 		adopt_late(b);
 	sample(b, rung, leaves);
 	for (unsigned d = 0; d < b->t->header.blkdevs; d++) {
-		/* the bell first: a request that comes after is rung again */
+		/* the bell before the request: a later request rings again */
 		if (rung[d])
 			answer_bell(b, d);
 		if (beat || rung[d] || b->waiting || b->draining)

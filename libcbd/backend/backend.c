@@ -56,8 +56,8 @@ static int check_options(const struct cbd_transport *t, const struct cbd_backend
 	return 0;
 }
 
-/* The state line tells; when it was torn by a death, the lines beside it.  A
- * lower one than before would never be followed. */
+/* The incarnation that the slot had last: by its state line, or, when a death left
+ * that torn, by the lines beside it.  Blkdevs never follow a lower one. */
 static uint32_t last_incarnation(const struct cbd_backend *b, uint32_t known)
 {
 	struct cbd_beat_line beat;
@@ -86,8 +86,8 @@ static int assert_texts(struct cbd_backend *b)
 	return r;
 }
 
-/* A new incarnation: whatever the slot's lines say of the one before is of
- * another life. */
+/* Begin a new incarnation: what the slot's lines say under a lower one is of an
+ * earlier process. */
 static int enter_slot(struct cbd_backend *b, const struct cbd_backend_options *o)
 {
 	struct cbd_state_line old;
@@ -117,7 +117,8 @@ static int enter_slot(struct cbd_backend *b, const struct cbd_backend_options *o
 	return r == 0 ? assert_texts(b) : r;
 }
 
-/* Answers of the one before count: they echo what they answer. */
+/* The answers of the backend before still hold: each echoes the request that it
+ * answers. */
 static int read_replies(struct cbd_backend *b)
 {
 	for (unsigned d = 0; d < b->t->header.blkdevs; d++) {
@@ -268,7 +269,7 @@ int cbd_backend_takeover(struct cbd_transport *t, int host_id, unsigned id, unsi
 	return r;
 }
 
-/* All of them dropped under one fence. */
+/* Which hosts' request lines have changed?  All are invalidated under one fence. */
 static void sample_hosts(struct cbd_backend *b, bool *changed)
 {
 	const struct cbd_mem *m = &b->t->mem;
@@ -286,8 +287,8 @@ static void sample_hosts(struct cbd_backend *b, bool *changed)
 	cbd_fault_end(&f);
 }
 
-/* A request of my host that names this incarnation; those of other hosts are
- * looked at too, so that a disk can move in order. */
+/* Obey a host's request line that names this incarnation.  Every host may ask, so
+ * that a disk can move from one to another in order. */
 static void look_at_hosts(struct cbd_backend *b)
 {
 	struct cbd_host_request_line q;
@@ -454,7 +455,8 @@ static int assert_lines(struct cbd_backend *b)
 
 	if (r == 0)
 		r = assert_texts(b);
-	/* before that they are of the one before, and say how it was left */
+	/* until this backend has published, these lines are of the one before, and
+	 * say how that left the slot */
 	if (r < 0 || !b->published)
 		return r;
 	r = cbd_line_assert(b->t, info_line(b, CBD_BACKEND_GEOMETRY), &b->geometry);
@@ -489,7 +491,7 @@ static int do_beat(struct cbd_backend *b)
 	if (r < 0)
 		return r;
 	cbd_shared_set(&b->beaten_ns, cbd_boottime_ns());
-	cbd_claim_sweep(b->t, false); /* another process at it: next time */
+	cbd_claim_sweep(b->t, false); /* not while another process sweeps: next beat */
 	return 0;
 }
 
@@ -530,7 +532,7 @@ void cbd_backend_drain(struct cbd_backend *b)
 	put_state(b, CBD_SLOT_DRAINING);
 	cbd_step("drain-begun");
 	for (unsigned c = 0; c < b->t->header.channels; c++)
-		if (b->channels[c].given)
+		if (cbd_backend_serves(&b->channels[c]))
 			cbd_backend_stop_channel(&b->channels[c]);
 	if (!b->published)
 		b->drained = true;
@@ -546,7 +548,8 @@ bool cbd_backend_drained(const struct cbd_backend *b)
 	return b->drained;
 }
 
-/* Rule 8: raised and pushed before the completion of the sync that failed. */
+/* Rule 8: the verifier is changed and written back before the CE of the sync that
+ * failed. */
 void cbd_backend_data_lost(struct cbd_backend *b)
 {
 	pthread_mutex_lock(&b->verifier_lock);
@@ -566,7 +569,8 @@ void cbd_backend_data_lost(struct cbd_backend *b)
 
 /* ------------------------------------------------------------------ close */
 
-/* It never served: how the slot was left still counts, but not the number. */
+/* This backend never served: put back how the last one left the slot, but not its
+ * incarnation. */
 static void put_back(struct cbd_backend *b)
 {
 	uint32_t incarnation = b->state.incarnation;
@@ -582,9 +586,9 @@ void cbd_backend_close(struct cbd_backend *b)
 		return;
 	/* the disk may have taken long to settle, without a tick */
 	if (b->claim.lock.fd >= 0 && cbd_claim_check(&b->claim) < 0)
-		cbd_lock_release(&b->claim.lock); /* these are another's lines now */
+		cbd_lock_release(&b->claim.lock); /* the lines have another owner now */
 	if (b->claim.lock.fd >= 0) {
-		/* published and not drained is a crash in order: blkdevs wait */
+		/* published and not drained: as after a crash, blkdevs wait */
 		if (!b->published && b->entered)
 			put_back(b);
 		else if (b->drained)

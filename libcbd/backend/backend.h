@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * backend.h - the control side of a backend, as backend.c (life, beat, drain)
- * and admit.c (requests, grants, epochs) share it.  One thread, but for
- * `verifier_lock`: data_lost comes from handlers.
+ * and admit.c (requests, grants, epochs) share it.
+ *
+ * All of it belongs to the control thread, the one that calls cbd_backend_tick();
+ * but handlers call cbd_backend_data_lost(), so `verifier_lock` guards what that
+ * changes.
  */
 #ifndef CBD_BACKEND_H
 #define CBD_BACKEND_H
@@ -10,12 +13,16 @@
 #include "slots/claim.h"
 #include "backend/handler.h"
 
+/* What the backend knows of a blkdev slot.  Changed by admit.c alone, which has the
+ * table of what may become what. */
 enum cbd_attachment_state {
-	CBD_ATT_NONE,
-	CBD_ATT_LIVE,
-	CBD_ATT_DETACHING, /* it asked; drained, it is answered */
-	CBD_ATT_DYING,	   /* proven dead; drained, its channels are free */
+	CBD_ATT_NONE,	   /* no blkdev of this backend */
+	CBD_ATT_LIVE,	   /* attached: its channels are served */
+	CBD_ATT_DETACHING, /* it asked to detach: answered when its channels are retired */
+	CBD_ATT_DYING,	   /* dead, replaced, or the backend stops: its channels are
+			    * given back when they are retired */
 };
+#define CBD_ATT_STATES 4
 
 struct cbd_attachment {
 	enum cbd_attachment_state state;
@@ -27,10 +34,8 @@ struct cbd_attachment {
 /* The control side's view of a channel of the pool. */
 struct cbd_bchannel {
 	struct cbd_hchannel hc;
-	struct cbd_grant_line grant; /* as I stored it */
+	struct cbd_grant_line grant; /* as this backend stored it */
 	uint32_t grants;	     /* of this incarnation: the epoch's lower half */
-	bool given;		     /* a handler has it */
-	bool quarantined;	     /* its blkdev may live, and is not mine */
 };
 
 struct cbd_backend {
@@ -41,7 +46,7 @@ struct cbd_backend {
 	uint64_t allow_hosts;
 	uint32_t features;
 	bool entered, published, draining, drained;
-	bool waiting; /* a request is not decided, a channel not drained */
+	bool waiting; /* a request is not decided, or a channel not retired */
 	struct cbd_handler *handlers;
 	unsigned handlers_ready;
 	struct cbd_bchannel *channels; /* of the pool */
@@ -49,12 +54,12 @@ struct cbd_backend {
 	struct cbd_reply_line *replies;
 	uint64_t *bells;	       /* doorbell counts seen, by blkdev slot */
 	uint64_t asked[CBD_MAX_HOSTS]; /* request sequences seen, by host */
-	bool handover;		       /* another process takes over: blkdevs wait */
+	bool handover;		       /* it stops because another process takes over */
 	int handover_host;
-	int fenced; /* the host that is, -1: none */
+	int fenced; /* the host that the opener says is fenced, -1: none */
 
 	char name[CBD_TEXT_SIZE + 1], path[CBD_PATH_LINES * CBD_TEXT_SIZE + 1];
-	struct cbd_state_line state, found; /* found: as the one before left it */
+	struct cbd_state_line state, found; /* found: as the last owner left it */
 	struct cbd_beat_line beat;
 	struct cbd_geometry_line geometry;
 	struct cbd_identity_line identity;
@@ -62,13 +67,17 @@ struct cbd_backend {
 	uint64_t tick_ns;   /* last beat, CLOCK_MONOTONIC */
 	uint64_t beaten_ns; /* last good beat, CLOCK_BOOTTIME: the lease */
 
-	pthread_mutex_t verifier_lock; /* grant and identity lines */
+	pthread_mutex_t verifier_lock; /* guards grant and identity lines */
 };
 
 /* admit.c */
 void cbd_backend_adopt(struct cbd_backend *b);
-/* Requests, leaves, drains; returns true while something is under way. */
+/* Look at requests, leaves and stopping channels.  True while something is under
+ * way, which the next call goes on with. */
 bool cbd_backend_admit(struct cbd_backend *b, bool beat);
+/* Has a handler the channel? */
+bool cbd_backend_serves(const struct cbd_bchannel *bc);
+/* Tell its handler to fetch no more, answer everything and retire it. */
 void cbd_backend_stop_channel(struct cbd_bchannel *bc);
 int cbd_backend_put_grant(struct cbd_backend *b, struct cbd_bchannel *bc);
 void *cbd_backend_reply(const struct cbd_backend *b, unsigned d);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * handler-wait.c - how a handler waits when no channel has a request: look for a
- * while at the lines that come next, then yield, then sleep until a bell rings.
+ * handler-wait.c - how a handler waits when no channel has a request: it looks for a
+ * while at the SE lines that come next, then yields, then sleeps until a bell rings.
  *
- * What is found is fetched by handler.c.  Rule 11 of docs/protocol.md.
+ * Fetches nothing: handler.c does, in the next round.  Rule 11 of docs/protocol.md.
  */
 #include <config.h>
 
@@ -11,8 +11,9 @@
 #include "backend/handler.h"
 
 #define PEEKS_LOCAL 64	    /* looks at the rings between two at the clock, about 1 us */
-#define PEEKS_INVALIDATED 4 /* the same where each look is a drop */
+#define PEEKS_INVALIDATED 4 /* the same where each look invalidates the line */
 
+/* Is there a reason not to sleep: an SE, a channel to take or to retire? */
 static bool something(const struct cbd_handler *h)
 {
 	struct cbd_se se;
@@ -23,10 +24,11 @@ static bool something(const struct cbd_handler *h)
 	for (unsigned i = 0; i < h->n_active; i++) {
 		struct cbd_hchannel *hc = h->active[i];
 
-		if (cbd_flag_get(&hc->stop)) {
+		if (cbd_hchannel_pool(hc) == CBD_POOL_STOPPING) {
 			if (hc->inflight == 0)
-				return true; /* to be retired */
-		} else if (!cbd_flag_get(&hc->bad) && cbd_handler_may_submit(h) &&
+				return true;
+		} else if (cbd_hchannel_work(hc) == CBD_WORK_FETCHING &&
+			   cbd_handler_may_submit(h) &&
 			   cbd_channel_receive_invalidated_se(&hc->ch, hc->position, &se) != 0) {
 			return true;
 		}
@@ -48,7 +50,8 @@ static void set_sleeps(struct cbd_handler *h, uint32_t value)
 	cbd_fault_end(&f);
 }
 
-/* Inside a recovery point; those of its channels, behind the handler's own word. */
+/* The bells of the handler's channels, after its own word.  Inside a recovery
+ * point. */
 static unsigned sample_bells(const struct cbd_handler *h, struct cbd_futex *futexes)
 {
 	unsigned n = 1;
@@ -64,7 +67,8 @@ static unsigned sample_bells(const struct cbd_handler *h, struct cbd_futex *fute
 	return n;
 }
 
-/* The bells of the channels, sampled, and the handler's own word. */
+/* What the handler sleeps on: its own word and the bells of its channels, with the
+ * values that they have now.  Returns their number. */
 static unsigned sample(struct cbd_handler *h, struct cbd_futex *futexes)
 {
 	struct cbd_fault f;
@@ -78,7 +82,8 @@ static unsigned sample(struct cbd_handler *h, struct cbd_futex *futexes)
 	return n;
 }
 
-/* Inside a recovery point: the first word of the next line of each hot channel. */
+/* Look at the first word of the next SE line of each hot channel.  Inside a recovery
+ * point. */
 static bool peek_once(struct cbd_handler *h)
 {
 	for (unsigned i = 0; i < h->n_hot; i++)
@@ -97,14 +102,14 @@ static bool peek_once(struct cbd_handler *h)
 	return cbd_flag_get(&h->changed);
 }
 
-/* Look for about a microsecond, and at nothing else. */
+/* Look at the hot channels for about a microsecond. */
 static void peek(struct cbd_handler *h)
 {
 	unsigned times;
 	struct cbd_fault f;
 
 	if (h->n_hot == 0 || h->peeked || !CBD_FAULT_TRY(&f))
-		return; /* whoever receives finds the fault */
+		return; /* the next fetch meets the same fault and reports it */
 	times = h->active[0]->ch.t->mem.software ? PEEKS_INVALIDATED : PEEKS_LOCAL / h->n_hot;
 	while (times-- > 0 && !peek_once(h))
 		cbd_relax();

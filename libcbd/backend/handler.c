@@ -12,6 +12,7 @@
  */
 #include <config.h>
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,14 +22,52 @@
 #include "backend/handler.h"
 #include "base/step.h"
 
-#define RETRY_NS 5000000ull /* bring a bad payload again for so long */
+#define RETRY_NS 5000000ull /* copy a payload whose CRC is wrong again for so long */
 #define KEEP_BYTES 65536    /* private buffers up to this size are kept */
 #define SLEEP_LOCAL_US 100000
 #define SLEEP_REMOTE_US 4000
 #define LEASE_BATCH 8	   /* SEs that are fetched on one look at the lease */
-#define INVALIDATE_BATCH 8 /* lines that are dropped under one fence */
-#define COLD_MISSES 1024   /* looks without a request that make a channel a cold one */
-#define COLD_LOOKS 4	   /* cold channels a round, and one more for two requests */
+#define INVALIDATE_BATCH 8 /* lines that are invalidated under one fence */
+#define COLD_MISSES 1024   /* looks without a request that make a channel cold */
+#define COLD_LOOKS \
+	4 /* cold channels looked at in a round, and one more for
+			    * two requests of the round before */
+
+/* ------------------------------------------------------------------ states */
+
+#define BIT(state) (1u << (state))
+
+/* What each state of a channel's work may become; docs/design.md has the reasons. */
+static const unsigned work_may_become[CBD_WORK_STATES] = {
+	[CBD_WORK_NONE] = BIT(CBD_WORK_FETCHING),
+	[CBD_WORK_FETCHING] = BIT(CBD_WORK_BROKEN) | BIT(CBD_WORK_RETIRED),
+	[CBD_WORK_BROKEN] = BIT(CBD_WORK_RETIRED),
+	[CBD_WORK_RETIRED] = BIT(CBD_WORK_FETCHING) | BIT(CBD_WORK_NONE),
+};
+
+void cbd_hchannel_work_become(struct cbd_hchannel *hc, enum cbd_work_state to)
+{
+	assert(work_may_become[cbd_hchannel_work(hc)] & BIT(to));
+	cbd_word_store(&hc->work, to);
+}
+
+/* The blkdev does not keep the rules, or the memory is gone: found at any point of
+ * a round, and more than once. */
+static void set_broken(struct cbd_hchannel *hc)
+{
+	if (cbd_hchannel_work(hc) == CBD_WORK_FETCHING)
+		cbd_hchannel_work_become(hc, CBD_WORK_BROKEN);
+}
+
+static bool is_broken(const struct cbd_hchannel *hc)
+{
+	return cbd_hchannel_work(hc) == CBD_WORK_BROKEN;
+}
+
+static bool is_stopping(const struct cbd_hchannel *hc)
+{
+	return cbd_hchannel_pool(hc) == CBD_POOL_STOPPING;
+}
 
 /* ------------------------------------------------------------- validation */
 
@@ -97,11 +136,12 @@ static const uint32_t *sleeps_of(const struct cbd_hchannel *hc)
 }
 
 /*
- * Rule 11 wants a fence between the CE and the look at the sleeper's flag.  The
- * fence waits until the CE's line has come over from the other CPU, which is worth
- * it once a round, not for each answer.  So: look at once without it, which finds
- * all but those that are falling asleep in this very moment, and for these again in
- * cbd_handler_ring(), before the next look at the rings.
+ * Rule 11 wants a fence between the store of a CE and the load of the blkdev's sleep
+ * flag.  The fence waits until the CE's line has come over from the other CPU: too
+ * long for each CE, short enough once a round.  So the flag is read here without a
+ * fence, which misses only a blkdev that is falling asleep in this moment; for that
+ * one cbd_handler_ring() reads the flag again, after the fence, before the handler
+ * looks at the rings again.
  */
 static void remember_bell(struct cbd_hchannel *hc)
 {
@@ -109,20 +149,20 @@ static void remember_bell(struct cbd_hchannel *hc)
 		cbd_channel_wake(bell_of(hc), sleeps_of(hc));
 		return;
 	}
-	if (hc->unrung)
+	if (hc->bell_due)
 		return;
-	hc->unrung = true;
-	hc->next_unrung = hc->h->unrung;
-	hc->h->unrung = hc;
+	hc->bell_due = true;
+	hc->next_bell_due = hc->h->bells_due;
+	hc->h->bells_due = hc;
 }
 
 void cbd_handler_ring(struct cbd_handler *h)
 {
 	struct cbd_hchannel *hc;
 
-	while ((hc = h->unrung)) {
-		h->unrung = hc->next_unrung;
-		hc->unrung = false;
+	while ((hc = h->bells_due)) {
+		h->bells_due = hc->next_bell_due;
+		hc->bell_due = false;
 		cbd_channel_wake(bell_of(hc), sleeps_of(hc));
 	}
 }
@@ -141,7 +181,7 @@ static void send_ce(struct cbd_hrequest *r, uint32_t result, uint32_t data_crc)
 	request_put(r);
 	cbd_step("io-ce");
 	if (cbd_channel_send_ce(&hc->ch, &ce) < 0) {
-		cbd_flag_set(&hc->bad, true); /* the memory is gone */
+		set_broken(hc); /* the memory is gone */
 		return;
 	}
 	cbd_step("io-ce-sent");
@@ -239,8 +279,8 @@ static struct cbd_request *take(struct cbd_hchannel *hc, const struct cbd_se *se
 	int e;
 
 	if (!r) {
-		/* more SEs than the depth allows: the peer does not keep rule 5 */
-		cbd_flag_set(&hc->bad, true);
+		/* more SEs than the depth allows: the blkdev does not keep rule 5 */
+		set_broken(hc);
 		return NULL;
 	}
 	hc->position++;
@@ -263,8 +303,8 @@ static struct cbd_request *take(struct cbd_hchannel *hc, const struct cbd_se *se
 	return accept_se(r);
 }
 
-/* A lease (rule 7.5): who was away does not go on before its control thread
- * has seen that the slot is still its own. */
+/* The lease of rule 7.5: a process that was stopped for long does not go on before
+ * its control thread has seen that the slot still belongs to this backend. */
 static bool lease_holds(const struct cbd_handler *h)
 {
 	uint64_t beaten = cbd_shared_get(h->beaten_ns); /* before the clock */
@@ -277,21 +317,21 @@ bool cbd_handler_may_submit(const struct cbd_handler *h)
 	return lease_holds(h);
 }
 
-/* The lines after the first one, which was there: dropped in advance. */
+/* The SE at hc->position was there: invalidate the lines that follow it. */
 static void invalidate_more(struct cbd_hchannel *hc)
 {
 	struct cbd_fault f;
 
 	if (!hc->ch.t->mem.software || !CBD_FAULT_TRY(&f))
-		return; /* whoever receives finds the fault */
+		return; /* the load that follows meets the same fault and reports it */
 	for (unsigned i = 0; i < INVALIDATE_BATCH; i++)
 		cbd_channel_invalidate_se(&hc->ch, hc->position + i);
 	cbd_invalidate_done(&hc->ch.t->mem);
 	cbd_fault_end(&f);
 }
 
-/* The copy that cbd_handler_wait() made: once, so that nobody changes it between
- * the two looks. */
+/* The SE that cbd_handler_wait() saw: its copy is used, not the line again, which
+ * the peer may have changed since. */
 static int accept_peeked(struct cbd_handler *h, struct cbd_se *se)
 {
 	struct cbd_hchannel *hc = h->peeked;
@@ -302,9 +342,9 @@ static int accept_peeked(struct cbd_handler *h, struct cbd_se *se)
 }
 
 /*
- * The line of hc->position was dropped.  A look at the line behind it costs another
- * drop, which a request that is alone would have to wait for: so not before two
- * looks in a row have found one.
+ * The line of hc->position was invalidated.  To look at the line behind it costs
+ * another invalidation, which a blkdev with one request at a time would have to wait
+ * for: the handler looks further only when its last two looks both found an SE.
  */
 static unsigned fetch_channel(struct cbd_handler *h, struct cbd_hchannel *hc,
 			      struct cbd_request **out, unsigned max)
@@ -324,13 +364,13 @@ static unsigned fetch_channel(struct cbd_handler *h, struct cbd_hchannel *hc,
 			    ? accept_peeked(h, &se)
 			    : cbd_channel_receive_invalidated_se(&hc->ch, hc->position, &se);
 		if (r < 0)
-			cbd_flag_set(&hc->bad, true);
+			set_broken(hc);
 		if (r <= 0 || (seen % LEASE_BATCH == 0 && !lease_holds(h)))
 			break;
 		request = take(hc, &se);
 		if (request)
 			out[n++] = request;
-		if (cbd_flag_get(&hc->bad))
+		if (is_broken(hc))
 			break;
 	}
 	return n;
@@ -368,7 +408,7 @@ static void swap(struct cbd_handler *h, unsigned a, unsigned b)
 	h->active[b] = hc;
 }
 
-/* Drained: the control thread may have it. */
+/* Everything is answered: the channel belongs to the control thread again. */
 static void retire(struct cbd_handler *h, unsigned i)
 {
 	struct cbd_hchannel *hc = h->active[i];
@@ -381,7 +421,7 @@ static void retire(struct cbd_handler *h, unsigned i)
 		i = h->n_hot;
 	}
 	swap(h, i, --h->n_active);
-	cbd_flag_set(&hc->drained, true);
+	cbd_hchannel_work_become(hc, CBD_WORK_RETIRED);
 }
 
 static void set_longest_sleep(struct cbd_handler *h)
@@ -405,25 +445,21 @@ static void take_incoming(struct cbd_handler *h)
 	set_longest_sleep(h);
 }
 
-/* What is not fetching: stopped by the control side, or not sane. */
-static bool resting(struct cbd_hchannel *hc)
+/* May the handler fetch from it?  Not when the control thread has stopped it, nor
+ * when it is broken; an SE line that stays damaged breaks it here. */
+static bool may_fetch(struct cbd_hchannel *hc)
 {
-	if (cbd_flag_get(&hc->stop) || cbd_flag_get(&hc->bad))
-		return true;
-	if (hc->ch.bad_since_ns && cbd_channel_bad(&hc->ch, cbd_now_ns())) {
-		cbd_flag_set(&hc->bad, true);
-		return true;
-	}
-	return false;
+	if (hc->ch.bad_since_ns && cbd_channel_bad(&hc->ch, cbd_now_ns()))
+		set_broken(hc);
+	return !is_stopping(hc) && !is_broken(hc);
 }
 
-/* The next lines of the channels FROM to UNTIL, under one fence. */
 void cbd_handler_invalidate(const struct cbd_handler *h, unsigned from, unsigned until)
 {
 	struct cbd_fault f;
 
 	if (from == until || !h->active[0]->ch.t->mem.software || !CBD_FAULT_TRY(&f))
-		return; /* whoever receives finds the fault */
+		return; /* the load that follows meets the same fault and reports it */
 	for (unsigned i = from; i < until; i++)
 		cbd_channel_invalidate_se(&h->active[i]->ch, h->active[i]->position);
 	cbd_invalidate_done(&h->active[0]->ch.t->mem);
@@ -437,10 +473,10 @@ static unsigned look_at(struct cbd_handler *h, unsigned i, struct cbd_request **
 
 	if (hc->retries)
 		n += fetch_retries(hc, out, max);
-	if (!resting(hc)) {
+	if (may_fetch(hc)) {
 		n += fetch_channel(h, hc, out + n, max - n);
-	} else if (cbd_flag_get(&hc->stop) && hc->inflight == 0) {
-		retire(h, i); /* from here on it is the control thread's */
+	} else if (is_stopping(hc) && hc->inflight == 0) {
+		retire(h, i); /* from here on it belongs to the control thread */
 		return n;
 	}
 	hc->misses = n ? 0 : hc->misses + 1;
@@ -464,9 +500,9 @@ static unsigned fetch_hot(struct cbd_handler *h, struct cbd_request **out, unsig
 }
 
 /*
- * Channels that had no request for long: a few in each round, in turn, so that
- * they cost the busy ones a few percent at most, however many there are.  Before
- * the handler sleeps it looks at all.
+ * Cold channels had no request for long.  A round looks at a few of them, in turn,
+ * so that they cost the busy ones a few percent at most, however many there are.
+ * cbd_handler_wait() looks at all of them before it sleeps.
  */
 static unsigned fetch_cold(struct cbd_handler *h, struct cbd_request **out, unsigned max)
 {
@@ -507,7 +543,7 @@ unsigned cbd_handler_fetch(struct cbd_handler *h, struct cbd_request **out, unsi
 
 /* --------------------------------------------------------------- complete */
 
-/* Read data to where the blkdev takes it. */
+/* The data of a READ is in r->pub.buf: bring it to where the blkdev reads it. */
 static int deliver(struct cbd_hrequest *r, uint32_t *crc)
 {
 	struct cbd_hchannel *hc = r->hc;
@@ -532,8 +568,8 @@ void cbd_handler_complete(struct cbd_handler *h, struct cbd_request *request, in
 	send_ce(r, cbd_result_from_errno(result), crc);
 }
 
-/* Where buf is shared these are to it what read(2) and write(2) of the other
- * engines are: bring() has dropped it before, deliver() pushes it after. */
+/* Where buf lies in shared memory bring() has invalidated it before a WRITE, and
+ * deliver() writes it back after a READ. */
 int cbd_request_store(const struct cbd_request *r, const void *from)
 {
 	return cbd_fault_copy(r->buf, from, r->length) < 0 ? -EFAULT : 0;
@@ -598,7 +634,7 @@ int cbd_hchannel_prepare(struct cbd_hchannel *hc, unsigned depth)
 	}
 	hc->position = hc->count = 0;
 	hc->inflight = hc->misses = 0;
-	hc->stop = hc->drained = hc->bad = false;
+	cbd_hchannel_work_become(hc, CBD_WORK_FETCHING);
 	return 0;
 }
 

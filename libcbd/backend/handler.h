@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * handler.h - the backend's worker for channels, as handler.c (the requests)
- * and backend.c (the control side) share it.
+ * and admit.c (the control side) share it.
  *
  * A channel belongs to the control thread until it is handed to a handler, to
- * the handler's thread until that has retired it (drained), and then to the
- * control thread again.  `stop`, `drained` and `bad` are how the two talk.
+ * the handler's thread until that has retired it, and then to the control thread
+ * again.  Two words say where it is: `pool`, written by the control thread alone,
+ * and `work`, written by the thread that the channel belongs to.  Each thread
+ * reads the other's word.
  */
 #ifndef CBD_HANDLER_H
 #define CBD_HANDLER_H
@@ -14,6 +16,34 @@
 
 #include "ring/channel.h"
 #include "memory/wait.h"
+
+/*
+ * Where a channel of the backend's pool is.  Written by the control thread, in
+ * admit.c, which has the table of what may become what; the handler reads whether
+ * it is CBD_POOL_STOPPING.
+ */
+enum cbd_pool_state {
+	CBD_POOL_FREE,	      /* nobody's: may be granted */
+	CBD_POOL_SERVED,      /* granted to a blkdev, and a handler fetches from it */
+	CBD_POOL_ASKED,	      /* the same, but the blkdev was asked to leave the epoch */
+	CBD_POOL_STOPPING,    /* the handler was told to fetch no more and to retire it */
+	CBD_POOL_QUARANTINED, /* found at the start, and its blkdev may be using it */
+	CBD_POOL_CLOSED,      /* given back while the backend stops: not granted again */
+};
+#define CBD_POOL_STATES 6
+
+/*
+ * What the handler does with a channel.  Written by the handler's thread, in
+ * handler.c, from cbd_handler_give() until CBD_WORK_RETIRED; by the control thread
+ * otherwise.
+ */
+enum cbd_work_state {
+	CBD_WORK_NONE,	   /* no handler has it */
+	CBD_WORK_FETCHING, /* in order */
+	CBD_WORK_BROKEN,   /* fetches no more: the epoch has to be left */
+	CBD_WORK_RETIRED,  /* everything is answered; the handler has forgotten it */
+};
+#define CBD_WORK_STATES 4
 
 struct cbd_hrequest {
 	struct cbd_request pub; /* first: the engine has a pointer to it */
@@ -34,16 +64,16 @@ struct cbd_hchannel {
 	bool read_only;
 	uint64_t position, count; /* cursors of the SE and the CE ring */
 	unsigned depth, inflight;
-	unsigned misses;		  /* looks since the last request */
-	unsigned streak;		  /* looks in a row that found one */
-	bool unrung;			  /* answers are out, the bell was not thought of */
-	struct cbd_hchannel *next_unrung; /* in the handler's list */
+	unsigned misses; /* looks since the last request */
+	unsigned streak; /* looks in a row that found one */
+	/* CEs were stored, and the sleep flag was not read again after the fence */
+	bool bell_due;
+	struct cbd_hchannel *next_bell_due; /* in the handler's list */
 	struct cbd_hrequest *requests, *free;
 	struct cbd_hrequest *retries;
 
-	bool stop;    /* control: fetch no more, drain, retire */
-	bool drained; /* handler: retired */
-	bool bad;     /* handler: the epoch has to be left */
+	uint32_t pool; /* enum cbd_pool_state */
+	uint32_t work; /* enum cbd_work_state */
 
 	struct cbd_hchannel *next; /* in a handler's incoming list */
 };
@@ -57,12 +87,12 @@ struct cbd_handler {
 	struct cbd_wait wait;
 	struct cbd_hchannel **active; /* the first n_hot are looked at in each round */
 	unsigned n_active, n_hot;
-	unsigned first, cold; /* who is looked at first, in turn */
+	unsigned first, cold; /* places in active: where a round begins, in turn */
 	unsigned fetched;     /* in the round before */
-	/* what cbd_handler_wait() has seen, for the next fetch: the line, copied */
+	/* cbd_handler_wait() saw an SE: its channel, and the copy for the next fetch */
 	struct cbd_hchannel *peeked;
 	struct cbd_se peeked_se;
-	struct cbd_hchannel *unrung;
+	struct cbd_hchannel *bells_due;
 	unsigned inflight, n_retries;
 	unsigned assigned; /* control side: channels that it serves */
 
@@ -76,10 +106,25 @@ int cbd_handler_init(struct cbd_handler *h, struct cbd_backend *b, unsigned inde
 		     enum cbd_poll poll, size_t align);
 void cbd_handler_free(struct cbd_handler *h);
 
-/* handler.c, for handler-wait.c: the bells that are due; and drop the next lines of
- * the channels FROM to UNTIL under one fence. */
+/* For handler-wait.c: ring the bells that are due. */
 void cbd_handler_ring(struct cbd_handler *h);
+/* For handler-wait.c: invalidate the next SE line of each of the channels FROM to
+ * UNTIL, under one fence. */
 void cbd_handler_invalidate(const struct cbd_handler *h, unsigned from, unsigned until);
+
+static inline enum cbd_pool_state cbd_hchannel_pool(const struct cbd_hchannel *hc)
+{
+	return (enum cbd_pool_state)cbd_word_load(&hc->pool);
+}
+
+static inline enum cbd_work_state cbd_hchannel_work(const struct cbd_hchannel *hc)
+{
+	return (enum cbd_work_state)cbd_word_load(&hc->work);
+}
+
+/* Set `work`: by the thread that the channel belongs to, and only to what the table
+ * in handler.c allows. */
+void cbd_hchannel_work_become(struct cbd_hchannel *hc, enum cbd_work_state to);
 
 /* Control side: give a channel (its epoch entered, cursors at 0) to a handler. */
 int cbd_hchannel_prepare(struct cbd_hchannel *hc, unsigned depth);

@@ -314,6 +314,11 @@ static struct cbd_hchannel *hchannel(void)
 	return &p.backend->channels[p.q->ch.id].hc;
 }
 
+static bool is_broken(void)
+{
+	return cbd_hchannel_work(hchannel()) == CBD_WORK_BROKEN;
+}
+
 /* The k-th permutation of 0..n-1. */
 static void permute(unsigned k, unsigned n, unsigned *order)
 {
@@ -500,7 +505,7 @@ START_TEST(more_than_depth)
 								     .op = CBD_OP_READ,
 								     .length = 512 }));
 	/* a look may bring one at a time */
-	for (n = 0; n < 2 || !hchannel()->bad;)
+	for (n = 0; n < 2 || !is_broken();)
 		n += pair_fetch(&p, r + n, 8 - n);
 	ck_assert_uint_eq(n, 2);
 	ck_assert_uint_eq(pair_fetch(&p, r + n, 8), 0);
@@ -577,7 +582,7 @@ START_TEST(nonsense)
 		ck_assert_uint_eq(ce.tid, i);
 		ck_assert_uint_eq(ce.length, 0);
 	}
-	ck_assert(!hchannel()->bad); /* nonsense is answered; the ring is sound */
+	ck_assert(!is_broken()); /* nonsense is answered; the ring is sound */
 	/* so that it was the nonsense: the same entry without any */
 	unit_ok(cbd_channel_send_se(&liar,
 				    &(struct cbd_se){ .position = N_NONSENSES,
@@ -778,11 +783,50 @@ START_TEST(damaged_se)
 	unit_fill(buf[0], 512, 5);
 	pair_submit(&p, CBD_OP_WRITE, buf[0], 0, 512, 1);
 	p.q->ch.se[0].length += 512;
-	unit_wait(fetch_none() && hchannel()->bad);
+	unit_wait(fetch_none() && is_broken());
 	drive_ok(1);
 	ck_assert_uint_eq(p.q->counters.leaves, 1);
 	ck_assert_mem_eq(unit_disk_data(&p.disk), buf[0], 512);
 	check_sane();
+	pair_close(&p);
+}
+END_TEST
+
+/* A channel of the backend through its states, with a request in flight where
+ * that holds it back. */
+START_TEST(channel_states)
+{
+	struct cbd_hchannel *hc;
+	struct cbd_request *r[1];
+
+	open_pair(kinds[_i], 4, 4);
+	hc = hchannel();
+	ck_assert_uint_eq(cbd_hchannel_pool(hc), CBD_POOL_SERVED);
+	ck_assert_uint_eq(cbd_hchannel_work(hc), CBD_WORK_FETCHING);
+	pair_submit(&p, CBD_OP_FLUSH, NULL, 0, 0, 1);
+	pair_fetch_all(&p, r, 1);
+	pair_submit(&p, CBD_OP_READ, buf[0], 0, 512, 2);
+	p.q->ch.se[1].length += 512;
+	unit_wait(fetch_none() && is_broken());
+	unit_ok(cbd_backend_tick(p.backend));
+	ck_assert_uint_eq(cbd_hchannel_pool(hc), CBD_POOL_ASKED);
+	/* the blkdev sees the grant and leaves */
+	unit_wait(reap_none() && fetch_none() && cbd_hchannel_pool(hc) == CBD_POOL_STOPPING);
+	ck_assert_uint_eq(cbd_hchannel_work(hc), CBD_WORK_BROKEN);
+	pair_complete(&p, r[0]);
+	ck_assert_uint_eq(cbd_handler_fetch(cbd_backend_handler(p.backend, 0), r, 1), 0);
+	ck_assert_uint_eq(cbd_hchannel_work(hc), CBD_WORK_RETIRED);
+	unit_ok(cbd_backend_tick(p.backend));
+	ck_assert_uint_eq(cbd_hchannel_pool(hc), CBD_POOL_SERVED);
+	ck_assert_uint_eq(cbd_hchannel_work(hc), CBD_WORK_FETCHING);
+	drive_ok(1);
+	drive_ok(2);
+	server_start(&p);
+	cbd_blkdev_close(p.blkdev);
+	p.blkdev = NULL;
+	server_stop(&p);
+	ck_assert_uint_eq(cbd_hchannel_pool(hc), CBD_POOL_FREE);
+	ck_assert_uint_eq(cbd_hchannel_work(hc), CBD_WORK_NONE);
 	pair_close(&p);
 }
 END_TEST
@@ -1006,6 +1050,7 @@ static TCase *pair_case(void)
 	tcase_add_loop_test(t, keeps_failing, 0, 2);
 	tcase_add_loop_test(t, damaged_ce, 0, 2);
 	tcase_add_loop_test(t, damaged_se, 0, 2);
+	tcase_add_loop_test(t, channel_states, 0, 2);
 	return t;
 }
 
