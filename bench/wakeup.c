@@ -20,7 +20,7 @@
 #include <string.h>
 
 #include "memory/coherence.h"
-#include "slots/heartbeat.h"
+#include "base/clock.h"
 #include "memory/wait.h"
 
 #define MAX_ROUNDS 100000u

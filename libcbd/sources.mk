@@ -1,13 +1,19 @@
 # The files of libcbd, bottom up by layer, for each Makefile.am that compiles them.
 libcbd_files = \
-	%reldir%/base/crc.c \
-	%reldir%/base/crc.h \
 	%reldir%/base/error.c \
 	%reldir%/base/error.h \
+	%reldir%/base/crc.c \
+	%reldir%/base/crc.h \
+	%reldir%/base/clock.c \
+	%reldir%/base/clock.h \
+	%reldir%/base/bytes.c \
+	%reldir%/base/bytes.h \
 	%reldir%/base/lock.c \
 	%reldir%/base/lock.h \
 	%reldir%/base/step.c \
 	%reldir%/base/step.h \
+	%reldir%/base/identity.c \
+	%reldir%/base/identity.h \
 	%reldir%/memory/coherence-cpu.h \
 	%reldir%/memory/coherence-native.h \
 	%reldir%/memory/coherence.c \
@@ -16,19 +22,24 @@ libcbd_files = \
 	%reldir%/memory/fault.h \
 	%reldir%/memory/wait.c \
 	%reldir%/memory/wait.h \
-	%reldir%/transport/format.c \
-	%reldir%/transport/format.h \
+	%reldir%/transport/header.c \
+	%reldir%/transport/header.h \
+	%reldir%/transport/file.c \
+	%reldir%/transport/file.h \
 	%reldir%/transport/transport.c \
 	%reldir%/transport/transport.h \
+	%reldir%/transport/lines.c \
+	%reldir%/transport/lines.h \
 	%reldir%/ring/channel.c \
 	%reldir%/ring/channel.h \
-	%reldir%/slots/claim.c \
-	%reldir%/slots/claim.h \
-	%reldir%/slots/heartbeat.c \
-	%reldir%/slots/heartbeat.h \
 	%reldir%/slots/host.c \
 	%reldir%/slots/host.h \
+	%reldir%/slots/claim.c \
+	%reldir%/slots/claim.h \
+	%reldir%/slots/watch.c \
+	%reldir%/slots/watch.h \
 	%reldir%/slots/info.c \
+	%reldir%/slots/info.h \
 	%reldir%/blkdev/extent.c \
 	%reldir%/blkdev/extent.h \
 	%reldir%/blkdev/split.c \
@@ -52,10 +63,14 @@ libcbd_files = \
 	%reldir%/backend/admit.c \
 	%reldir%/backend/backend.c \
 	%reldir%/backend/backend.h \
-	%reldir%/admin/check-lines.c \
-	%reldir%/admin/check-repair.c \
-	%reldir%/admin/check.c \
-	%reldir%/admin/checks.h \
-	%reldir%/admin/clear.c \
 	%reldir%/admin/foreign.c \
-	%reldir%/admin/foreign.h
+	%reldir%/admin/foreign.h \
+	%reldir%/admin/format.c \
+	%reldir%/admin/clear.c \
+	%reldir%/admin/findings.c \
+	%reldir%/admin/findings.h \
+	%reldir%/admin/check-lines.c \
+	%reldir%/admin/check-lines.h \
+	%reldir%/admin/check-repair.c \
+	%reldir%/admin/check-repair.h \
+	%reldir%/admin/check.c

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "ring/channel.h"
-#include "admin/checks.h"
+#include "admin/check-lines.h"
 #include "slots/claim.h"
 #include "base/crc.h"
 
@@ -56,15 +56,6 @@ static void disagrees(struct check *c, const struct spot *s, uint32_t of, const 
 }
 
 /* ------------------------------------------------------------------ lines */
-
-bool cbd_check_has_host(const struct check *c, unsigned host)
-{
-	struct cbd_host_claim_line line;
-
-	return host < c->h->hosts &&
-	       (cbd_line_get(c->t, cbd_host_line(c->t, host, CBD_HOST_CLAIM, 0), &line) < 0 ||
-		!cbd_is_zero(&line, sizeof(line)));
-}
 
 static const char *host_claim_sense(const struct cbd_host_claim_line *l)
 {

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "ring/channel.h"
-#include "admin/checks.h"
+#include "admin/check-repair.h"
 #include "slots/claim.h"
 #include "base/error.h"
 #include "memory/fault.h"

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "cbd-format.h"
-#include "slots/heartbeat.h"
+#include "base/clock.h"
 #include "base/lock.h"
 
 int cbd_lock_reopen(int fd, bool writable)

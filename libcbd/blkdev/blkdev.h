@@ -15,6 +15,7 @@
 
 #include "ring/channel.h"
 #include "slots/claim.h"
+#include "slots/watch.h"
 #include "blkdev/extent.h"
 #include "memory/wait.h"
 

@@ -152,3 +152,18 @@ int cbd_fault_landed(const struct cbd_mem *m, void *p, size_t len)
 	cbd_fault_end(&f);
 	return 0;
 }
+
+int cbd_fault_wipe(const struct cbd_mem *mem, char *base, uint64_t offset, uint64_t length)
+{
+	static const char zeroes[65536];
+	int r = 0;
+
+	for (uint64_t end = offset + length; offset < end && r == 0;) {
+		size_t n = end - offset < sizeof(zeroes) ? end - offset : sizeof(zeroes);
+
+		r = cbd_fault_store(mem, base + offset, zeroes, n);
+		offset += n;
+	}
+	cbd_fault_write_back(mem, base, CBD_LINE); /* a fence for the above */
+	return r;
+}

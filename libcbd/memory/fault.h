@@ -46,4 +46,7 @@ int cbd_fault_write_back(const struct cbd_mem *m, const void *p, size_t len);
 int cbd_fault_take(const struct cbd_mem *m, const void *p, size_t len);
 int cbd_fault_landed(const struct cbd_mem *m, void *p, size_t len);
 
+/* Store zeroes over LENGTH bytes at OFFSET.  0 or -EIO. */
+int cbd_fault_wipe(const struct cbd_mem *mem, char *base, uint64_t offset, uint64_t length);
+
 #endif

@@ -12,7 +12,7 @@
 
 #include "memory/coherence.h"
 #include "base/error.h"
-#include "slots/heartbeat.h"
+#include "base/clock.h"
 #include "memory/wait.h"
 
 /* The other side answers a small request in 2 to 5 us when it has a CPU; when

@@ -6,7 +6,7 @@
 #ifndef CBD_CHANNEL_H
 #define CBD_CHANNEL_H
 
-#include "transport/transport.h"
+#include "transport/lines.h"
 
 struct cbd_channel {
 	const struct cbd_transport *t;

@@ -8,7 +8,7 @@
 #ifndef CBD_CLAIM_H
 #define CBD_CLAIM_H
 
-#include "transport/transport.h"
+#include "transport/lines.h"
 
 enum cbd_claim_kind { CBD_CLAIM_BACKEND, CBD_CLAIM_BLKDEV };
 
@@ -64,9 +64,5 @@ bool cbd_claim_is_dead(const struct cbd_transport *t, enum cbd_claim_kind kind, 
  * -EBUSY without WAIT when another process of this host is at it.
  */
 int cbd_claim_sweep(struct cbd_transport *t, bool wait);
-
-/* 0 when nobody owns anything, -EBUSY with a message otherwise. Blocks as
- * cbd_transport_watch(). */
-int cbd_transport_owned(struct cbd_transport *t);
 
 #endif

@@ -1,22 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * host.h - this machine as a host of a transport: identity, slot, heartbeat.
+ * host.h - this machine as a host of a transport: slot, heartbeat.
  * Owns the lines of its own host slot.
  */
 #ifndef CBD_HOST_H
 #define CBD_HOST_H
 
-#include "transport/transport.h"
-
-#define CBD_HOST_ID_FILE "/etc/cbd/host-id"
-
-/* Identity: uuid from CBD_HOST_ID_FILE, else the machine-id; boot id; name. */
-int cbd_identity_read(struct cbd_identity *identity);
-
-/* 32 hex digits with or without dashes. */
-bool cbd_uuid_parse(const char *text, uint8_t uuid[16]);
-#define CBD_UUID_TEXT 37
-const char *cbd_uuid_text(const uint8_t uuid[16], char text[CBD_UUID_TEXT]);
+#include "transport/lines.h"
 
 /*
  * Take or find this host's slot (rule 1): HOST_ID, else the slot with this
@@ -24,7 +14,6 @@ const char *cbd_uuid_text(const uint8_t uuid[16], char text[CBD_UUID_TEXT]);
  * -ENOSPC: no free slot; -EEXIST: HOST_ID belongs to another host.
  */
 int cbd_host_join(struct cbd_transport *t, int host_id);
-void cbd_host_leave(struct cbd_transport *t);
 
 /* One beat, by whichever process of this host holds the host's lock.
  * -EADDRINUSE: another boot has taken the slot over; -ESTALE: it was cleared

@@ -13,6 +13,8 @@
 #include "slots/claim.h"
 #include "base/error.h"
 #include "slots/host.h"
+#include "slots/info.h"
+#include "slots/watch.h"
 
 /* All heartbeats in one array: hosts, then backends, then blkdevs. */
 static unsigned n_watched(const struct cbd_transport *t)

@@ -11,16 +11,14 @@
 #include <sys/types.h>
 
 #include "cbd.h"
+#include "base/bytes.h"
+#include "base/clock.h"
 #include "memory/coherence.h"
-#include "slots/heartbeat.h"
+#include "base/identity.h"
 #include "base/lock.h"
+#include "transport/header.h"
 
-/* Who this process's host is; filled at open, tests may change it. */
-struct cbd_identity {
-	uint8_t uuid[16];
-	uint8_t boot_id[16];
-	char name[CBD_TEXT_SIZE + 1];
-};
+struct cbd_watch;
 
 struct cbd_transport {
 	struct cbd_mem mem;
@@ -45,27 +43,6 @@ struct cbd_transport {
 	struct cbd_watch *watches;  /* of cbd_transport_watch(), all tables */
 	enum cbd_liveness *liveness;
 };
-
-/* What a path is, before it is mapped. */
-struct cbd_file {
-	int fd;
-	uint64_t size;	/* usable bytes; 0: empty file */
-	uint64_t align; /* of length and offset of a mapping */
-	bool devdax, dax;
-	dev_t dev;
-	ino_t ino;
-};
-
-/* -ENOENT and so on, with a message.  CREATE makes a missing file. */
-int cbd_file_open(const char *path, bool writable, bool create, struct cbd_file *file);
-
-/* Map LENGTH bytes, rounded up to the file's alignment. */
-int cbd_file_map(const struct cbd_file *file, const char *path, bool writable, uint64_t length,
-		 char **base, size_t *map_length);
-
-/* Pages of a slot in each table, from the header. */
-unsigned cbd_host_pages(const struct cbd_header *h);
-unsigned cbd_backend_pages(const struct cbd_header *h);
 
 static inline void *cbd_host_line(const struct cbd_transport *t, unsigned host, unsigned page,
 				  unsigned line)
@@ -107,23 +84,8 @@ static inline uint64_t cbd_suspect_ns(const struct cbd_transport *t)
 	return cbd_interval_ns(t) * (t->header.dead_after + 1);
 }
 
-/* ------------------------------------------------------- control lines */
-
-/*
- * Read a control line: dropped, copied, its CRC checked on the copy, a torn
- * one tried again.  An all-zero line is an empty one.  -EBADMSG: damaged;
- * -EIO: the memory is poisoned or gone.
- */
-int cbd_line_get(const struct cbd_transport *t, const void *line, void *copy);
-
-/* Seal COPY and store it.  Only its one writer may. */
-int cbd_line_put(const struct cbd_transport *t, void *line, void *copy);
-
-/* A writer's beat: if the line in memory is not COPY, store it again. */
-int cbd_line_assert(const struct cbd_transport *t, void *line, void *copy);
-
-/* Seal a line that lies at OFFSET of a transport with this uuid seed. */
-void cbd_line_seal(uint32_t seed, uint64_t offset, struct cbd_line *line);
+/* This process is of no host any more. */
+void cbd_host_leave(struct cbd_transport *t);
 
 /* The later of two incarnations; 0 is none. */
 static inline uint32_t cbd_newer(uint32_t a, uint32_t b)
@@ -133,27 +95,11 @@ static inline uint32_t cbd_newer(uint32_t a, uint32_t b)
 	return (int32_t)(a - b) > 0 ? a : b;
 }
 
-bool cbd_is_zero(const void *p, size_t len);
-
 /*
  * Whether the memory is still of the format that was opened; -ESTALE: it was
  * formatted by force, and who stores its lines again damages those of others.
  * A header that is damaged, or just being written, says nothing.
  */
 int cbd_transport_verify(const struct cbd_transport *t);
-
-/* Random bytes, not for secrets. */
-void cbd_random(void *p, size_t len);
-
-/* 1 when the line in memory is not COPY, which is sealed here; 0; -EIO. */
-int cbd_line_differs(const struct cbd_transport *t, const void *line, void *copy);
-
-/* Store TEXT as COUNT text lines from LINE on, and read it back. */
-typedef int cbd_line_fn(const struct cbd_transport *t, void *line, void *copy);
-int cbd_text_each(const struct cbd_transport *t, char *line, unsigned count, const char *text,
-		  cbd_line_fn *store);
-int cbd_text_put(const struct cbd_transport *t, char *line, unsigned count, const char *text);
-int cbd_text_assert(const struct cbd_transport *t, char *line, unsigned count, const char *text);
-void cbd_text_get(const struct cbd_transport *t, const char *line, unsigned count, char *text);
 
 #endif

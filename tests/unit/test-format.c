@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "base/crc.h"
-#include "transport/format.h"
+#include "transport/header.h"
 #include "unit.h"
 
 #define MIB (1ull << 20)

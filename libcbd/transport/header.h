@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * format.h - the header of a transport: lay it out, check it, find it.
+ * header.h - the header of a transport: lay it out, check it, find it.
  * Nothing here looks into slots or rings.
  */
-#ifndef CBD_FORMAT_INTERNAL_H
-#define CBD_FORMAT_INTERNAL_H
+#ifndef CBD_HEADER_H
+#define CBD_HEADER_H
 
 #include "cbd.h"
 #include "memory/coherence.h"
+
+/* Pages of a slot in each table, from the header. */
+unsigned cbd_host_pages(const struct cbd_header *h);
+unsigned cbd_backend_pages(const struct cbd_header *h);
 
 /* Fill HEADER and TABLE (allocated here) for SIZE bytes; -EINVAL with a
  * message that says what would fit. */
@@ -37,5 +41,11 @@ int cbd_header_put(const struct cbd_mem *mem, char *at, const struct cbd_header 
  * damaged.  *table is the caller's to free. */
 int cbd_header_find(const char *path, const struct cbd_mem *mem, const char *base, uint64_t size,
 		    struct cbd_header *header, struct cbd_area **table, bool *damaged);
+
+/* The copy alone; HINT is where a damaged header says that the transport ends.
+ * *table is the caller's to free. */
+int cbd_header_find_copy(const char *path, const struct cbd_mem *mem, const char *base,
+			 uint64_t size, uint64_t hint, struct cbd_header *header,
+			 struct cbd_area **table);
 
 #endif

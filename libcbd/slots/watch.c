@@ -1,40 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* heartbeat.c - see heartbeat.h. */
+/* watch.c - see watch.h. */
 #include <config.h>
 
-#include <time.h>
-
-#include "slots/heartbeat.h"
-
-static uint64_t clock_ns(clockid_t clock)
-{
-	struct timespec ts;
-
-	clock_gettime(clock, &ts);
-	return ts.tv_sec * 1000000000ull + ts.tv_nsec;
-}
-
-uint64_t cbd_now_ns(void)
-{
-	return clock_ns(CLOCK_MONOTONIC);
-}
-
-uint64_t cbd_coarse_ns(void)
-{
-	return clock_ns(CLOCK_MONOTONIC_COARSE);
-}
-
-uint64_t cbd_boottime_ns(void)
-{
-	return clock_ns(CLOCK_BOOTTIME);
-}
-
-void cbd_sleep_us(unsigned us)
-{
-	struct timespec ts = { .tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000l };
-
-	nanosleep(&ts, NULL);
-}
+#include "slots/watch.h"
 
 enum cbd_liveness cbd_watch_sample(struct cbd_watch *w, uint64_t counter, uint64_t now_ns,
 				   uint64_t interval_ns, unsigned dead_after)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * checks.h - the check of a transport, as its files share it: check.c (passes,
- * liveness, header), check-lines.c (what is wrong with a line), check-repair.c
- * (what may be written).
+ * findings.h - what a check finds: of which line, and what; collected, told.
+ * What is wrong with a line is for check-lines.c, what may be written for
+ * check-repair.c.
  */
-#ifndef CBD_CHECKS_H
-#define CBD_CHECKS_H
+#ifndef CBD_FINDINGS_H
+#define CBD_FINDINGS_H
 
 #include "cbd.h"
 
@@ -66,15 +66,10 @@ struct check {
 	unsigned left; /* problems that stay */
 };
 
-/* check.c */
 void cbd_check_add(struct check *c, struct finding f);
 void cbd_check_tell(struct check *c, const struct finding *f, enum cbd_verdict verdict);
 
-/* check-lines.c: look at everything once; findings go to c->now. */
-void cbd_check_pass(struct check *c);
+/* Has anybody the slot, or may somebody have it? */
 bool cbd_check_has_host(const struct check *c, unsigned host);
-
-/* check-repair.c: c->now, each told with what was done. */
-int cbd_check_repair(struct check *c);
 
 #endif

@@ -1,27 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * heartbeat.h - liveness by counters, and the clocks of this host.
+ * watch.h - liveness by counters.
  *
  * An observer counts its own samples of a counter on its own clock; clocks of
  * two hosts are never compared (rule 1).  Owns no shared memory.
  */
-#ifndef CBD_HEARTBEAT_H
-#define CBD_HEARTBEAT_H
+#ifndef CBD_WATCH_H
+#define CBD_WATCH_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "cbd.h"
-
-/* CLOCK_MONOTONIC; the lease of a handler uses cbd_boottime_ns(), which also
- * counts while the machine is suspended. */
-uint64_t cbd_now_ns(void);
-uint64_t cbd_boottime_ns(void);
-
-/* CLOCK_MONOTONIC as of the last tick: up to 10 ms behind cbd_now_ns(), never
- * before it, and a quarter of its price.  For what lasts seconds. */
-uint64_t cbd_coarse_ns(void);
-void cbd_sleep_us(unsigned us);
 
 struct cbd_watch {
 	uint64_t counter;

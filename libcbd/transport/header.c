@@ -1,29 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * format.c - lay out, write and check the header of a transport.
- *
- * The order of writing: the old header's and copy's magic go first, then
- * everything is zeroed, then table and copy, and the header's first page last.
- * A format that dies leaves no transport or (before its first store) the old.
- */
+/* header.c - see header.h. */
 #include <config.h>
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
-#include <unistd.h>
 
-#include "slots/claim.h"
+#include "base/bytes.h"
 #include "base/crc.h"
 #include "base/error.h"
 #include "memory/fault.h"
-#include "admin/foreign.h"
-#include "transport/format.h"
-#include "base/step.h"
-#include "transport/transport.h"
+#include "transport/header.h"
 
 #define DEFAULT_HOSTS 16
 #define DEFAULT_BACKENDS 4
@@ -247,8 +235,9 @@ static int copy_before(const char *path, const struct cbd_mem *mem, const char *
 
 /* Where the damaged header says that the transport ends, which need not be
  * where the file ends; else there. */
-static int copy_find(const char *path, const struct cbd_mem *mem, const char *base, uint64_t size,
-		     uint64_t hint, struct cbd_header *h, struct cbd_area **table)
+int cbd_header_find_copy(const char *path, const struct cbd_mem *mem, const char *base,
+			 uint64_t size, uint64_t hint, struct cbd_header *h,
+			 struct cbd_area **table)
 {
 	uint64_t end = size / CBD_PAGE_SIZE * CBD_PAGE_SIZE;
 
@@ -270,7 +259,7 @@ int cbd_header_find(const char *path, const struct cbd_mem *mem, const char *bas
 	/* a newer version, or a file cut short, is not a damaged header */
 	if (r == 0 || r == -EPROTONOSUPPORT || r == -ENOMEM)
 		return r;
-	if (copy_find(path, mem, base, size, h->size, &copy, table) == 0) {
+	if (cbd_header_find_copy(path, mem, base, size, h->size, &copy, table) == 0) {
 		*h = copy;
 		*damaged = true;
 		return 0;
@@ -388,64 +377,6 @@ int cbd_header_build(const char *path, const struct cbd_format_options *o, uint6
 
 /* ------------------------------------------------------------------ write */
 
-static int wipe(const struct cbd_mem *mem, char *base, uint64_t offset, uint64_t length)
-{
-	static const char zeroes[65536];
-	int r = 0;
-
-	for (uint64_t end = offset + length; offset < end && r == 0;) {
-		size_t n = end - offset < sizeof(zeroes) ? end - offset : sizeof(zeroes);
-
-		r = cbd_fault_store(mem, base + offset, zeroes, n);
-		offset += n;
-	}
-	cbd_fault_write_back(mem, base, CBD_LINE_SIZE); /* a fence for the above */
-	return r;
-}
-
-/* Control pages and rings; a data area is read only behind entries with a
- * CRC of the new uuid, so it may keep what it has. */
-static int wipe_channels(const struct cbd_mem *mem, char *base, const struct cbd_header *h,
-			 const struct cbd_area *table)
-{
-	uint64_t control = (CBD_CHANNEL_RINGS +
-			    2 * pages((uint64_t)h->ring_slots * CBD_LINE_SIZE)) *
-			   CBD_PAGE_SIZE;
-	int r = 0;
-
-	for (uint32_t i = 0; i < h->table_entries && r == 0; i++)
-		r = wipe(mem, base, table[i].offset, control);
-	return r;
-}
-
-static int put_state(const struct cbd_mem *mem, char *base, const struct cbd_header *h,
-		     uint64_t offset)
-{
-	struct cbd_state_line line = { .state = CBD_SLOT_FREE };
-	uint32_t seed = cbd_crc32c(0, h->uuid, sizeof(h->uuid));
-
-	/* incarnations start at random: those of an older format differ */
-	cbd_random(&line.incarnation, sizeof(line.incarnation));
-	cbd_line_seal(seed, offset, (struct cbd_line *)&line);
-	return cbd_fault_store(mem, base + offset, &line, sizeof(line));
-}
-
-static int put_states(const struct cbd_mem *mem, char *base, const struct cbd_header *h)
-{
-	int r = 0;
-
-	for (unsigned i = 0; i < h->backends && r == 0; i++)
-		r = put_state(mem, base, h,
-			      h->backend_area.offset +
-				      (i * cbd_backend_pages(h) + CBD_BACKEND_INFO) *
-					      (uint64_t)CBD_PAGE_SIZE);
-	for (unsigned i = 0; i < h->blkdevs && r == 0; i++)
-		r = put_state(mem, base, h,
-			      h->blkdev_area.offset + (i * CBD_BLKDEV_PAGES + CBD_BLKDEV_INFO) *
-							      (uint64_t)CBD_PAGE_SIZE);
-	return r;
-}
-
 static int magic_store(const struct cbd_mem *mem, char *at, const struct cbd_header *h)
 {
 	struct cbd_fault f;
@@ -460,7 +391,7 @@ static int magic_store(const struct cbd_mem *mem, char *at, const struct cbd_hea
 int cbd_header_put(const struct cbd_mem *mem, char *at, const struct cbd_header *h,
 		   const struct cbd_area *table)
 {
-	int r = wipe(mem, at, 0, CBD_LINE_SIZE);
+	int r = cbd_fault_wipe(mem, at, 0, CBD_LINE_SIZE);
 
 	if (r == 0)
 		r = cbd_fault_store(mem, at + CBD_PAGE_SIZE, table,
@@ -470,170 +401,4 @@ int cbd_header_put(const struct cbd_mem *mem, char *at, const struct cbd_header 
 				    CBD_PAGE_SIZE - CBD_LINE_SIZE);
 	/* the line with the magic comes last */
 	return r == 0 ? magic_store(mem, at, h) : r;
-}
-
-static int write_all(const char *path, char *base, const struct cbd_header *h,
-		     const struct cbd_area *table)
-{
-	struct cbd_mem mem = { .software = h->coherence == CBD_COHERENCE_SOFTWARE };
-	uint64_t control = h->channel_area.offset;
-	int r = wipe(&mem, base, 0, CBD_PAGE_SIZE);
-
-	cbd_step("format-magic");
-	if (r == 0)
-		r = wipe(&mem, base, h->copy_area.offset, h->copy_area.length);
-	cbd_step("format-copy");
-	if (r == 0)
-		r = wipe(&mem, base, 0, control);
-	if (r == 0)
-		r = wipe_channels(&mem, base, h, table);
-	cbd_step("format-wiped");
-	if (r == 0)
-		r = put_states(&mem, base, h);
-	cbd_step("format-states");
-	if (r == 0)
-		r = cbd_header_put(&mem, base + h->copy_area.offset, h, table);
-	cbd_step("format-copy-written");
-	if (r == 0)
-		r = cbd_header_put(&mem, base, h, table);
-	cbd_step("format-written");
-	return r < 0 ? cbd_error(-r, "%s: write: the memory is poisoned or gone", path) : 0;
-}
-
-/* ----------------------------------------------------------------- format */
-
-/* A file with a file system or the like is somebody's: the wrong path was
- * given.  The memory of a device has no owner, and its content no meaning. */
-static int check_foreign(const char *path, const struct cbd_file *f, int force, bool locked)
-{
-	if (locked || (!f->devdax && cbd_lock_content_held(f->fd)))
-		return cbd_error(EBUSY, "%s: is in use, and not as a transport", path);
-	return force || f->devdax ? 0 : cbd_foreign_check(path, f->fd);
-}
-
-/* Refuse to destroy what somebody uses; see --force in cbdctl(1). */
-static int check_old(const char *path, const struct cbd_file *f, int force, bool locked)
-{
-	struct cbd_transport *t = NULL;
-	int r = cbd_transport_open(path, CBD_TRANSPORT_READ_ONLY, &t);
-
-	if (r == -ENOMEDIUM)
-		return check_foreign(path, f, force, locked);
-	if (!force)
-		r = cbd_error(EEXIST, "%s: is a cbd transport already; --force formats it again",
-			      path);
-	else if (force > 1 || r == -EBADMSG || r == -EINVAL)
-		r = 0; /* the operator's word, or nothing that could be in use */
-	else if (r == 0)
-		r = cbd_transport_owned(t);
-	cbd_transport_close(t);
-	return r;
-}
-
-static int grow(const char *path, struct cbd_file *f, uint64_t size)
-{
-	int r;
-
-	if (f->devdax) {
-		if (size > f->size)
-			return cbd_error(ENOSPC, "%s: the device has %llu bytes, not %llu", path,
-					 (ull)f->size, (ull)size);
-		return 0;
-	}
-	size = (size + f->align - 1) / f->align * f->align;
-	if (size > f->size) {
-		/* reserved now, so that a full file system is an error here
-		 * and not a SIGBUS later */
-		r = posix_fallocate(f->fd, 0, (off_t)size);
-		if (r != 0)
-			return cbd_error(r, "%s: cannot grow to %llu bytes: %m", path, (ull)size);
-		f->size = size;
-	}
-	return 0;
-}
-
-/* The copy of an older, larger transport in the same file would be taken for
- * this one's, should this one's header be damaged. */
-static int forget_copies(const char *path, const struct cbd_file *f)
-{
-	struct cbd_mem mem = { .software = true };
-	struct cbd_header h, old;
-	struct cbd_area *table;
-	char *base;
-	size_t length;
-	int r = cbd_file_map(f, path, true, f->size, &base, &length);
-
-	if (r < 0)
-		return r;
-	r = cbd_fault_load(&mem, &h, base, sizeof(h));
-	while (r == 0 && copy_find(path, &mem, base, f->size, h.size, &old, &table) == 0) {
-		free(table);
-		r = wipe(&mem, base, old.copy_area.offset, CBD_LINE_SIZE);
-	}
-	munmap(base, length);
-	return r < 0 ? cbd_error(-r, "%s: write: the memory is poisoned or gone", path) : 0;
-}
-
-static int format_file(const char *path, const struct cbd_format_options *options,
-		       struct cbd_file *f)
-{
-	struct cbd_format_options o = *options;
-	struct cbd_header h;
-	struct cbd_area *table = NULL;
-	char *base = NULL;
-	size_t length = 0;
-	uint64_t old_size = f->size, size = o.size ? o.size : f->size;
-	int r;
-
-	if (!o.coherence)
-		o.coherence = f->dax ? CBD_COHERENCE_SOFTWARE : CBD_COHERENCE_HARDWARE;
-	if (!size)
-		return cbd_error(EINVAL, "%s: is empty; give its size", path);
-	r = cbd_header_build(path, &o, size, &h, &table);
-	if (r == 0)
-		r = grow(path, f, size);
-	if (r == 0)
-		r = forget_copies(path, f);
-	if (r == 0)
-		r = cbd_file_map(f, path, true, h.size, &base, &length);
-	if (r == 0)
-		r = write_all(path, base, &h, table);
-	if (r == 0 && !f->devdax && msync(base, length, MS_SYNC) < 0)
-		r = cbd_error(errno, "%s: msync: %m", path);
-	if (base)
-		munmap(base, length);
-	free(table);
-	if (r < 0 && !f->devdax && f->size != old_size && ftruncate(f->fd, (off_t)old_size) < 0)
-		return r;
-	return r;
-}
-
-int cbd_format(const char *path, const struct cbd_format_options *o)
-{
-	bool fresh = access(path, F_OK) != 0 && errno == ENOENT;
-	struct cbd_lock lock = CBD_LOCK_NONE;
-	struct cbd_file f;
-	int r;
-
-	if (fresh && !o->size)
-		return cbd_error(ENOENT, "%s: %m; give a size to create it", path);
-	cbd_coherence_init();
-	cbd_fault_init();
-	r = cbd_file_open(path, true, fresh, &f);
-	if (r < 0)
-		return r;
-	r = cbd_lock_take(&lock, f.fd, CBD_LOCK_FORMAT, false, 0);
-	if (r == -EBUSY && o->force < 2)
-		r = cbd_error(EBUSY, "%s: is in use by a process on this host", path);
-	else if (r < 0 && r != -EBUSY)
-		cbd_error(-r, "%s: lock: %m", path);
-	else
-		r = fresh ? 0 : check_old(path, &f, o->force, r == -EBUSY);
-	if (r == 0)
-		r = format_file(path, o, &f);
-	cbd_lock_release(&lock);
-	close(f.fd);
-	if (r < 0 && fresh)
-		unlink(path);
-	return r;
 }

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* file.c - see file.h. */
+#include <config.h>
+
+#include <daxctl/libdaxctl.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "cbd-format.h"
+#include "transport/file.h"
+
+/* Size and alignment of a devdax device, found by its device number. */
+static int devdax_probe(const char *path, struct cbd_file *f, dev_t rdev)
+{
+	struct daxctl_ctx *ctx;
+	struct daxctl_region *region;
+	struct daxctl_dev *dev;
+	bool found = false;
+
+	if (daxctl_new(&ctx) < 0)
+		return cbd_error(ENOMEM, "%s: libdaxctl: cannot start", path);
+	daxctl_region_foreach(ctx, region)
+		daxctl_dev_foreach(region, dev) {
+			if (daxctl_dev_get_major(dev) != (int)major(rdev) ||
+			    daxctl_dev_get_minor(dev) != (int)minor(rdev))
+				continue;
+			f->size = daxctl_dev_get_size(dev);
+			f->align = daxctl_dev_get_align(dev);
+			found = true;
+		}
+	daxctl_unref(ctx);
+	if (!found)
+		return cbd_error(ENODEV, "%s: a character device, but not a devdax one", path);
+	if (!f->align)
+		f->align = 2u << 20; /* kernels that do not tell it */
+	f->devdax = f->dax = true;
+	return 0;
+}
+
+static int file_probe(const char *path, struct cbd_file *f, const struct stat *st)
+{
+	struct statx stx;
+	struct statfs fs;
+
+	f->size = st->st_size;
+	f->align = CBD_PAGE_SIZE;
+	if (fstatfs(f->fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC)
+		f->align = fs.f_bsize;
+	if (statx(f->fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &stx) == 0)
+		f->dax = stx.stx_attributes & STATX_ATTR_DAX;
+	(void)path;
+	return 0;
+}
+
+int cbd_file_open(const char *path, bool writable, bool create, struct cbd_file *f)
+{
+	struct stat st;
+	int r;
+
+	*f = (struct cbd_file){ .fd = -1 };
+	/* a FIFO or a tape must not be touched, not even by open() */
+	if (stat(path, &st) == 0) {
+		if (S_ISDIR(st.st_mode))
+			return cbd_error(EISDIR, "%s: %m", path);
+		if (!S_ISREG(st.st_mode) && !S_ISCHR(st.st_mode))
+			return cbd_error(EINVAL, "%s: neither a file nor a devdax device", path);
+	}
+	f->fd = open(path, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | (create ? O_CREAT : 0),
+		     0600);
+	if (f->fd < 0)
+		return cbd_error(errno, "%s: %m", path);
+	if (fstat(f->fd, &st) < 0)
+		r = cbd_error(errno, "%s: %m", path);
+	else if (S_ISCHR(st.st_mode))
+		r = devdax_probe(path, f, st.st_rdev);
+	else if (S_ISREG(st.st_mode))
+		r = file_probe(path, f, &st);
+	else
+		r = cbd_error(EINVAL, "%s: neither a file nor a devdax device", path);
+	if (r < 0) {
+		close(f->fd);
+		f->fd = -1;
+		return r;
+	}
+	f->dev = st.st_dev;
+	f->ino = st.st_ino;
+	return 0;
+}
+
+int cbd_file_map(const struct cbd_file *f, const char *path, bool writable, uint64_t length,
+		 char **base, size_t *map_length)
+{
+	size_t len = (length + f->align - 1) / f->align * f->align;
+	void *p = mmap(NULL, len, PROT_READ | (writable ? PROT_WRITE : 0), MAP_SHARED, f->fd, 0);
+
+	if (p == MAP_FAILED)
+		return cbd_error(errno, "%s: cannot map %zu bytes: %m", path, len);
+	/* Ring lines are far apart and few: read-ahead brings nothing.  Huge
+	 * pages do, where the file system has them; it is advice. */
+	madvise(p, len, MADV_HUGEPAGE);
+	*base = p;
+	*map_length = len;
+	return 0;
+}
