@@ -23,7 +23,7 @@ int cmd_list_transports(int argc, char **argv);
 int cmd_clear(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 
-/* "cbdctl: MESSAGE" on stderr. */
+/* usage.c: "cbdctl: MESSAGE" on stderr. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* A damaged header goes on working; say so, and what helps. */

@@ -60,9 +60,9 @@ libcbd_files = \
 	%reldir%/backend/handler.c \
 	%reldir%/backend/handler.h \
 	%reldir%/backend/handler-wait.c \
+	%reldir%/backend/backend.h \
 	%reldir%/backend/admit.c \
 	%reldir%/backend/backend.c \
-	%reldir%/backend/backend.h \
 	%reldir%/admin/foreign.c \
 	%reldir%/admin/foreign.h \
 	%reldir%/admin/format.c \

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * usage.c - what all commands say about mistakes on the command line, and how
+ * they read numbers there.
+ */
+#include <config.h>
+
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ctl.h"
+
+static void complain_about(const char *format, va_list args)
+{
+	fputs("cbdctl: ", stderr);
+	vfprintf(stderr, format, args);
+	fputc('\n', stderr);
+}
+
+void complain(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	complain_about(format, args);
+	va_end(args);
+}
+
+void warn_if_damaged(const char *path, const struct cbd_transport *t)
+{
+	if (cbd_transport_damaged(t))
+		complain("%s: the header is damaged, its copy is used; "
+			 "'cbdctl check --repair' restores it",
+			 path);
+}
+
+static void hint(const char *command)
+{
+	fprintf(stderr, "Try 'cbdctl %s%s--help'.\n", command ? command : "", command ? " " : "");
+}
+
+void usage_error(const char *command, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	complain_about(format, args);
+	va_end(args);
+	hint(command);
+	exit(EXIT_USAGE);
+}
+
+void unknown_option(const char *command)
+{
+	hint(command);
+	exit(EXIT_USAGE);
+}
+
+const char *only_operand(const char *command, int argc, char **argv)
+{
+	if (optind == argc)
+		usage_error(command, "the transport is missing");
+	if (optind + 1 < argc)
+		usage_error(command, "%s: one transport is enough", argv[optind + 1]);
+	return argv[optind];
+}
+
+/* What does not fit is as large as can be: it is beyond any limit here. */
+static bool starts_with_digits(const char *text, char **end, uint64_t *value)
+{
+	if (*text < '0' || *text > '9')
+		return false;
+	*value = strtoull(text, end, 10);
+	return true;
+}
+
+uint32_t parse_number(const char *command, const char *option, const char *text, uint32_t min,
+		      uint32_t max)
+{
+	uint64_t value;
+	char *end;
+
+	if (!starts_with_digits(text, &end, &value) || *end != '\0' || value < min || value > max)
+		usage_error(command, "%s: '%s': must be a number from %u to %u", option, text, min,
+			    max);
+	return (uint32_t)value;
+}
+
+/* The shift that the suffix stands for; -1: it is none. */
+static int suffix_shift(const char *suffix)
+{
+	static const char suffixes[] = "KMGT";
+	const char *found;
+
+	if (suffix[0] == '\0')
+		return 0;
+	found = strchr(suffixes, suffix[0]);
+	return found && suffix[1] == '\0' ? 10 * (int)(found - suffixes + 1) : -1;
+}
+
+uint64_t parse_size(const char *command, const char *option, const char *text, uint64_t max)
+{
+	uint64_t value;
+	char *end;
+	int shift;
+
+	if (!starts_with_digits(text, &end, &value) || value == 0 ||
+	    (shift = suffix_shift(end)) < 0)
+		usage_error(command,
+			    "%s: '%s': must be a whole number above 0, perhaps with K, M, G or T",
+			    option, text);
+	if (value > max >> shift)
+		usage_error(command, "%s: '%s': is more than %lluT", option, text,
+			    (unsigned long long)(max >> 40));
+	return value << shift;
+}
