@@ -7,7 +7,6 @@
  */
 #include <config.h>
 
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -18,7 +17,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -32,46 +30,6 @@
 /* A killed backend holds its lock until the kernel has finished its I/O. */
 #define LOCK_WAIT_MS 2000
 #define LOCK_RETRY_MS 1
-
-/* ---------------------------------------------------------------- sysfs */
-
-static bool sysfs_read(const char *path, char *value, size_t size)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n;
-
-	if (fd < 0)
-		return false;
-	n = read(fd, value, size - 1);
-	close(fd);
-	while (n > 0 && isspace((unsigned char)value[n - 1]))
-		n--;
-	if (n <= 0)
-		return false;
-	value[n] = '\0';
-	return true;
-}
-
-bool disk_sysfs(dev_t device, const char *attribute, char *value, size_t size)
-{
-	static const char *const parents[] = { "", "../" };
-	char path[128];
-
-	for (size_t i = 0; i < 2; i++) {
-		snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/%s%s", major(device),
-			 minor(device), parents[i], attribute);
-		if (sysfs_read(path, value, size))
-			return true;
-	}
-	return false;
-}
-
-static unsigned long long sysfs_number(dev_t device, const char *attribute)
-{
-	char value[32];
-
-	return disk_sysfs(device, attribute, value, sizeof(value)) ? strtoull(value, NULL, 10) : 0;
-}
 
 /* ----------------------------------------------------------------- open */
 
@@ -252,8 +210,8 @@ static int lock_backing(struct disk *d, unsigned *waited_ms)
 	d->backing_fd = open_backing(d, path);
 	if (d->backing_fd < 0)
 		return 0;
-	lock.l_start = sysfs_number(d->device, "loop/offset");
-	lock.l_start += sysfs_number(d->device, "start") * SECTOR;
+	lock.l_start = disk_sysfs_number(d->device, "loop/offset");
+	lock.l_start += disk_sysfs_number(d->device, "start") * SECTOR;
 	lock.l_len = d->geometry.size;
 	err = take_lock(d->backing_fd, &lock, waited_ms);
 	if (err == -EAGAIN)
@@ -288,7 +246,7 @@ static int file_geometry(struct disk *d)
 	g->optimal_block = PAGE;
 	if (power_of_two(st.st_blksize) && st.st_blksize > PAGE)
 		g->optimal_block = st.st_blksize;
-	g->rotational = sysfs_number(d->device, "queue/rotational") != 0;
+	g->rotational = disk_sysfs_number(d->device, "queue/rotational") != 0;
 	g->discard = !d->read_only;
 	g->fast_zero = !d->read_only;
 	d->granule = 1;
@@ -315,8 +273,9 @@ static int device_geometry(struct disk *d)
 	g->physical_block = physical;
 	g->optimal_block = optimal > PAGE ? optimal : PAGE;
 	g->rotational = ioctl(d->fd, BLKROTATIONAL, &rotational) == 0 && rotational != 0;
-	g->discard = !d->read_only && sysfs_number(d->device, "queue/discard_max_bytes") > 0;
-	g->fast_zero = !d->read_only && sysfs_number(d->device, "queue/write_zeroes_max_bytes") > 0;
+	g->discard = !d->read_only && disk_sysfs_number(d->device, "queue/discard_max_bytes") > 0;
+	g->fast_zero = !d->read_only &&
+		       disk_sysfs_number(d->device, "queue/write_zeroes_max_bytes") > 0;
 	d->granule = logical > (int)PAGE ? (uint32_t)logical : PAGE;
 	return 0;
 }

@@ -82,6 +82,9 @@ int disk_identify(struct disk *d);
  */
 bool disk_sysfs(dev_t device, const char *attribute, char *value, size_t size);
 
+/* The same as a number; 0 when there is none. */
+unsigned long long disk_sysfs_number(dev_t device, const char *attribute);
+
 /* ---------------------------------------------------------------- engine */
 
 /* One request on its way through an engine.  Owned by the worker. */
