@@ -28,6 +28,7 @@ libcbd_files = \
 	%reldir%/transport/file.h \
 	%reldir%/transport/transport.c \
 	%reldir%/transport/transport.h \
+	%reldir%/transport/places.h \
 	%reldir%/transport/lines.c \
 	%reldir%/transport/lines.h \
 	%reldir%/ring/channel.c \

@@ -219,14 +219,12 @@ static void walk_host(struct check *c, unsigned h)
 {
 	struct cbd_transport *t = c->t;
 
-	visit(c, HOST_CLAIM, h, 0, cbd_host_line(t, h, CBD_HOST_CLAIM, 0));
-	visit(c, HOST_STATE, h, 0, cbd_host_line(t, h, CBD_HOST_INFO, CBD_HOST_STATE));
-	visit(c, HOST_BEAT, h, 0, cbd_host_line(t, h, CBD_HOST_INFO, CBD_HOST_BEAT));
-	visit(c, HOST_NAME, h, 0, cbd_host_line(t, h, CBD_HOST_INFO, CBD_HOST_NAME));
+	visit(c, HOST_CLAIM, h, 0, cbd_host_claim_at(t, h));
+	visit(c, HOST_STATE, h, 0, cbd_host_info_at(t, h, CBD_HOST_STATE));
+	visit(c, HOST_BEAT, h, 0, cbd_host_info_at(t, h, CBD_HOST_BEAT));
+	visit(c, HOST_NAME, h, 0, cbd_host_info_at(t, h, CBD_HOST_NAME));
 	for (unsigned b = 0; b < c->h->backends; b++)
-		visit(c, HOST_REQUEST, h, b,
-		      cbd_host_line(t, h, CBD_HOST_REQUESTS + b / CBD_LINES_PER_PAGE,
-				    b % CBD_LINES_PER_PAGE));
+		visit(c, HOST_REQUEST, h, b, cbd_host_request_at(t, h, b));
 }
 
 static void walk_channel(struct check *c, unsigned b, unsigned id)
@@ -236,12 +234,6 @@ static void walk_channel(struct check *c, unsigned b, unsigned id)
 	cbd_channel_init(&ch, c->t, b, id);
 	visit(c, BACKEND_GRANT, b, id, cbd_channel_backend_line(&ch, CBD_CHANNEL_GRANT));
 	visit(c, BACKEND_LEAVE, b, id, cbd_channel_blkdev_line(&ch, CBD_CHANNEL_LEAVE));
-}
-
-static void *reply_line(const struct check *c, unsigned b, unsigned d)
-{
-	return cbd_backend_line(c->t, b, CBD_BACKEND_REPLIES + d / CBD_LINES_PER_PAGE,
-				d % CBD_LINES_PER_PAGE);
 }
 
 static void walk_backend(struct check *c, unsigned b)
@@ -257,14 +249,13 @@ static void walk_backend(struct check *c, unsigned b)
 	struct cbd_transport *t = c->t;
 
 	for (unsigned h = 0; h < c->h->hosts; h++)
-		visit(c, BACKEND_CLAIM, b, h, cbd_backend_line(t, b, CBD_BACKEND_CLAIMS, h));
+		visit(c, BACKEND_CLAIM, b, h, cbd_side_claim_at(t, CBD_SIDE_BACKEND, b, h));
 	for (unsigned i = 0; i < sizeof(info) / sizeof(info[0]); i++)
-		visit(c, info[i], b, 0, cbd_backend_line(t, b, CBD_BACKEND_INFO, i));
+		visit(c, info[i], b, 0, cbd_backend_info_at(t, b, i));
 	for (unsigned i = 0; i < CBD_PATH_LINES; i++)
-		visit(c, BACKEND_PATH, b, i,
-		      cbd_backend_line(t, b, CBD_BACKEND_INFO, CBD_BACKEND_PATH + i));
+		visit(c, BACKEND_PATH, b, i, cbd_backend_info_at(t, b, CBD_BACKEND_PATH + i));
 	for (unsigned d = 0; d < c->h->blkdevs; d++)
-		visit(c, BACKEND_REPLY, b, d, reply_line(c, b, d));
+		visit(c, BACKEND_REPLY, b, d, cbd_backend_reply_at(c->t, b, d));
 	for (unsigned id = 0; id < c->h->channels; id++)
 		walk_channel(c, b, id);
 }
@@ -279,19 +270,18 @@ static void walk_blkdev(struct check *c, unsigned d)
 	};
 
 	for (unsigned h = 0; h < c->h->hosts; h++)
-		visit(c, BLKDEV_CLAIM, d, h, cbd_blkdev_line(c->t, d, CBD_BLKDEV_CLAIMS, h));
+		visit(c, BLKDEV_CLAIM, d, h, cbd_side_claim_at(c->t, CBD_SIDE_BLKDEV, d, h));
 	for (unsigned i = 0; i < sizeof(info) / sizeof(info[0]); i++)
-		visit(c, info[i], d, 0, cbd_blkdev_line(c->t, d, CBD_BLKDEV_INFO, i));
+		visit(c, info[i], d, 0, cbd_blkdev_info_at(c->t, d, i));
 }
 
 /* -------------------------------------------------------------- agreement */
 
 /* Rule 1: one owner, whose state line says so while it lives. */
-static void compare_claims(struct check *c, enum cbd_claim_kind kind, unsigned slot)
+static void compare_claims(struct check *c, enum cbd_side side, unsigned slot)
 {
-	bool backend = kind == CBD_CLAIM_BACKEND;
-	void *place = backend ? cbd_backend_line(c->t, slot, CBD_BACKEND_INFO, CBD_BACKEND_STATE)
-			      : cbd_blkdev_line(c->t, slot, CBD_BLKDEV_INFO, CBD_BLKDEV_STATE);
+	bool backend = side == CBD_SIDE_BACKEND;
+	void *place = cbd_side_state_at(c->t, side, slot);
 	struct spot at = { backend ? BACKEND_STATE : BLKDEV_STATE, slot, 0, place };
 	struct cbd_state_line state;
 	struct cbd_claim_line line, owner = { .state = 0 };
@@ -299,7 +289,7 @@ static void compare_claims(struct check *c, enum cbd_claim_kind kind, unsigned s
 	int host = -1, n = 0;
 
 	for (unsigned h = 0; h < c->h->hosts; h++) {
-		if (!cbd_claim_raised(c->t, kind, slot, h, &line) || line.state != CBD_CLAIM_RAISED)
+		if (!cbd_claim_raised(c->t, side, slot, h, &line) || line.state != CBD_CLAIM_RAISED)
 			continue;
 		host = (int)h;
 		owner = line;
@@ -340,19 +330,17 @@ static bool is_current(const struct check *c, unsigned b, unsigned d,
 	struct cbd_state_line s;
 
 	return reply->state == CBD_REPLY_GRANTED &&
-	       cbd_line_get(c->t, cbd_blkdev_line(c->t, d, CBD_BLKDEV_INFO, CBD_BLKDEV_REQUEST),
-			    &q) == 0 &&
+	       cbd_line_get(c->t, cbd_blkdev_info_at(c->t, d, CBD_BLKDEV_REQUEST), &q) == 0 &&
 	       q.state == CBD_REQUEST_ATTACH && q.backend == b &&
 	       q.incarnation == reply->incarnation && q.sequence == reply->sequence &&
-	       cbd_line_get(c->t, cbd_backend_line(c->t, b, CBD_BACKEND_INFO, CBD_BACKEND_STATE),
-			    &s) == 0 &&
+	       cbd_line_get(c->t, cbd_backend_info_at(c->t, b, CBD_BACKEND_STATE), &s) == 0 &&
 	       s.state == CBD_SLOT_LIVE && s.incarnation == reply->backend_incarnation;
 }
 
 /* Rule 4.2: the reply in force names channels whose grants are the blkdev's. */
 static void compare_reply(struct check *c, unsigned b, unsigned d)
 {
-	struct spot at = { BACKEND_REPLY, b, d, reply_line(c, b, d) }, of;
+	struct spot at = { BACKEND_REPLY, b, d, cbd_backend_reply_at(c->t, b, d) }, of;
 	struct cbd_reply_line reply;
 	struct cbd_grant_line g;
 
@@ -392,10 +380,9 @@ static void compare_host(struct check *c, unsigned h)
 {
 	struct cbd_host_claim_line claim;
 	struct cbd_host_line state;
-	struct spot at = { HOST_STATE, h, 0,
-			   cbd_host_line(c->t, h, CBD_HOST_INFO, CBD_HOST_STATE) };
+	struct spot at = { HOST_STATE, h, 0, cbd_host_info_at(c->t, h, CBD_HOST_STATE) };
 
-	if (cbd_line_get(c->t, cbd_host_line(c->t, h, CBD_HOST_CLAIM, 0), &claim) < 0 ||
+	if (cbd_line_get(c->t, cbd_host_claim_at(c->t, h), &claim) < 0 ||
 	    cbd_line_get(c->t, at.line, &state) < 0 || state.state != 1)
 		return;
 	if (memcmp(claim.uuid, state.uuid, 16) != 0)
@@ -410,13 +397,13 @@ void cbd_check_pass(struct check *c)
 	}
 	for (unsigned b = 0; b < c->h->backends; b++) {
 		walk_backend(c, b);
-		compare_claims(c, CBD_CLAIM_BACKEND, b);
+		compare_claims(c, CBD_SIDE_BACKEND, b);
 		compare_grants(c, b);
 		for (unsigned d = 0; d < c->h->blkdevs; d++)
 			compare_reply(c, b, d);
 	}
 	for (unsigned d = 0; d < c->h->blkdevs; d++) {
 		walk_blkdev(c, d);
-		compare_claims(c, CBD_CLAIM_BLKDEV, d);
+		compare_claims(c, CBD_SIDE_BLKDEV, d);
 	}
 }

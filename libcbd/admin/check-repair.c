@@ -31,28 +31,21 @@ static int wipe_line(const struct check *c, void *line)
 	return 0;
 }
 
-static bool is_my_host(const struct check *c, unsigned host)
-{
-	uint8_t boot[16];
-
-	return cbd_host_boot(c->t, host, boot) && memcmp(boot, c->t->identity.boot_id, 16) == 0;
-}
-
 /* Nobody of that host can be writing the line. */
 static bool may_wipe_claim(const struct check *c, const struct spot *s)
 {
-	int64_t byte = s->type == BACKEND_CLAIM ? CBD_LOCK_BACKEND(s->slot)
-						: CBD_LOCK_BLKDEV(s->slot);
+	enum cbd_side side = s->type == BACKEND_CLAIM ? CBD_SIDE_BACKEND : CBD_SIDE_BLKDEV;
+	int64_t byte = cbd_side_lock_byte(side, s->slot);
 
 	return !cbd_check_has_host(c, s->index) ||
-	       (is_my_host(c, s->index) && !cbd_lock_held(c->t->fd, byte));
+	       (cbd_host_is_local(c->t, s->index) && !cbd_lock_held(c->t->fd, byte));
 }
 
-static bool nobody_owns(const struct check *c, enum cbd_claim_kind kind, unsigned slot)
+static bool nobody_owns(const struct check *c, enum cbd_side side, unsigned slot)
 {
 	struct cbd_claim_line line;
 
-	return cbd_claim_owner(c->t, kind, slot, &line) < 0;
+	return cbd_claim_owner(c->t, side, slot, &line) < 0;
 }
 
 static bool may_write(const struct check *c, const struct spot *s)
@@ -73,9 +66,9 @@ static bool may_write(const struct check *c, const struct spot *s)
 	case BACKEND_LEAVE:
 		user = cbd_channel_user(c->t, s->slot, s->index);
 		return user < 0 || (unsigned)user >= c->h->blkdevs ||
-		       nobody_owns(c, CBD_CLAIM_BLKDEV, (unsigned)user);
+		       nobody_owns(c, CBD_SIDE_BLKDEV, (unsigned)user);
 	default:
-		return nobody_owns(c, s->type < BLKDEV_CLAIM ? CBD_CLAIM_BACKEND : CBD_CLAIM_BLKDEV,
+		return nobody_owns(c, s->type < BLKDEV_CLAIM ? CBD_SIDE_BACKEND : CBD_SIDE_BLKDEV,
 				   s->slot);
 	}
 }
@@ -95,8 +88,7 @@ static int repair_host_claim(const struct check *c, const struct spot *s)
 	struct cbd_host_line state;
 	struct cbd_host_claim_line claim = { .token = 0 };
 
-	if (cbd_line_get(c->t, cbd_host_line(c->t, s->slot, CBD_HOST_INFO, CBD_HOST_STATE),
-			 &state) < 0 ||
+	if (cbd_line_get(c->t, cbd_host_info_at(c->t, s->slot, CBD_HOST_STATE), &state) < 0 ||
 	    state.state != 1)
 		return -EBADMSG;
 	memcpy(&claim.token, state.uuid, sizeof(claim.token));
@@ -124,7 +116,7 @@ static bool repair_line(const struct check *c, const struct finding *f)
 static void sweep(struct check *c)
 {
 	for (unsigned h = 0; h < c->h->hosts; h++)
-		if (is_my_host(c, h)) {
+		if (cbd_host_is_local(c->t, h)) {
 			c->t->host = (int)h;
 			cbd_claim_sweep(c->t, true);
 		}

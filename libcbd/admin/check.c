@@ -122,13 +122,11 @@ static void note_owners(struct check *c)
 	for (unsigned b = 0; b < c->h->backends; b++)
 		note_owner(c, backend_liveness(c, b),
 			   (struct spot){ BACKEND_STATE, b, 0,
-					  cbd_backend_line(c->t, b, CBD_BACKEND_INFO,
-							   CBD_BACKEND_STATE) });
+					  cbd_backend_info_at(c->t, b, CBD_BACKEND_STATE) });
 	for (unsigned d = 0; d < c->h->blkdevs; d++)
 		note_owner(c, blkdev_liveness(c, d),
-			   (struct spot){
-				   BLKDEV_STATE, d, 0,
-				   cbd_blkdev_line(c->t, d, CBD_BLKDEV_INFO, CBD_BLKDEV_STATE) });
+			   (struct spot){ BLKDEV_STATE, d, 0,
+					  cbd_blkdev_info_at(c->t, d, CBD_BLKDEV_STATE) });
 }
 
 /* ----------------------------------------------------------------- header */

@@ -27,7 +27,7 @@
 /* A slot on its way to be cleared. */
 struct victim {
 	struct cbd_transport *t;
-	enum cbd_claim_kind kind;
+	enum cbd_side side;
 	unsigned slot;
 	int host; /* its owner's, -1: nobody's */
 	uint32_t pid;
@@ -35,65 +35,31 @@ struct victim {
 	enum cbd_liveness liveness;
 };
 
-static const char *name_of(enum cbd_claim_kind kind)
-{
-	return kind == CBD_CLAIM_BACKEND ? "backend" : "blkdev";
-}
-
-static unsigned slots_of(const struct cbd_transport *t, enum cbd_claim_kind kind)
-{
-	return kind == CBD_CLAIM_BACKEND ? t->header.backends : t->header.blkdevs;
-}
-
-static void *claim_place(const struct victim *v)
-{
-	return v->kind == CBD_CLAIM_BACKEND
-		       ? cbd_backend_line(v->t, v->slot, CBD_BACKEND_CLAIMS, (unsigned)v->host)
-		       : cbd_blkdev_line(v->t, v->slot, CBD_BLKDEV_CLAIMS, (unsigned)v->host);
-}
-
-static void *state_place(const struct victim *v)
-{
-	return v->kind == CBD_CLAIM_BACKEND
-		       ? cbd_backend_line(v->t, v->slot, CBD_BACKEND_INFO, CBD_BACKEND_STATE)
-		       : cbd_blkdev_line(v->t, v->slot, CBD_BLKDEV_INFO, CBD_BLKDEV_STATE);
-}
-
-static int64_t lock_byte(const struct victim *v)
-{
-	return v->kind == CBD_CLAIM_BACKEND ? CBD_LOCK_BACKEND(v->slot) : CBD_LOCK_BLKDEV(v->slot);
-}
-
 /* ------------------------------------------------------------------- look */
 
-static int look(struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot, struct victim *v)
+static int look(struct cbd_transport *t, enum cbd_side side, unsigned slot, struct victim *v)
 {
 	struct cbd_backend_info backend = { .id = 0 };
 	struct cbd_blkdev_info blkdev = { .id = 0 };
 	int r;
 
-	*v = (struct victim){ .t = t, .kind = kind, .slot = slot };
-	r = kind == CBD_CLAIM_BACKEND ? cbd_backend_get(t, slot, &backend)
-				      : cbd_blkdev_get(t, slot, &blkdev);
+	*v = (struct victim){ .t = t, .side = side, .slot = slot };
+	r = side == CBD_SIDE_BACKEND ? cbd_backend_get(t, slot, &backend)
+				     : cbd_blkdev_get(t, slot, &blkdev);
 	if (r < 0)
 		return r;
-	v->pid = kind == CBD_CLAIM_BACKEND ? backend.pid : blkdev.pid;
-	v->liveness = kind == CBD_CLAIM_BACKEND ? backend.liveness : blkdev.liveness;
-	v->host = cbd_claim_owner(t, kind, slot, &v->claim);
+	v->pid = side == CBD_SIDE_BACKEND ? backend.pid : blkdev.pid;
+	v->liveness = side == CBD_SIDE_BACKEND ? backend.liveness : blkdev.liveness;
+	v->host = cbd_claim_owner(t, side, slot, &v->claim);
 	return 0;
-}
-
-static bool is_my_boot(const struct cbd_transport *t, const uint8_t boot_id[16])
-{
-	return memcmp(t->identity.boot_id, boot_id, 16) == 0;
 }
 
 /* The lock of a process of this boot is held: it lives, though it may be
  * stopped and not beat. */
 static bool is_locked(const struct victim *v)
 {
-	return v->host >= 0 && is_my_boot(v->t, v->claim.boot_id) &&
-	       cbd_lock_held(v->t->fd, lock_byte(v));
+	return v->host >= 0 && cbd_boot_is_local(v->t, v->claim.boot_id) &&
+	       cbd_lock_held(v->t->fd, cbd_side_lock_byte(v->side, v->slot));
 }
 
 static bool host_beats(struct cbd_transport *t, unsigned host)
@@ -108,7 +74,7 @@ static int refuse_alive(const struct victim *v)
 	char text[100];
 
 	return cbd_error(EBUSY, "%s: %s %u: is alive: process %u on %s; stop it there", v->t->path,
-			 name_of(v->kind), v->slot, v->pid,
+			 cbd_side_name(v->side), v->slot, v->pid,
 			 cbd_host_describe(v->t, (unsigned)v->host, text, sizeof(text)));
 }
 
@@ -119,7 +85,7 @@ static int refuse_suspect(const struct victim *v)
 	return cbd_error(EBUSY,
 			 "%s: %s %u: its owner, process %u on %s, is suspect, not proven dead; "
 			 "end it there, or if that host is off, say --host-gone %d",
-			 v->t->path, name_of(v->kind), v->slot, v->pid,
+			 v->t->path, cbd_side_name(v->side), v->slot, v->pid,
 			 cbd_host_describe(v->t, (unsigned)v->host, text, sizeof(text)), v->host);
 }
 
@@ -148,7 +114,7 @@ static int check_word(struct cbd_transport *t, int host, const struct cbd_clear_
 static int put_free(const struct victim *v, bool host_gone)
 {
 	struct cbd_state_line old, line = { .state = CBD_SLOT_FREE };
-	int r = cbd_line_get(v->t, state_place(v), &old);
+	int r = cbd_line_get(v->t, cbd_side_state_at(v->t, v->side, v->slot), &old);
 
 	if (r == -EIO)
 		return r;
@@ -160,7 +126,7 @@ static int put_free(const struct victim *v, bool host_gone)
 		if (!host_gone)
 			memcpy(line.boot_id, old.boot_id, 16);
 	}
-	r = cbd_line_put(v->t, state_place(v), &line);
+	r = cbd_line_put(v->t, cbd_side_state_at(v->t, v->side, v->slot), &line);
 	cbd_step("clear-state");
 	return r;
 }
@@ -172,7 +138,7 @@ static int clear_unowned(struct victim *v)
 	int r = cbd_host_join(v->t, -1);
 
 	if (r == 0)
-		r = cbd_claim_take(v->t, v->kind, v->slot, &claim);
+		r = cbd_claim_take(v->t, v->side, v->slot, &claim);
 	if (r < 0)
 		return r;
 	cbd_step("clear-taken");
@@ -199,14 +165,16 @@ static int clear_gone(struct victim *v)
 
 	if (r < 0)
 		return r;
-	r = cbd_lock_take(&lock, v->t->fd, lock_byte(v), false, 0);
+	r = cbd_lock_take(&lock, v->t->fd, cbd_side_lock_byte(v->side, v->slot), false, 0);
 	if (r < 0)
-		r = cbd_error(-r, "%s: %s %u: lock: %m", v->t->path, name_of(v->kind), v->slot);
+		r = cbd_error(-r, "%s: %s %u: lock: %m", v->t->path, cbd_side_name(v->side),
+			      v->slot);
 	if (r == 0)
 		r = put_free(v, true);
 	if (r == 0) {
 		v->claim.state = CBD_CLAIM_DEAD;
-		r = cbd_line_put(v->t, claim_place(v), &v->claim);
+		r = cbd_line_put(v->t, cbd_side_claim_at(v->t, v->side, v->slot, (unsigned)v->host),
+				 &v->claim);
 		cbd_step("clear-lowered");
 	}
 	cbd_lock_release(&lock);
@@ -214,16 +182,17 @@ static int clear_gone(struct victim *v)
 	return r;
 }
 
-static int clear_slot(struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot,
+static int clear_slot(struct cbd_transport *t, enum cbd_side side, unsigned slot,
 		      const struct cbd_clear_options *o)
 {
 	struct victim v;
-	int r = look(t, kind, slot, &v);
+	int r = look(t, side, slot, &v);
 
 	if (r < 0)
 		return r;
 	if (v.liveness == CBD_FREE)
-		return cbd_error(ENOENT, "%s: %s %u: is not in use", t->path, name_of(kind), slot);
+		return cbd_error(ENOENT, "%s: %s %u: is not in use", t->path, cbd_side_name(side),
+				 slot);
 	if (v.host < 0)
 		return clear_unowned(&v);
 	if (v.liveness == CBD_ALIVE || is_locked(&v))
@@ -238,18 +207,18 @@ static int clear_slot(struct cbd_transport *t, enum cbd_claim_kind kind, unsigne
 
 /* ------------------------------------------------------------------- host */
 
-static bool owns(struct cbd_transport *t, unsigned host, enum cbd_claim_kind kind, unsigned slot,
+static bool owns(struct cbd_transport *t, unsigned host, enum cbd_side side, unsigned slot,
 		 struct victim *v)
 {
-	return look(t, kind, slot, v) == 0 && v->host == (int)host;
+	return look(t, side, slot, v) == 0 && v->host == (int)host;
 }
 
 /* The first slot of the host, in V. */
 static bool owns_any(struct cbd_transport *t, unsigned host, struct victim *v)
 {
-	for (int kind = CBD_CLAIM_BACKEND; kind <= CBD_CLAIM_BLKDEV; kind++)
-		for (unsigned i = 0; i < slots_of(t, kind); i++)
-			if (owns(t, host, kind, i, v))
+	for (int side = CBD_SIDE_BACKEND; side <= CBD_SIDE_BLKDEV; side++)
+		for (unsigned i = 0; i < cbd_side_slots(t, side); i++)
+			if (owns(t, host, side, i, v))
 				return true;
 	return false;
 }
@@ -259,9 +228,9 @@ static int clear_slots_of(struct cbd_transport *t, unsigned host)
 	struct victim v;
 	int r = 0;
 
-	for (int kind = CBD_CLAIM_BACKEND; kind <= CBD_CLAIM_BLKDEV; kind++)
-		for (unsigned i = 0; i < slots_of(t, kind) && r == 0; i++)
-			if (owns(t, host, kind, i, &v))
+	for (int side = CBD_SIDE_BACKEND; side <= CBD_SIDE_BLKDEV; side++)
+		for (unsigned i = 0; i < cbd_side_slots(t, side) && r == 0; i++)
+			if (owns(t, host, side, i, &v))
 				r = v.liveness == CBD_ALIVE || is_locked(&v) ? refuse_alive(&v)
 									     : clear_gone(&v);
 	return r;
@@ -283,7 +252,7 @@ static int wipe(struct cbd_transport *t, void *line)
 static int free_host(struct cbd_transport *t, unsigned host)
 {
 	struct cbd_host_line old, line = { .state = 0 };
-	void *place = cbd_host_line(t, host, CBD_HOST_INFO, CBD_HOST_STATE);
+	void *place = cbd_host_info_at(t, host, CBD_HOST_STATE);
 	int r = cbd_line_get(t, place, &old);
 
 	if (r == -EIO)
@@ -293,12 +262,11 @@ static int free_host(struct cbd_transport *t, unsigned host)
 	r = cbd_line_put(t, place, &line);
 	cbd_step("clear-host");
 	for (unsigned b = 0; b < t->header.backends && r == 0; b++)
-		r = wipe(t, cbd_host_line(t, host, CBD_HOST_REQUESTS + b / CBD_LINES_PER_PAGE,
-					  b % CBD_LINES_PER_PAGE));
+		r = wipe(t, cbd_host_request_at(t, host, b));
 	if (r == 0)
-		r = wipe(t, cbd_host_line(t, host, CBD_HOST_INFO, CBD_HOST_NAME));
+		r = wipe(t, cbd_host_info_at(t, host, CBD_HOST_NAME));
 	if (r == 0)
-		r = wipe(t, cbd_host_line(t, host, CBD_HOST_CLAIM, 0));
+		r = wipe(t, cbd_host_claim_at(t, host));
 	return r;
 }
 
@@ -317,8 +285,8 @@ static int refuse_owner(struct cbd_transport *t, unsigned host, const struct vic
 	return cbd_error(EBUSY,
 			 "%s: %s owns %s %u (process %u) and may come back; if it is off, say "
 			 "--host-gone %u",
-			 t->path, cbd_host_describe(t, host, text, sizeof(text)), name_of(v->kind),
-			 v->slot, v->pid, host);
+			 t->path, cbd_host_describe(t, host, text, sizeof(text)),
+			 cbd_side_name(v->side), v->slot, v->pid, host);
 }
 
 /* This machine's own slot: the dead are swept, and no process may be left. */
@@ -346,7 +314,7 @@ static int clear_host(struct cbd_transport *t, unsigned host, const struct cbd_c
 		return cbd_error(ENOENT, "%s: host %u: is not in use", t->path, host);
 	if (info.liveness == CBD_ALIVE)
 		return refuse_host(t, host);
-	if (is_my_boot(t, info.boot_id)) {
+	if (cbd_boot_is_local(t, info.boot_id)) {
 		r = prepare_own_host(t, host);
 		if (r < 0)
 			return r;
@@ -376,9 +344,9 @@ int cbd_clear(struct cbd_transport *t, enum cbd_object object, unsigned id,
 	case CBD_OBJECT_HOST:
 		return clear_host(t, id, o);
 	case CBD_OBJECT_BACKEND:
-		return clear_slot(t, CBD_CLAIM_BACKEND, id, o);
+		return clear_slot(t, CBD_SIDE_BACKEND, id, o);
 	case CBD_OBJECT_BLKDEV:
-		return clear_slot(t, CBD_CLAIM_BLKDEV, id, o);
+		return clear_slot(t, CBD_SIDE_BLKDEV, id, o);
 	default:
 		return cbd_error(EINVAL, "%s: cannot clear that", t->path);
 	}

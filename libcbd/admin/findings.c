@@ -8,6 +8,7 @@
 #include "admin/findings.h"
 #include "base/bytes.h"
 #include "transport/lines.h"
+#include "transport/places.h"
 
 void cbd_check_add(struct check *c, struct finding f)
 {
@@ -68,6 +69,6 @@ bool cbd_check_has_host(const struct check *c, unsigned host)
 	struct cbd_host_claim_line line;
 
 	return host < c->h->hosts &&
-	       (cbd_line_get(c->t, cbd_host_line(c->t, host, CBD_HOST_CLAIM, 0), &line) < 0 ||
+	       (cbd_line_get(c->t, cbd_host_claim_at(c->t, host), &line) < 0 ||
 		!cbd_is_zero(&line, sizeof(line)));
 }

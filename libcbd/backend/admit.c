@@ -21,13 +21,12 @@
 
 void *cbd_backend_reply(const struct cbd_backend *b, unsigned d)
 {
-	return cbd_backend_line(b->t, b->id, CBD_BACKEND_REPLIES + d / CBD_LINES_PER_PAGE,
-				d % CBD_LINES_PER_PAGE);
+	return cbd_backend_reply_at(b->t, b->id, d);
 }
 
 static void *blkdev_line(const struct cbd_backend *b, unsigned d, unsigned line)
 {
-	return cbd_blkdev_line(b->t, d, CBD_BLKDEV_INFO, line);
+	return cbd_blkdev_info_at(b->t, d, line);
 }
 
 /* ----------------------------------------------------------------- states */
@@ -112,13 +111,6 @@ static void fill_grant(struct cbd_backend *b, struct cbd_bchannel *bc)
 	g->features = b->features;
 }
 
-static bool is_of_this_boot(const struct cbd_backend *b, unsigned host)
-{
-	uint8_t boot[16];
-
-	return cbd_host_boot(b->t, host, boot) && memcmp(boot, b->t->identity.boot_id, 16) == 0;
-}
-
 static struct cbd_handler *least_loaded(struct cbd_backend *b)
 {
 	struct cbd_handler *least = &b->handlers[0];
@@ -143,7 +135,7 @@ static int grant(struct cbd_backend *b, struct cbd_bchannel *bc, unsigned host)
 	fill_grant(b, bc);
 	pthread_mutex_unlock(&b->verifier_lock);
 	cbd_channel_enter(&hc->ch, bc->grant.epoch);
-	hc->same_boot = is_of_this_boot(b, host);
+	hc->same_boot = cbd_host_is_local(b->t, host);
 	hc->data_crc = b->features & CBD_FEATURE_DATA_CRC;
 	hc->disk_size = b->geometry.size;
 	hc->max_data = b->geometry.max_data;
@@ -261,7 +253,7 @@ static bool is_dead(const struct cbd_backend *b, unsigned d)
 	const struct cbd_attachment *att = &b->att[d];
 	struct cbd_claim_line claim;
 
-	if (!cbd_claim_raised(b->t, CBD_CLAIM_BLKDEV, d, att->host, &claim))
+	if (!cbd_claim_raised(b->t, CBD_SIDE_BLKDEV, d, att->host, &claim))
 		return true;
 	return claim.state == CBD_CLAIM_RAISED && memcmp(claim.owner, att->owner, 16) != 0;
 }
@@ -395,7 +387,7 @@ static bool admit(struct cbd_backend *b, unsigned d, const struct cbd_request_li
 		return false;
 	}
 	/* the line of a blkdev that is gone: nobody waits for an answer */
-	if (!cbd_claim_raised(b->t, CBD_CLAIM_BLKDEV, d, q->host, &claim) ||
+	if (!cbd_claim_raised(b->t, CBD_SIDE_BLKDEV, d, q->host, &claim) ||
 	    !is_bound(b, d, q, &claim))
 		return false;
 	place = find_place(b, q);
@@ -518,7 +510,7 @@ static enum found judge(struct cbd_backend *b, unsigned d, struct cbd_request_li
 			struct cbd_claim_line *claim)
 {
 	struct cbd_state_line s;
-	int owner = cbd_claim_owner(b->t, CBD_CLAIM_BLKDEV, d, claim);
+	int owner = cbd_claim_owner(b->t, CBD_SIDE_BLKDEV, d, claim);
 
 	if (owner < 0)
 		return FOUND_NOBODY;

@@ -29,7 +29,7 @@
 
 static void *info_line(const struct cbd_backend *b, unsigned line)
 {
-	return cbd_backend_line(b->t, b->id, CBD_BACKEND_INFO, line);
+	return cbd_backend_info_at(b->t, b->id, line);
 }
 
 static int put_state(struct cbd_backend *b, enum cbd_slot_state state)
@@ -207,12 +207,12 @@ static int check_last_owner(struct cbd_backend *b)
 static int claim_slot(struct cbd_backend *b)
 {
 	struct cbd_claim_line line;
-	int owner = cbd_claim_owner(b->t, CBD_CLAIM_BACKEND, b->id, &line), r;
+	int owner = cbd_claim_owner(b->t, CBD_SIDE_BACKEND, b->id, &line), r;
 
 	/* of two that fence the same host the second finds the first as owner */
 	if (owner != b->fenced || owner == b->t->host)
 		owner = -1;
-	r = cbd_claim_take_from(b->t, CBD_CLAIM_BACKEND, b->id, owner, &b->claim);
+	r = cbd_claim_take_from(b->t, CBD_SIDE_BACKEND, b->id, owner, &b->claim);
 	if (r == 0)
 		r = check_last_owner(b);
 	if (r < 0)
@@ -225,7 +225,7 @@ static int claim_slot(struct cbd_backend *b)
 static int ask_for_takeover(struct cbd_transport *t, unsigned id, uint32_t incarnation,
 			    struct cbd_host_request_line *q)
 {
-	void *place = cbd_host_request(t, (unsigned)t->host, id);
+	void *place = cbd_host_request_at(t, (unsigned)t->host, id);
 	int r;
 
 	if (cbd_line_get(t, place, q) < 0)
@@ -252,8 +252,7 @@ int cbd_backend_takeover(struct cbd_transport *t, int host_id, unsigned id, unsi
 				 t->header.backends - 1);
 	r = cbd_host_join(t, host_id);
 	if (r == 0)
-		r = cbd_line_get(t, cbd_backend_line(t, id, CBD_BACKEND_INFO, CBD_BACKEND_STATE),
-				 &s);
+		r = cbd_line_get(t, cbd_backend_info_at(t, id, CBD_BACKEND_STATE), &s);
 	if (r < 0 || !cbd_lock_held(t->fd, CBD_LOCK_BACKEND(id)))
 		return r;
 	r = ask_for_takeover(t, id, s.incarnation, &q);
@@ -264,7 +263,7 @@ int cbd_backend_takeover(struct cbd_transport *t, int host_id, unsigned id, unsi
 					 "hand over",
 					 t->path, id, s.pid);
 		cbd_sleep_us(200);
-		r = cbd_line_assert(t, cbd_host_request(t, (unsigned)t->host, id), &q);
+		r = cbd_line_assert(t, cbd_host_request_at(t, (unsigned)t->host, id), &q);
 	}
 	return r;
 }
@@ -279,10 +278,10 @@ static void sample_hosts(struct cbd_backend *b, bool *changed)
 	if (!CBD_FAULT_TRY(&f))
 		return; /* the next beat fails on it */
 	for (unsigned h = 0; h < b->t->header.hosts; h++)
-		cbd_line_invalidate_start(m, cbd_host_request(b->t, h, b->id));
+		cbd_line_invalidate_start(m, cbd_host_request_at(b->t, h, b->id));
 	cbd_invalidate_done(m);
 	for (unsigned h = 0; h < b->t->header.hosts; h++)
-		changed[h] = !cbd_line_await(m, cbd_host_request(b->t, h, b->id), b->asked[h],
+		changed[h] = !cbd_line_await(m, cbd_host_request_at(b->t, h, b->id), b->asked[h],
 					     &copy);
 	cbd_fault_end(&f);
 }
@@ -296,7 +295,7 @@ static void look_at_hosts(struct cbd_backend *b)
 
 	sample_hosts(b, changed);
 	for (unsigned h = 0; h < b->t->header.hosts; h++) {
-		if (!changed[h] || cbd_line_get(b->t, cbd_host_request(b->t, h, b->id), &q) < 0)
+		if (!changed[h] || cbd_line_get(b->t, cbd_host_request_at(b->t, h, b->id), &q) < 0)
 			continue;
 		b->asked[h] = q.sequence;
 		if (q.incarnation != b->state.incarnation || b->draining ||

@@ -24,7 +24,7 @@
 
 static void *backend_info(const struct cbd_blkdev *b, unsigned line)
 {
-	return cbd_backend_line(b->t, b->backend, CBD_BACKEND_INFO, line);
+	return cbd_backend_info_at(b->t, b->backend, line);
 }
 
 /* Live as far as can be told without watching it. */
@@ -43,8 +43,7 @@ static int find_name(struct cbd_transport *t, const char *text)
 	int any = -1, live = -1;
 
 	for (unsigned b = 0; b < t->header.backends; b++) {
-		cbd_text_get(t, cbd_backend_line(t, b, CBD_BACKEND_INFO, CBD_BACKEND_NAME),
-			     CBD_NAME_LINES, name);
+		cbd_text_get(t, cbd_backend_info_at(t, b, CBD_BACKEND_NAME), CBD_NAME_LINES, name);
 		if (!*text || strcmp(name, text) != 0)
 			continue;
 		any = (int)b;
@@ -132,12 +131,7 @@ static int disk_read(struct cbd_blkdev *b)
 /* 1: the backend has answered this very request. */
 static int get_reply(struct cbd_blkdev *b, struct cbd_reply_line *reply)
 {
-	unsigned d = b->slot;
-	int r = cbd_line_get(b->t,
-			     cbd_backend_line(b->t, b->backend,
-					      CBD_BACKEND_REPLIES + d / CBD_LINES_PER_PAGE,
-					      d % CBD_LINES_PER_PAGE),
-			     reply);
+	int r = cbd_line_get(b->t, cbd_backend_reply_at(b->t, b->backend, b->slot), reply);
 
 	if (r < 0)
 		return r == -EBADMSG ? 0 : r;
@@ -184,8 +178,8 @@ static bool backend_beats(struct cbd_blkdev *b)
 	struct cbd_beat_line beat;
 	struct cbd_claim_line claim;
 
-	if (cbd_claim_owner(b->t, CBD_CLAIM_BACKEND, b->backend, &claim) < 0 ||
-	    cbd_claim_is_dead(b->t, CBD_CLAIM_BACKEND, b->backend, &claim))
+	if (cbd_claim_owner(b->t, CBD_SIDE_BACKEND, b->backend, &claim) < 0 ||
+	    cbd_claim_is_dead(b->t, CBD_SIDE_BACKEND, b->backend, &claim))
 		return false;
 	if (cbd_line_get(b->t, backend_info(b, CBD_BACKEND_BEAT), &beat) < 0)
 		return true;

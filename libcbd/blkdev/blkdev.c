@@ -22,7 +22,7 @@
 static int claim_any(struct cbd_blkdev *b)
 {
 	for (unsigned d = 0; d < b->t->header.blkdevs; d++) {
-		int r = cbd_claim_take(b->t, CBD_CLAIM_BLKDEV, d, &b->claim);
+		int r = cbd_claim_take(b->t, CBD_SIDE_BLKDEV, d, &b->claim);
 
 		if (r == 0) {
 			b->slot = d;

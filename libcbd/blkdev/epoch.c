@@ -88,7 +88,7 @@ void cbd_blkdev_find_peer(struct cbd_blkdev *b)
 	struct cbd_claim_line claim;
 	bool same;
 
-	same = cbd_claim_owner(b->t, CBD_CLAIM_BACKEND, b->backend, &claim) >= 0 &&
+	same = cbd_claim_owner(b->t, CBD_SIDE_BACKEND, b->backend, &claim) >= 0 &&
 	       memcmp(claim.boot_id, b->t->identity.boot_id, 16) == 0;
 	cbd_flag_set(&b->same_boot, same);
 }

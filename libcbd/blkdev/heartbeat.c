@@ -24,9 +24,7 @@ static void watch_backend(struct cbd_blkdev *b)
 	struct cbd_beat_line beat;
 	enum cbd_liveness l;
 
-	if (cbd_line_get(b->t,
-			 cbd_backend_line(b->t, b->backend, CBD_BACKEND_INFO, CBD_BACKEND_BEAT),
-			 &beat) < 0)
+	if (cbd_line_get(b->t, cbd_backend_info_at(b->t, b->backend, CBD_BACKEND_BEAT), &beat) < 0)
 		return;
 	l = cbd_watch_sample(&b->watch, beat.counter, cbd_now_ns(), cbd_interval_ns(b->t),
 			     b->t->header.dead_after);

@@ -11,7 +11,7 @@
 
 void *cbd_blkdev_info(const struct cbd_blkdev *b, unsigned line)
 {
-	return cbd_blkdev_line(b->t, b->slot, CBD_BLKDEV_INFO, line);
+	return cbd_blkdev_info_at(b->t, b->slot, line);
 }
 
 int cbd_blkdev_put_state(struct cbd_blkdev *b, enum cbd_slot_state state)
@@ -38,8 +38,7 @@ int cbd_blkdev_put_request(struct cbd_blkdev *b, enum cbd_request_state state)
 	pthread_mutex_lock(&b->lines);
 	b->request.state = state;
 	b->request.sequence++;
-	r = cbd_line_put(b->t, cbd_blkdev_line(b->t, b->slot, CBD_BLKDEV_INFO, CBD_BLKDEV_REQUEST),
-			 &b->request);
+	r = cbd_line_put(b->t, cbd_blkdev_info_at(b->t, b->slot, CBD_BLKDEV_REQUEST), &b->request);
 	pthread_mutex_unlock(&b->lines);
 	return r < 0 ? r : cbd_ring_doorbell(b);
 }

@@ -7,6 +7,7 @@
 #define CBD_CHANNEL_H
 
 #include "transport/lines.h"
+#include "transport/places.h"
 
 struct cbd_channel {
 	const struct cbd_transport *t;

@@ -22,36 +22,14 @@
 
 #define RAISE_TRIES 16
 
-static unsigned slots_of(const struct cbd_transport *t, enum cbd_claim_kind kind)
-{
-	return kind == CBD_CLAIM_BACKEND ? t->header.backends : t->header.blkdevs;
-}
-
-static const char *kind_name(enum cbd_claim_kind kind)
-{
-	return kind == CBD_CLAIM_BACKEND ? "backend" : "blkdev";
-}
-
-static void *claim_line(const struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot,
-			unsigned host)
-{
-	return kind == CBD_CLAIM_BACKEND ? cbd_backend_line(t, slot, CBD_BACKEND_CLAIMS, host)
-					 : cbd_blkdev_line(t, slot, CBD_BLKDEV_CLAIMS, host);
-}
-
-static int64_t lock_byte(enum cbd_claim_kind kind, unsigned slot)
-{
-	return kind == CBD_CLAIM_BACKEND ? CBD_LOCK_BACKEND(slot) : CBD_LOCK_BLKDEV(slot);
-}
-
 /* Locks prove something only between processes that lock the same file. */
 static bool same_lock(const struct cbd_transport *t, const struct cbd_claim_line *line)
 {
-	return memcmp(line->boot_id, t->identity.boot_id, 16) == 0 &&
-	       line->lock_dev == (uint64_t)t->dev && line->lock_ino == (uint64_t)t->ino;
+	return cbd_boot_is_local(t, line->boot_id) && line->lock_dev == (uint64_t)t->dev &&
+	       line->lock_ino == (uint64_t)t->ino;
 }
 
-bool cbd_claim_raised(const struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot,
+bool cbd_claim_raised(const struct cbd_transport *t, enum cbd_side side, unsigned slot,
 		      unsigned host, struct cbd_claim_line *line)
 {
 	uint8_t boot[16];
@@ -59,7 +37,7 @@ bool cbd_claim_raised(const struct cbd_transport *t, enum cbd_claim_kind kind, u
 	/* A damaged line is treated as raised: nothing is freed on a guess.
 	 * Its owner writes it again at its next beat, or a sweep of its host
 	 * finds out that it has none. */
-	if (cbd_line_get(t, claim_line(t, kind, slot, host), line) < 0) {
+	if (cbd_line_get(t, cbd_side_claim_at(t, side, slot, host), line) < 0) {
 		memset(line, 0, sizeof(*line));
 		return true;
 	}
@@ -68,7 +46,7 @@ bool cbd_claim_raised(const struct cbd_transport *t, enum cbd_claim_kind kind, u
 	return !cbd_host_boot(t, host, boot) || memcmp(boot, line->boot_id, 16) == 0;
 }
 
-int cbd_claim_owner(const struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot,
+int cbd_claim_owner(const struct cbd_transport *t, enum cbd_side side, unsigned slot,
 		    struct cbd_claim_line *line)
 {
 	struct cbd_claim_line l;
@@ -76,7 +54,7 @@ int cbd_claim_owner(const struct cbd_transport *t, enum cbd_claim_kind kind, uns
 	int owner = -1;
 
 	for (unsigned h = 0; h < t->header.hosts; h++) {
-		if (!cbd_claim_raised(t, kind, slot, h, &l))
+		if (!cbd_claim_raised(t, side, slot, h, &l))
 			continue;
 		if (owner >= 0 && l.generation <= generation)
 			continue;
@@ -87,27 +65,27 @@ int cbd_claim_owner(const struct cbd_transport *t, enum cbd_claim_kind kind, uns
 	return owner;
 }
 
-bool cbd_claim_is_dead(const struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot,
+bool cbd_claim_is_dead(const struct cbd_transport *t, enum cbd_side side, unsigned slot,
 		       const struct cbd_claim_line *line)
 {
-	return same_lock(t, line) && !cbd_lock_held(t->fd, lock_byte(kind, slot));
+	return same_lock(t, line) && !cbd_lock_held(t->fd, cbd_side_lock_byte(side, slot));
 }
 
 /* Rule 8 of coherence: what a dead process of this host left in caches is
  * pushed by another process of the host before anybody reuses it. */
-static void write_back_slot(struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot)
+static void write_back_slot(struct cbd_transport *t, enum cbd_side side, unsigned slot)
 {
 	if (!t->mem.software)
 		return;
-	if (kind == CBD_CLAIM_BACKEND) {
-		cbd_fault_write_back(&t->mem, cbd_backend_line(t, slot, CBD_BACKEND_INFO, 0),
+	if (side == CBD_SIDE_BACKEND) {
+		cbd_fault_write_back(&t->mem, cbd_backend_info_at(t, slot, 0),
 				     (cbd_backend_pages(&t->header) - CBD_BACKEND_INFO) *
 					     CBD_PAGE_SIZE);
 		for (unsigned c = 0; c < t->header.channels; c++)
 			cbd_channel_write_back(t, slot, c);
 		return;
 	}
-	cbd_fault_write_back(&t->mem, cbd_blkdev_line(t, slot, CBD_BLKDEV_INFO, 0),
+	cbd_fault_write_back(&t->mem, cbd_blkdev_info_at(t, slot, 0),
 			     (CBD_BLKDEV_PAGES - CBD_BLKDEV_INFO) * CBD_PAGE_SIZE);
 	for (unsigned b = 0; b < t->header.backends; b++)
 		for (unsigned c = 0; c < t->header.channels; c++)
@@ -116,18 +94,18 @@ static void write_back_slot(struct cbd_transport *t, enum cbd_claim_kind kind, u
 				cbd_channel_write_back(t, b, c);
 }
 
-static int lower(struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot,
+static int lower(struct cbd_transport *t, enum cbd_side side, unsigned slot,
 		 struct cbd_claim_line *line, enum cbd_claim_state state)
 {
 	line->state = state;
-	return cbd_line_put(t, claim_line(t, kind, slot, (unsigned)t->host), line);
+	return cbd_line_put(t, cbd_side_claim_at(t, side, slot, (unsigned)t->host), line);
 }
 
 /* My host's own line, with the slot's lock held: whoever raised it is gone. */
-static int bury(struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot)
+static int bury(struct cbd_transport *t, enum cbd_side side, unsigned slot)
 {
 	struct cbd_claim_line line;
-	int r = cbd_line_get(t, claim_line(t, kind, slot, (unsigned)t->host), &line);
+	int r = cbd_line_get(t, cbd_side_claim_at(t, side, slot, (unsigned)t->host), &line);
 
 	if (r == -EIO)
 		return r;
@@ -138,12 +116,12 @@ static int bury(struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot
 	} else if (line.state != CBD_CLAIM_RAISED) {
 		return 0;
 	}
-	if (r == 0 && memcmp(line.boot_id, t->identity.boot_id, 16) == 0 && !same_lock(t, &line))
+	if (r == 0 && cbd_boot_is_local(t, line.boot_id) && !same_lock(t, &line))
 		return cbd_error(EBUSY, "%s: %s %u: is owned through another device node", t->path,
-				 kind_name(kind), slot);
-	write_back_slot(t, kind, slot);
+				 cbd_side_name(side), slot);
+	write_back_slot(t, side, slot);
 	cbd_step("claim-swept");
-	r = lower(t, kind, slot, &line, CBD_CLAIM_DEAD);
+	r = lower(t, side, slot, &line, CBD_CLAIM_DEAD);
 	return r < 0 ? r : 1;
 }
 
@@ -157,7 +135,7 @@ static int other_raised(const struct cbd_claim *c, uint64_t *generation)
 	for (unsigned h = 0; h < t->header.hosts; h++) {
 		if ((int)h == t->host)
 			continue;
-		if (cbd_claim_raised(t, c->kind, c->slot, h, &line) && (int)h != c->gone)
+		if (cbd_claim_raised(t, c->side, c->slot, h, &line) && (int)h != c->gone)
 			other = (int)h;
 		if (line.generation > *generation)
 			*generation = line.generation;
@@ -165,12 +143,11 @@ static int other_raised(const struct cbd_claim *c, uint64_t *generation)
 	return other;
 }
 
-static int owned_by(const struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot,
-		    int host)
+static int owned_by(const struct cbd_transport *t, enum cbd_side side, unsigned slot, int host)
 {
 	char text[100];
 
-	return cbd_error(EBUSY, "%s: %s %u: is owned by %s", t->path, kind_name(kind), slot,
+	return cbd_error(EBUSY, "%s: %s %u: is owned by %s", t->path, cbd_side_name(side), slot,
 			 cbd_host_describe(t, (unsigned)host, text, sizeof(text)));
 }
 
@@ -184,15 +161,16 @@ static int raise_line(struct cbd_claim *c)
 	uint8_t jitter;
 	int other, r;
 
-	if (cbd_line_get(t, claim_line(t, c->kind, c->slot, (unsigned)t->host), &old) == 0)
+	if (cbd_line_get(t, cbd_side_claim_at(t, c->side, c->slot, (unsigned)t->host), &old) == 0)
 		generation = old.generation;
 	for (int tries = 0; tries < RAISE_TRIES; tries++) {
 		other = other_raised(c, &generation);
 		if (other >= 0)
-			return owned_by(t, c->kind, c->slot, other);
+			return owned_by(t, c->side, c->slot, other);
 		c->line.generation = ++generation;
 		c->line.state = CBD_CLAIM_RAISED;
-		r = cbd_line_put(t, claim_line(t, c->kind, c->slot, (unsigned)t->host), &c->line);
+		r = cbd_line_put(t, cbd_side_claim_at(t, c->side, c->slot, (unsigned)t->host),
+				 &c->line);
 		if (r < 0)
 			return r;
 		cbd_step("claim-raised");
@@ -200,19 +178,19 @@ static int raise_line(struct cbd_claim *c)
 		other = other_raised(c, &generation);
 		if (other < 0)
 			return 0;
-		r = lower(t, c->kind, c->slot, &c->line, CBD_CLAIM_RELEASED);
+		r = lower(t, c->side, c->slot, &c->line, CBD_CLAIM_RELEASED);
 		if (r < 0)
 			return r;
 		cbd_random(&jitter, 1);
 		cbd_sleep_us(1000 + jitter * 100u);
 	}
-	return owned_by(t, c->kind, c->slot, other);
+	return owned_by(t, c->side, c->slot, other);
 }
 
 /* Nobody of that host writes the line any more; that was proven. */
 static int lower_gone(struct cbd_claim *c)
 {
-	void *place = claim_line(c->t, c->kind, c->slot, (unsigned)c->gone);
+	void *place = cbd_side_claim_at(c->t, c->side, c->slot, (unsigned)c->gone);
 	struct cbd_claim_line line;
 
 	if (cbd_line_get(c->t, place, &line) < 0)
@@ -224,15 +202,15 @@ static int lower_gone(struct cbd_claim *c)
 static int take_locked(struct cbd_claim *c)
 {
 	struct cbd_transport *t = c->t;
-	int r = cbd_lock_take(&c->lock, t->fd, lock_byte(c->kind, c->slot), false, 0);
+	int r = cbd_lock_take(&c->lock, t->fd, cbd_side_lock_byte(c->side, c->slot), false, 0);
 
 	if (r == -EBUSY)
 		return cbd_error(EBUSY, "%s: %s %u: is in use by a process on this host", t->path,
-				 kind_name(c->kind), c->slot);
+				 cbd_side_name(c->side), c->slot);
 	if (r < 0)
 		return cbd_error(-r, "%s: lock: %m", t->path);
 	cbd_step("claim-locked");
-	r = bury(t, c->kind, c->slot);
+	r = bury(t, c->side, c->slot);
 	if (r >= 0)
 		r = raise_line(c);
 	if (r >= 0 && c->gone >= 0)
@@ -242,24 +220,23 @@ static int take_locked(struct cbd_claim *c)
 	return r;
 }
 
-int cbd_claim_take(struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot,
-		   struct cbd_claim *c)
+int cbd_claim_take(struct cbd_transport *t, enum cbd_side side, unsigned slot, struct cbd_claim *c)
 {
-	return cbd_claim_take_from(t, kind, slot, -1, c);
+	return cbd_claim_take_from(t, side, slot, -1, c);
 }
 
-int cbd_claim_take_from(struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot, int host,
+int cbd_claim_take_from(struct cbd_transport *t, enum cbd_side side, unsigned slot, int host,
 			struct cbd_claim *c)
 {
 	struct cbd_lock join = CBD_LOCK_NONE;
 	int r;
 
 	*c = (struct cbd_claim){
-		.t = t, .kind = kind, .slot = slot, .lock = CBD_LOCK_NONE, .gone = host
+		.t = t, .side = side, .slot = slot, .lock = CBD_LOCK_NONE, .gone = host
 	};
-	if (slot >= slots_of(t, kind))
+	if (slot >= cbd_side_slots(t, side))
 		return cbd_error(EINVAL, "%s: %s %u: the transport has 0..%u", t->path,
-				 kind_name(kind), slot, slots_of(t, kind) - 1);
+				 cbd_side_name(side), slot, cbd_side_slots(t, side) - 1);
 	cbd_random(c->line.owner, sizeof(c->line.owner));
 	memcpy(c->line.boot_id, t->identity.boot_id, 16);
 	c->line.lock_dev = t->dev;
@@ -281,20 +258,21 @@ int cbd_claim_check(struct cbd_claim *c)
 	if (r < 0)
 		return r;
 	for (unsigned h = 0; h < t->header.hosts; h++)
-		if ((int)h != t->host && cbd_claim_raised(t, c->kind, c->slot, h, &line) &&
+		if ((int)h != t->host && cbd_claim_raised(t, c->side, c->slot, h, &line) &&
 		    line.state == CBD_CLAIM_RAISED && line.generation > c->line.generation)
 			return cbd_error(ESTALE, "%s: %s %u: host %u has taken it over", t->path,
-					 kind_name(c->kind), c->slot, h);
-	r = cbd_line_get(t, claim_line(t, c->kind, c->slot, (unsigned)t->host), &line);
+					 cbd_side_name(c->side), c->slot, h);
+	r = cbd_line_get(t, cbd_side_claim_at(t, c->side, c->slot, (unsigned)t->host), &line);
 	if (r == 0 && line.state != CBD_CLAIM_RAISED && memcmp(line.owner, c->line.owner, 16) == 0)
-		return cbd_error(ESTALE, "%s: %s %u: it was cleared", t->path, kind_name(c->kind),
-				 c->slot);
+		return cbd_error(ESTALE, "%s: %s %u: it was cleared", t->path,
+				 cbd_side_name(c->side), c->slot);
 	/* a later boot of this host's identity: I am the zombie */
 	if (r == 0 && line.state == CBD_CLAIM_RAISED && line.generation > c->line.generation &&
 	    memcmp(line.owner, c->line.owner, 16) != 0)
 		return cbd_error(ESTALE, "%s: %s %u: another process of this host's slot owns it",
-				 t->path, kind_name(c->kind), c->slot);
-	return cbd_line_assert(t, claim_line(t, c->kind, c->slot, (unsigned)t->host), &c->line);
+				 t->path, cbd_side_name(c->side), c->slot);
+	return cbd_line_assert(t, cbd_side_claim_at(t, c->side, c->slot, (unsigned)t->host),
+			       &c->line);
 }
 
 void cbd_claim_release(struct cbd_claim *c)
@@ -302,7 +280,7 @@ void cbd_claim_release(struct cbd_claim *c)
 	if (c->lock.fd < 0)
 		return;
 	cbd_step("claim-release");
-	lower(c->t, c->kind, c->slot, &c->line, CBD_CLAIM_RELEASED);
+	lower(c->t, c->side, c->slot, &c->line, CBD_CLAIM_RELEASED);
 	cbd_lock_release(&c->lock);
 }
 
@@ -316,40 +294,39 @@ int cbd_claim_renew(struct cbd_claim *c)
 /* ------------------------------------------------------------------ sweep */
 
 /* DAMAGED: lines that stay damaged have no owner either. */
-static int sweep_slot(struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot,
-		      bool damaged)
+static int sweep_slot(struct cbd_transport *t, enum cbd_side side, unsigned slot, bool damaged)
 {
 	struct cbd_lock lock = CBD_LOCK_NONE;
 	struct cbd_claim_line line;
-	int r = cbd_line_get(t, claim_line(t, kind, slot, (unsigned)t->host), &line);
+	int r = cbd_line_get(t, cbd_side_claim_at(t, side, slot, (unsigned)t->host), &line);
 
 	if (r == -EIO || (r == -EBADMSG && !damaged))
 		return 0;
 	if (r == 0 && line.state != CBD_CLAIM_RAISED)
 		return 0;
-	if (r == 0 && memcmp(line.boot_id, t->identity.boot_id, 16) == 0 && !same_lock(t, &line))
+	if (r == 0 && cbd_boot_is_local(t, line.boot_id) && !same_lock(t, &line))
 		return 0;
-	if (cbd_lock_take(&lock, t->fd, lock_byte(kind, slot), false, 0) < 0)
+	if (cbd_lock_take(&lock, t->fd, cbd_side_lock_byte(side, slot), false, 0) < 0)
 		return 0;
-	r = bury(t, kind, slot);
+	r = bury(t, side, slot);
 	cbd_lock_release(&lock);
 	if (r > 0)
 		cbd_log(CBD_LOG_INFO, "%s: %s %u: its process on this host is dead; released",
-			t->path, kind_name(kind), slot);
+			t->path, cbd_side_name(side), slot);
 	return r > 0;
 }
 
 /* Without the join lock, for the usual case: there is nothing to do. */
-static bool sweep_needed(struct cbd_transport *t, enum cbd_claim_kind kind, bool *damaged)
+static bool sweep_needed(struct cbd_transport *t, enum cbd_side side, bool *damaged)
 {
 	struct cbd_claim_line line;
 	bool needed = false;
 
-	for (unsigned i = 0; i < slots_of(t, kind); i++) {
-		int r = cbd_line_get(t, claim_line(t, kind, i, (unsigned)t->host), &line);
+	for (unsigned i = 0; i < cbd_side_slots(t, side); i++) {
+		int r = cbd_line_get(t, cbd_side_claim_at(t, side, i, (unsigned)t->host), &line);
 
 		if (r == -EIO || (r == 0 && line.state != CBD_CLAIM_RAISED) ||
-		    cbd_lock_held(t->fd, lock_byte(kind, i)))
+		    cbd_lock_held(t->fd, cbd_side_lock_byte(side, i)))
 			continue;
 		*damaged |= r < 0;
 		needed |= r == 0;
@@ -374,10 +351,10 @@ static bool stays_damaged(struct cbd_transport *t, bool damaged)
 int cbd_claim_sweep(struct cbd_transport *t, bool wait)
 {
 	struct cbd_lock join = CBD_LOCK_NONE;
-	bool damaged = false, needed = sweep_needed(t, CBD_CLAIM_BLKDEV, &damaged);
+	bool damaged = false, needed = sweep_needed(t, CBD_SIDE_BLKDEV, &damaged);
 	int count = 0, r;
 
-	needed |= sweep_needed(t, CBD_CLAIM_BACKEND, &damaged);
+	needed |= sweep_needed(t, CBD_SIDE_BACKEND, &damaged);
 	damaged = stays_damaged(t, damaged);
 	if (!needed && !damaged)
 		return 0;
@@ -385,9 +362,9 @@ int cbd_claim_sweep(struct cbd_transport *t, bool wait)
 	if (r < 0)
 		return r;
 	for (unsigned d = 0; d < t->header.blkdevs; d++)
-		count += sweep_slot(t, CBD_CLAIM_BLKDEV, d, damaged);
+		count += sweep_slot(t, CBD_SIDE_BLKDEV, d, damaged);
 	for (unsigned b = 0; b < t->header.backends; b++)
-		count += sweep_slot(t, CBD_CLAIM_BACKEND, b, damaged);
+		count += sweep_slot(t, CBD_SIDE_BACKEND, b, damaged);
 	cbd_lock_release(&join);
 	return count;
 }

@@ -9,12 +9,11 @@
 #define CBD_CLAIM_H
 
 #include "transport/lines.h"
-
-enum cbd_claim_kind { CBD_CLAIM_BACKEND, CBD_CLAIM_BLKDEV };
+#include "transport/places.h"
 
 struct cbd_claim {
 	struct cbd_transport *t;
-	enum cbd_claim_kind kind;
+	enum cbd_side side;
 	unsigned slot;
 	struct cbd_lock lock;
 	struct cbd_claim_line line; /* as I raised it */
@@ -28,13 +27,12 @@ struct cbd_claim {
 
 /* Take SLOT for this host and process; joined before.  -EBUSY with a message
  * that names the owner. */
-int cbd_claim_take(struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot,
-		   struct cbd_claim *c);
+int cbd_claim_take(struct cbd_transport *t, enum cbd_side side, unsigned slot, struct cbd_claim *c);
 
 /* The same from HOST, which is proven gone although its line is raised (rule
  * 7.5): its line is lowered, and if it was not gone it stops at its next
  * beat.  -1: nobody. */
-int cbd_claim_take_from(struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot, int host,
+int cbd_claim_take_from(struct cbd_transport *t, enum cbd_side side, unsigned slot, int host,
 			struct cbd_claim *c);
 
 /* At each beat: is it still mine?  Stores the line again if it was lost.
@@ -47,15 +45,15 @@ int cbd_claim_renew(struct cbd_claim *c);
 
 /* The line of HOST for a slot; true if it is raised and not void.  A claim of
  * an earlier boot of its host is void. */
-bool cbd_claim_raised(const struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot,
+bool cbd_claim_raised(const struct cbd_transport *t, enum cbd_side side, unsigned slot,
 		      unsigned host, struct cbd_claim_line *line);
 
 /* The owner's host slot, -1: free. */
-int cbd_claim_owner(const struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot,
+int cbd_claim_owner(const struct cbd_transport *t, enum cbd_side side, unsigned slot,
 		    struct cbd_claim_line *line);
 
 /* Of a claim of my own boot: is its process dead?  (The lock tells.) */
-bool cbd_claim_is_dead(const struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot,
+bool cbd_claim_is_dead(const struct cbd_transport *t, enum cbd_side side, unsigned slot,
 		       const struct cbd_claim_line *line);
 
 /*

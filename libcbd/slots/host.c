@@ -32,21 +32,22 @@ static uint64_t token_of(const uint8_t uuid[16])
 	return token | 1;
 }
 
-static struct cbd_host_claim_line *claim_line(const struct cbd_transport *t, unsigned h)
-{
-	return cbd_host_line(t, h, CBD_HOST_CLAIM, 0);
-}
-
 bool cbd_host_boot(const struct cbd_transport *t, unsigned h, uint8_t boot_id[16])
 {
 	struct cbd_host_line line;
 
 	if (h >= t->header.hosts ||
-	    cbd_line_get(t, cbd_host_line(t, h, CBD_HOST_INFO, CBD_HOST_STATE), &line) < 0 ||
-	    line.state == 0)
+	    cbd_line_get(t, cbd_host_info_at(t, h, CBD_HOST_STATE), &line) < 0 || line.state == 0)
 		return false;
 	memcpy(boot_id, line.boot_id, 16);
 	return true;
+}
+
+bool cbd_host_is_local(const struct cbd_transport *t, unsigned h)
+{
+	uint8_t boot[16];
+
+	return cbd_host_boot(t, h, boot) && cbd_boot_is_local(t, boot);
 }
 
 const char *cbd_host_describe(const struct cbd_transport *t, unsigned h, char *text, size_t size)
@@ -54,8 +55,7 @@ const char *cbd_host_describe(const struct cbd_transport *t, unsigned h, char *t
 	char name[CBD_TEXT_SIZE + 1] = "";
 
 	if (h < t->header.hosts)
-		cbd_text_get(t, cbd_host_line(t, h, CBD_HOST_INFO, CBD_HOST_NAME), CBD_NAME_LINES,
-			     name);
+		cbd_text_get(t, cbd_host_info_at(t, h, CBD_HOST_NAME), CBD_NAME_LINES, name);
 	snprintf(text, size, "host %u%s%s%s", h, *name ? " (" : "", name, *name ? ")" : "");
 	return text;
 }
@@ -65,7 +65,7 @@ enum slot_is { SLOT_FREE, SLOT_MINE, SLOT_OTHERS };
 static enum slot_is slot_is(const struct cbd_transport *t, unsigned h)
 {
 	struct cbd_host_claim_line line;
-	int r = cbd_line_get(t, claim_line(t, h), &line);
+	int r = cbd_line_get(t, cbd_host_claim_at(t, h), &line);
 
 	if (r == 0 && cbd_is_zero(&line, sizeof(line)))
 		return SLOT_FREE;
@@ -79,12 +79,13 @@ static enum slot_is slot_is(const struct cbd_transport *t, unsigned h)
 
 static bool token_taken(struct cbd_transport *t, unsigned h, uint64_t token)
 {
+	struct cbd_host_claim_line *line = cbd_host_claim_at(t, h);
 	struct cbd_fault f;
 	bool taken;
 
 	if (!CBD_FAULT_TRY(&f))
 		return false;
-	taken = cbd_token_swap(&claim_line(t, h)->token, 0, token);
+	taken = cbd_token_swap(&line->token, 0, token);
 	cbd_fault_end(&f);
 	return taken;
 }
@@ -100,9 +101,9 @@ static int slot_take(struct cbd_transport *t, unsigned h)
 		if (!token_taken(t, h, line.token))
 			return -EAGAIN;
 		cbd_step("host-taken");
-		return cbd_line_put(t, claim_line(t, h), &line);
+		return cbd_line_put(t, cbd_host_claim_at(t, h), &line);
 	}
-	if (cbd_line_put(t, claim_line(t, h), &line) < 0)
+	if (cbd_line_put(t, cbd_host_claim_at(t, h), &line) < 0)
 		return -EIO;
 	cbd_random(&jitter, 1);
 	cbd_sleep_us(CLAIM_WAIT_US + jitter * 40u);
@@ -114,13 +115,13 @@ static int slot_take(struct cbd_transport *t, unsigned h)
 static int slot_name(struct cbd_transport *t, unsigned h)
 {
 	struct cbd_host_claim_line line;
-	int r = cbd_line_get(t, claim_line(t, h), &line);
+	int r = cbd_line_get(t, cbd_host_claim_at(t, h), &line);
 
 	if (r != -EBADMSG)
 		return r < 0 ? r : (int)h;
 	line = (struct cbd_host_claim_line){ .token = token_of(t->identity.uuid) };
 	memcpy(line.uuid, t->identity.uuid, 16);
-	r = cbd_line_put(t, claim_line(t, h), &line);
+	r = cbd_line_put(t, cbd_host_claim_at(t, h), &line);
 	return r < 0 ? r : (int)h;
 }
 
@@ -158,7 +159,7 @@ static uint64_t beat_counter(const struct cbd_transport *t, unsigned h)
 {
 	struct cbd_beat_line line;
 
-	if (cbd_line_get(t, cbd_host_line(t, h, CBD_HOST_INFO, CBD_HOST_BEAT), &line) < 0)
+	if (cbd_line_get(t, cbd_host_info_at(t, h, CBD_HOST_BEAT), &line) < 0)
 		return 0;
 	return line.counter;
 }
@@ -183,11 +184,11 @@ static int boot_write(struct cbd_transport *t, unsigned h, uint32_t incarnation)
 
 	memcpy(line.uuid, t->identity.uuid, 16);
 	memcpy(line.boot_id, t->identity.boot_id, 16);
-	r = cbd_text_put(t, cbd_host_line(t, h, CBD_HOST_INFO, CBD_HOST_NAME), CBD_NAME_LINES,
+	r = cbd_text_put(t, cbd_host_info_at(t, h, CBD_HOST_NAME), CBD_NAME_LINES,
 			 t->identity.name);
 	cbd_step("host-named");
 	if (r == 0)
-		r = cbd_line_put(t, cbd_host_line(t, h, CBD_HOST_INFO, CBD_HOST_STATE), &line);
+		r = cbd_line_put(t, cbd_host_info_at(t, h, CBD_HOST_STATE), &line);
 	t->host_line = line;
 	return r;
 }
@@ -197,7 +198,7 @@ static int boot_write(struct cbd_transport *t, unsigned h, uint32_t incarnation)
 static int boot_enter(struct cbd_transport *t, unsigned h)
 {
 	struct cbd_host_line line;
-	int r = cbd_line_get(t, cbd_host_line(t, h, CBD_HOST_INFO, CBD_HOST_STATE), &line);
+	int r = cbd_line_get(t, cbd_host_info_at(t, h, CBD_HOST_STATE), &line);
 
 	if (r == -EIO)
 		return r;
@@ -269,7 +270,7 @@ static int check_slot(const struct cbd_transport *t)
 	unsigned h = (unsigned)t->host;
 	struct cbd_host_claim_line claim;
 	struct cbd_host_line state;
-	int r = cbd_line_get(t, cbd_host_line(t, h, CBD_HOST_INFO, CBD_HOST_STATE), &state);
+	int r = cbd_line_get(t, cbd_host_info_at(t, h, CBD_HOST_STATE), &state);
 
 	if (r == -EIO)
 		return r;
@@ -285,7 +286,7 @@ static int check_slot(const struct cbd_transport *t)
 				t->path, t->host);
 		return 0;
 	}
-	r = cbd_line_get(t, claim_line(t, h), &claim);
+	r = cbd_line_get(t, cbd_host_claim_at(t, h), &claim);
 	if (r == -EIO)
 		return r;
 	if (r == 0 && !cbd_is_zero(&claim, sizeof(claim)) &&
@@ -301,7 +302,7 @@ static int repair_requests(struct cbd_transport *t)
 	int r = 0;
 
 	for (unsigned b = 0; b < t->header.backends && r == 0; b++) {
-		void *place = cbd_host_request(t, (unsigned)t->host, b);
+		void *place = cbd_host_request_at(t, (unsigned)t->host, b);
 
 		r = cbd_line_get(t, place, &line);
 		if (r != -EBADMSG)
@@ -337,13 +338,12 @@ static int assert_slot(struct cbd_transport *t)
 
 	memcpy(claim.uuid, t->identity.uuid, 16);
 	if (r == 0)
-		r = assert_mine(t, claim_line(t, h), &claim);
+		r = assert_mine(t, cbd_host_claim_at(t, h), &claim);
 	if (r == 0)
-		r = assert_mine(t, cbd_host_line(t, h, CBD_HOST_INFO, CBD_HOST_STATE),
-				&t->host_line);
+		r = assert_mine(t, cbd_host_info_at(t, h, CBD_HOST_STATE), &t->host_line);
 	if (r == 0)
-		r = cbd_text_each(t, cbd_host_line(t, h, CBD_HOST_INFO, CBD_HOST_NAME),
-				  CBD_NAME_LINES, t->identity.name, assert_mine);
+		r = cbd_text_each(t, cbd_host_info_at(t, h, CBD_HOST_NAME), CBD_NAME_LINES,
+				  t->identity.name, assert_mine);
 	return r == 0 ? repair_requests(t) : r;
 }
 
@@ -364,8 +364,7 @@ static int beat_locked(struct cbd_transport *t)
 	if (r < 0)
 		return r;
 	beat.counter = ++t->host_counter;
-	return cbd_line_put(t, cbd_host_line(t, (unsigned)t->host, CBD_HOST_INFO, CBD_HOST_BEAT),
-			    &beat);
+	return cbd_line_put(t, cbd_host_info_at(t, (unsigned)t->host, CBD_HOST_BEAT), &beat);
 }
 
 int cbd_host_beat(struct cbd_transport *t)

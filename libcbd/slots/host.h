@@ -6,7 +6,10 @@
 #ifndef CBD_HOST_H
 #define CBD_HOST_H
 
+#include <string.h>
+
 #include "transport/lines.h"
+#include "transport/places.h"
 
 /*
  * Take or find this host's slot (rule 1): HOST_ID, else the slot with this
@@ -23,18 +26,21 @@ int cbd_host_beat(struct cbd_transport *t);
 /* After a fork: locks on descriptions of this process alone. */
 int cbd_host_renew(struct cbd_transport *t);
 
-/* Host H's request line for backend slot B. */
-static inline void *cbd_host_request(const struct cbd_transport *t, unsigned h, unsigned b)
-{
-	return cbd_host_line(t, h, CBD_HOST_REQUESTS + b / CBD_LINES_PER_PAGE,
-			     b % CBD_LINES_PER_PAGE);
-}
-
 /* Serialise what processes of this host do to slots. */
 int cbd_join_lock(struct cbd_transport *t, struct cbd_lock *lock);
 
 /* The boot that host slot H shows; false: none or damaged. */
 bool cbd_host_boot(const struct cbd_transport *t, unsigned h, uint8_t boot_id[16]);
+
+/* Is it the boot of this machine in which this process runs?  Then locks and
+ * process ids say something of its owner. */
+static inline bool cbd_boot_is_local(const struct cbd_transport *t, const uint8_t boot_id[16])
+{
+	return memcmp(boot_id, t->identity.boot_id, 16) == 0;
+}
+
+/* The same of the boot that host slot H shows. */
+bool cbd_host_is_local(const struct cbd_transport *t, unsigned h);
 
 /* "host 2 (name)" into TEXT. */
 const char *cbd_host_describe(const struct cbd_transport *t, unsigned h, char *text, size_t size);

@@ -27,25 +27,25 @@ static const void *beat_line(const struct cbd_transport *t, unsigned i)
 	const struct cbd_header *h = &t->header;
 
 	if (i < h->hosts)
-		return cbd_host_line(t, i, CBD_HOST_INFO, CBD_HOST_BEAT);
+		return cbd_host_info_at(t, i, CBD_HOST_BEAT);
 	i -= h->hosts;
 	if (i < h->backends)
-		return cbd_backend_line(t, i, CBD_BACKEND_INFO, CBD_BACKEND_BEAT);
-	return cbd_blkdev_line(t, i - h->backends, CBD_BLKDEV_INFO, CBD_BLKDEV_BEAT);
+		return cbd_backend_info_at(t, i, CBD_BACKEND_BEAT);
+	return cbd_blkdev_info_at(t, i - h->backends, CBD_BLKDEV_BEAT);
 }
 
 /* ------------------------------------------------------------------ slots */
 
 /* Free, dead (proven), or undecided until watched. */
-static enum cbd_liveness claim_liveness(const struct cbd_transport *t, enum cbd_claim_kind kind,
+static enum cbd_liveness claim_liveness(const struct cbd_transport *t, enum cbd_side side,
 					unsigned slot, enum cbd_slot_state state, bool *local)
 {
 	struct cbd_claim_line claim;
-	bool owned = cbd_claim_owner(t, kind, slot, &claim) >= 0;
+	bool owned = cbd_claim_owner(t, side, slot, &claim) >= 0;
 
-	*local = owned && memcmp(claim.boot_id, t->identity.boot_id, 16) == 0;
+	*local = owned && cbd_boot_is_local(t, claim.boot_id);
 	if (owned)
-		return cbd_claim_is_dead(t, kind, slot, &claim) ? CBD_DEAD : CBD_UNDECIDED;
+		return cbd_claim_is_dead(t, side, slot, &claim) ? CBD_DEAD : CBD_UNDECIDED;
 	return state == CBD_SLOT_FREE || state == CBD_SLOT_GONE || state == CBD_SLOT_ABANDONED
 		       ? CBD_FREE
 		       : CBD_DEAD;
@@ -80,17 +80,16 @@ int cbd_host_get(struct cbd_transport *t, unsigned id, struct cbd_host_info *inf
 	if (r < 0)
 		return r;
 	*info = (struct cbd_host_info){ .id = id, .liveness = CBD_FREE };
-	r = cbd_line_get(t, cbd_host_line(t, id, CBD_HOST_CLAIM, 0), &claim);
+	r = cbd_line_get(t, cbd_host_claim_at(t, id), &claim);
 	if (r == -EIO)
 		return r;
 	if (r == 0 && cbd_is_zero(&claim, sizeof(claim)))
 		return 0;
 	memcpy(info->uuid, claim.uuid, 16);
 	info->liveness = watched(t, id, CBD_UNDECIDED);
-	if (cbd_line_get(t, cbd_host_line(t, id, CBD_HOST_INFO, CBD_HOST_STATE), &line) == 0)
+	if (cbd_line_get(t, cbd_host_info_at(t, id, CBD_HOST_STATE), &line) == 0)
 		memcpy(info->boot_id, line.boot_id, 16);
-	cbd_text_get(t, cbd_host_line(t, id, CBD_HOST_INFO, CBD_HOST_NAME), CBD_NAME_LINES,
-		     info->name);
+	cbd_text_get(t, cbd_host_info_at(t, id, CBD_HOST_NAME), CBD_NAME_LINES, info->name);
 	return 0;
 }
 
@@ -109,21 +108,18 @@ static void disk_get(struct cbd_transport *t, unsigned id, struct cbd_backend_in
 	struct cbd_identity_line i = { .verifier = 0 };
 	struct cbd_access_line a = { .max_blkdevs = 0 };
 
-	if (cbd_line_get(t, cbd_backend_line(t, id, CBD_BACKEND_INFO, CBD_BACKEND_GEOMETRY), &g) ==
-	    0) {
+	if (cbd_line_get(t, cbd_backend_info_at(t, id, CBD_BACKEND_GEOMETRY), &g) == 0) {
 		info->size = g.size;
 		info->logical_block = g.logical_block;
 		info->physical_block = g.physical_block;
 		info->optimal_block = g.optimal_block;
 		info->flags = g.flags;
 	}
-	if (cbd_line_get(t, cbd_backend_line(t, id, CBD_BACKEND_INFO, CBD_BACKEND_IDENTITY), &i) ==
-	    0) {
+	if (cbd_line_get(t, cbd_backend_info_at(t, id, CBD_BACKEND_IDENTITY), &i) == 0) {
 		info->disk_identity = i.disk_identity;
 		info->verifier = i.verifier;
 	}
-	if (cbd_line_get(t, cbd_backend_line(t, id, CBD_BACKEND_INFO, CBD_BACKEND_ACCESS), &a) ==
-	    0) {
+	if (cbd_line_get(t, cbd_backend_info_at(t, id, CBD_BACKEND_ACCESS), &a) == 0) {
 		info->max_blkdevs = a.max_blkdevs;
 		info->allow_hosts = a.allow_hosts;
 	}
@@ -135,7 +131,7 @@ int cbd_backend_get(struct cbd_transport *t, unsigned id, struct cbd_backend_inf
 	int r = check_id(t, "backend", id, t->header.backends);
 
 	if (r == 0)
-		r = state_get(t, cbd_backend_line(t, id, CBD_BACKEND_INFO, CBD_BACKEND_STATE), &s);
+		r = state_get(t, cbd_backend_info_at(t, id, CBD_BACKEND_STATE), &s);
 	if (r < 0)
 		return r;
 	*info = (struct cbd_backend_info){
@@ -148,11 +144,9 @@ int cbd_backend_get(struct cbd_transport *t, unsigned id, struct cbd_backend_inf
 		.state = s.state,
 	};
 	info->liveness = watched(t, t->header.hosts + id,
-				 claim_liveness(t, CBD_CLAIM_BACKEND, id, s.state, &info->local));
-	cbd_text_get(t, cbd_backend_line(t, id, CBD_BACKEND_INFO, CBD_BACKEND_NAME), CBD_NAME_LINES,
-		     info->name);
-	cbd_text_get(t, cbd_backend_line(t, id, CBD_BACKEND_INFO, CBD_BACKEND_PATH), CBD_PATH_LINES,
-		     info->path);
+				 claim_liveness(t, CBD_SIDE_BACKEND, id, s.state, &info->local));
+	cbd_text_get(t, cbd_backend_info_at(t, id, CBD_BACKEND_NAME), CBD_NAME_LINES, info->name);
+	cbd_text_get(t, cbd_backend_info_at(t, id, CBD_BACKEND_PATH), CBD_PATH_LINES, info->path);
 	disk_get(t, id, info);
 	return 0;
 }
@@ -164,10 +158,10 @@ int cbd_blkdev_get(struct cbd_transport *t, unsigned id, struct cbd_blkdev_info 
 	int r = check_id(t, "blkdev", id, t->header.blkdevs);
 
 	if (r == 0)
-		r = state_get(t, cbd_blkdev_line(t, id, CBD_BLKDEV_INFO, CBD_BLKDEV_STATE), &s);
+		r = state_get(t, cbd_blkdev_info_at(t, id, CBD_BLKDEV_STATE), &s);
 	if (r < 0)
 		return r;
-	if (cbd_line_get(t, cbd_blkdev_line(t, id, CBD_BLKDEV_INFO, CBD_BLKDEV_REQUEST), &q) < 0)
+	if (cbd_line_get(t, cbd_blkdev_info_at(t, id, CBD_BLKDEV_REQUEST), &q) < 0)
 		q.flags = 0;
 	*info = (struct cbd_blkdev_info){
 		.id = id,
@@ -180,7 +174,7 @@ int cbd_blkdev_get(struct cbd_transport *t, unsigned id, struct cbd_blkdev_info 
 		.state = s.state,
 	};
 	info->liveness = watched(t, t->header.hosts + t->header.backends + id,
-				 claim_liveness(t, CBD_CLAIM_BLKDEV, id, s.state, &info->local));
+				 claim_liveness(t, CBD_SIDE_BLKDEV, id, s.state, &info->local));
 	return 0;
 }
 

@@ -44,35 +44,6 @@ struct cbd_transport {
 	enum cbd_liveness *liveness;
 };
 
-static inline void *cbd_host_line(const struct cbd_transport *t, unsigned host, unsigned page,
-				  unsigned line)
-{
-	return t->base + t->header.host_area.offset +
-	       ((size_t)host * cbd_host_pages(&t->header) + page) * CBD_PAGE_SIZE +
-	       line * CBD_LINE_SIZE;
-}
-
-static inline void *cbd_backend_line(const struct cbd_transport *t, unsigned backend, unsigned page,
-				     unsigned line)
-{
-	return t->base + t->header.backend_area.offset +
-	       ((size_t)backend * cbd_backend_pages(&t->header) + page) * CBD_PAGE_SIZE +
-	       line * CBD_LINE_SIZE;
-}
-
-static inline void *cbd_blkdev_line(const struct cbd_transport *t, unsigned blkdev, unsigned page,
-				    unsigned line)
-{
-	return t->base + t->header.blkdev_area.offset +
-	       ((size_t)blkdev * CBD_BLKDEV_PAGES + page) * CBD_PAGE_SIZE + line * CBD_LINE_SIZE;
-}
-
-static inline const struct cbd_area *cbd_channel_area(const struct cbd_transport *t,
-						      unsigned backend, unsigned channel)
-{
-	return &t->table[backend * t->header.channels + channel];
-}
-
 static inline uint64_t cbd_interval_ns(const struct cbd_transport *t)
 {
 	return t->header.heartbeat_ms * 1000000ull;

@@ -77,7 +77,7 @@ static void move_away(struct cbd_transport *t, unsigned char who)
 	memset(t->identity.boot_id, who + 1, 16);
 }
 
-static int claim(struct cbd_transport *t, enum cbd_claim_kind kind, unsigned slot,
+static int claim(struct cbd_transport *t, enum cbd_side kind, unsigned slot,
 		 struct cbd_claim *c)
 {
 	return cbd_claim_take(t, kind, slot, c);
@@ -262,11 +262,11 @@ END_TEST
 
 /* ----------------------------------------------------------------- claims */
 
-static const enum cbd_claim_kind claim_kinds[] = { CBD_CLAIM_BACKEND, CBD_CLAIM_BLKDEV };
+static const enum cbd_side claim_kinds[] = { CBD_SIDE_BACKEND, CBD_SIDE_BLKDEV };
 
 START_TEST(take_and_release)
 {
-	enum cbd_claim_kind kind = claim_kinds[_i];
+	enum cbd_side kind = claim_kinds[_i];
 	struct cbd_claim a = CBD_CLAIM_INIT, b = CBD_CLAIM_INIT;
 	struct cbd_claim_line line;
 	uint64_t generation;
@@ -297,7 +297,7 @@ END_TEST
 /* Without any lock between them: the lines alone keep them apart. */
 START_TEST(two_machines)
 {
-	enum cbd_claim_kind kind = claim_kinds[_i % 2];
+	enum cbd_side kind = claim_kinds[_i % 2];
 	struct cbd_claim a = CBD_CLAIM_INIT, b = CBD_CLAIM_INIT;
 	struct cbd_claim_line line;
 
@@ -336,7 +336,7 @@ static void *race(void *arg)
 	for (int i = 0; i < RACE_TURNS; i++) {
 		unsigned now;
 
-		while (claim(t, CBD_CLAIM_BLKDEV, 0, &c) < 0)
+		while (claim(t, CBD_SIDE_BLKDEV, 0, &c) < 0)
 			sched_yield();
 		now = __atomic_add_fetch(&owners, 1, __ATOMIC_SEQ_CST);
 		if (now > __atomic_load_n(&most_owners, __ATOMIC_SEQ_CST))
@@ -375,15 +375,15 @@ START_TEST(next_boot)
 	move_away(t2, 0x30);
 	unit_ok(cbd_host_join(t1, -1));
 	unit_ok(cbd_host_join(t2, -1));
-	unit_ok(claim(t2, CBD_CLAIM_BACKEND, 0, &b));
-	unit_fails(claim(t1, CBD_CLAIM_BACKEND, 0, &a), EBUSY);
+	unit_ok(claim(t2, CBD_SIDE_BACKEND, 0, &b));
+	unit_fails(claim(t1, CBD_SIDE_BACKEND, 0, &a), EBUSY);
 	/* the machine is rebooted: what its last boot claimed is void */
 	cbd_lock_release(&b.lock);
 	cbd_host_leave(t2);
 	memset(t2->identity.boot_id, 0x77, 16);
 	unit_ok(cbd_host_join(t2, -1));
-	ck_assert_int_eq(cbd_claim_owner(t1, CBD_CLAIM_BACKEND, 0, &line), -1);
-	unit_ok(claim(t1, CBD_CLAIM_BACKEND, 0, &a));
+	ck_assert_int_eq(cbd_claim_owner(t1, CBD_SIDE_BACKEND, 0, &line), -1);
+	unit_ok(claim(t1, CBD_SIDE_BACKEND, 0, &a));
 	cbd_claim_release(&a);
 }
 END_TEST
@@ -396,11 +396,11 @@ START_TEST(damaged_line)
 	move_away(t2, 0x30);
 	unit_ok(cbd_host_join(t1, -1));
 	unit_ok(cbd_host_join(t2, -1));
-	unit_ok(claim(t1, CBD_CLAIM_BACKEND, 0, &a));
+	unit_ok(claim(t1, CBD_SIDE_BACKEND, 0, &a));
 	line = cbd_backend_line(t1, 0, CBD_BACKEND_CLAIMS, (unsigned)t1->host);
 	line[20] ^= 1;
 	/* nothing is freed on a guess */
-	unit_fails(claim(t2, CBD_CLAIM_BACKEND, 0, &b), EBUSY);
+	unit_fails(claim(t2, CBD_SIDE_BACKEND, 0, &b), EBUSY);
 	/* its owner stores it again */
 	unit_ok(cbd_claim_check(&a));
 	ck_assert_mem_eq(line, &a.line, sizeof(a.line));
@@ -410,7 +410,7 @@ START_TEST(damaged_line)
 	cbd_claim_release(&a);
 	/* damaged, and nobody of this host holds the lock: its own to repair */
 	line[20] ^= 1;
-	unit_ok(claim(t1, CBD_CLAIM_BACKEND, 0, &a));
+	unit_ok(claim(t1, CBD_SIDE_BACKEND, 0, &a));
 	cbd_claim_release(&a);
 }
 END_TEST
@@ -424,12 +424,12 @@ START_TEST(lost_claim)
 	move_away(t2, 0x30);
 	unit_ok(cbd_host_join(t1, -1));
 	unit_ok(cbd_host_join(t2, -1));
-	unit_ok(claim(t1, CBD_CLAIM_BACKEND, 0, &a));
+	unit_ok(claim(t1, CBD_SIDE_BACKEND, 0, &a));
 	line = a.line;
 	line.state = CBD_CLAIM_DEAD;
 	unit_ok(cbd_line_put(t1, cbd_backend_line(t1, 0, CBD_BACKEND_CLAIMS, 0), &line));
 	unit_fails(cbd_claim_check(&a), ESTALE);
-	unit_ok(claim(t2, CBD_CLAIM_BACKEND, 0, &b));
+	unit_ok(claim(t2, CBD_SIDE_BACKEND, 0, &b));
 	unit_fails(cbd_claim_check(&a), ESTALE);
 	unit_ok(cbd_claim_check(&b));
 	cbd_claim_release(&b);
@@ -440,7 +440,7 @@ END_TEST
 /* ------------------------------------------------------------ dead process */
 
 /* A process that claims a slot and is killed, or leaves without a word. */
-static void die_with_claim(enum cbd_claim_kind kind, unsigned slot, bool killed)
+static void die_with_claim(enum cbd_side kind, unsigned slot, bool killed)
 {
 	struct cbd_transport *t;
 	struct cbd_claim c;
@@ -473,7 +473,7 @@ static void die_with_claim(enum cbd_claim_kind kind, unsigned slot, bool killed)
 
 START_TEST(dead_owner)
 {
-	enum cbd_claim_kind kind = claim_kinds[_i % 2];
+	enum cbd_side kind = claim_kinds[_i % 2];
 	struct cbd_claim_line line;
 	struct cbd_claim c;
 
@@ -502,13 +502,13 @@ START_TEST(other_device_node)
 
 	unit_ok(cbd_host_join(t1, -1));
 	unit_ok(cbd_host_join(t2, -1));
-	unit_ok(claim(t1, CBD_CLAIM_BLKDEV, 0, &a));
+	unit_ok(claim(t1, CBD_SIDE_BLKDEV, 0, &a));
 	cbd_lock_release(&a.lock);
 	t2->ino++;
-	ck_assert_int_eq(cbd_claim_owner(t2, CBD_CLAIM_BLKDEV, 0, &line), 0);
-	ck_assert(!cbd_claim_is_dead(t2, CBD_CLAIM_BLKDEV, 0, &line));
+	ck_assert_int_eq(cbd_claim_owner(t2, CBD_SIDE_BLKDEV, 0, &line), 0);
+	ck_assert(!cbd_claim_is_dead(t2, CBD_SIDE_BLKDEV, 0, &line));
 	ck_assert_int_eq(cbd_claim_sweep(t2, true), 0);
-	unit_fails(claim(t2, CBD_CLAIM_BLKDEV, 0, &b), EBUSY);
+	unit_fails(claim(t2, CBD_SIDE_BLKDEV, 0, &b), EBUSY);
 	ck_assert_ptr_nonnull(strstr(cbd_errmsg(), "device node"));
 }
 END_TEST
@@ -586,7 +586,7 @@ START_TEST(blkdevs_full)
 	pair_publish(&p);
 	unit_ok(cbd_host_join(p.ct, -1));
 	for (unsigned i = 0; i < 3; i++)
-		unit_ok(claim(p.ct, CBD_CLAIM_BLKDEV, i + 1, &c[i]));
+		unit_ok(claim(p.ct, CBD_SIDE_BLKDEV, i + 1, &c[i]));
 	pair_attach(&p); /* in the last one */
 	ck_assert_uint_eq(cbd_blkdev_id(p.blkdev), 0);
 	o = pair_blkdev_options(&p);

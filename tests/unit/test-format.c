@@ -231,7 +231,7 @@ static void leave_claim(bool other_machine)
 		memset(t->identity.boot_id, 0x22, 16);
 	}
 	unit_ok(cbd_host_join(t, -1));
-	unit_ok(cbd_claim_take(t, CBD_CLAIM_BACKEND, 1, &c));
+	unit_ok(cbd_claim_take(t, CBD_SIDE_BACKEND, 1, &c));
 	cbd_lock_release(&c.lock);
 	cbd_transport_close(t);
 }

@@ -56,7 +56,7 @@ static void find_places(void)
 	for (unsigned i = CBD_HOST_STATE; i <= CBD_HOST_NAME; i++)
 		add(cbd_host_line(t, 0, CBD_HOST_INFO, i));
 	for (unsigned b = 0; b < t->header.backends; b++)
-		add(cbd_host_request(t, 0, b));
+		add(cbd_host_request_at(t, 0, b));
 	add(cbd_backend_line(t, 0, CBD_BACKEND_CLAIMS, 0));
 	/* of slots that nobody owns: a damaged claim would keep them */
 	for (unsigned d = 0; d < t->header.blkdevs; d++)
