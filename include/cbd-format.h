@@ -60,7 +60,7 @@ CBD_PIN(struct cbd_area, 16);
 /* Kind of memory, fixed at format. */
 enum cbd_coherence {
 	CBD_COHERENCE_HARDWARE = 1, /* every host sees every store, in order */
-	CBD_COHERENCE_SOFTWARE = 2, /* hosts push and drop lines themselves */
+	CBD_COHERENCE_SOFTWARE = 2, /* hosts write back and invalidate lines */
 };
 
 #define CBD_HEADER_DATA_CRC 1u /* flags: payload always carries a CRC */
@@ -131,9 +131,9 @@ CBD_PIN(struct cbd_line, 64);
 enum cbd_claim_state {
 	CBD_CLAIM_NONE = 0,
 	CBD_CLAIM_RAISED = 1,
-	CBD_CLAIM_RELEASED = 2, /* by its owner, all lines pushed */
+	CBD_CLAIM_RELEASED = 2, /* by its owner, after it wrote all lines back */
 	CBD_CLAIM_DEAD = 3,	/* by another process of the same boot, which
-				 * held the owner's lock and pushed its lines */
+				 * held the owner's lock and wrote its lines back */
 };
 
 struct cbd_claim_line {

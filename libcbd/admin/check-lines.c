@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * check-lines.c - one pass of a check: each control line by itself, then whether
- * those of one thing agree.
+ * the lines of one slot agree.
  *
- * What a process leaves that dies at any instruction is sound: its successor
- * goes on from it.
+ * What a process leaves when it dies, at any instruction, is sound: its successor goes
+ * on from there.  So only what no process leaves is damage.
  */
 #include <config.h>
 
@@ -43,7 +43,7 @@ static void note(struct check *c, const struct spot *s, const void *copy, const 
 					   .blkdev = -1 });
 }
 
-/* Damage if the owners of both slots (-1: none) live. */
+/* Lines that disagree are damage only while the owners of both slots (-1: none) live. */
 static void disagrees(struct check *c, const struct spot *s, uint32_t of, const char *what,
 		      int backend, int blkdev)
 {
@@ -146,8 +146,8 @@ static const char *grant_sense(const struct check *c, const struct spot *s,
 	return NULL;
 }
 
-/* Of a line whose CRC is good. */
-static const char *sense(const struct check *c, const struct spot *s, const void *copy)
+/* What is wrong with the content of a line whose CRC is right; NULL: nothing. */
+static const char *nonsense(const struct check *c, const struct spot *s, const void *copy)
 {
 	const struct cbd_host_request_line *request = copy;
 	const struct cbd_leave_line *leave = copy;
@@ -180,15 +180,15 @@ static const char *sense(const struct check *c, const struct spot *s, const void
 	}
 }
 
-/* A host that died between taking its slot and naming it: the next process of
- * that host finishes it. */
+/* A process died between taking the host slot and naming it: the next process of that
+ * host finishes it. */
 static bool taken_only(const struct spot *s, const struct cbd_host_claim_line *l)
 {
 	return s->type == HOST_CLAIM && l->token != 0 &&
 	       cbd_is_zero((const char *)l + sizeof(l->token), sizeof(*l) - sizeof(l->token));
 }
 
-static void look_at(struct check *c, const struct spot *s)
+static void check_line(struct check *c, const struct spot *s)
 {
 	struct cbd_line copy;
 	const char *what;
@@ -202,7 +202,7 @@ static void look_at(struct check *c, const struct spot *s)
 	} else if (r < 0) {
 		damaged(c, s, &copy, "is damaged (CRC)");
 	} else if (!cbd_is_zero(&copy, sizeof(copy))) {
-		what = sense(c, s, &copy);
+		what = nonsense(c, s, &copy);
 		if (what)
 			damaged(c, s, &copy, what);
 	}
@@ -212,7 +212,7 @@ static void look_at(struct check *c, const struct spot *s)
 
 static void visit(struct check *c, enum spot_type type, unsigned slot, unsigned index, void *line)
 {
-	look_at(c, &(struct spot){ type, slot, index, line });
+	check_line(c, &(struct spot){ type, slot, index, line });
 }
 
 static void walk_host(struct check *c, unsigned h)
@@ -277,7 +277,7 @@ static void walk_blkdev(struct check *c, unsigned d)
 
 /* -------------------------------------------------------------- agreement */
 
-/* Rule 1: one owner, whose state line says so while it lives. */
+/* Rule 1: a slot has one owner; while that lives, the state line names it. */
 static void compare_claims(struct check *c, enum cbd_side side, unsigned slot)
 {
 	bool backend = side == CBD_SIDE_BACKEND;
@@ -322,7 +322,8 @@ static int get_grant(const struct check *c, unsigned b, unsigned id, struct spot
 	return g->state == CBD_GRANT_GRANTED || g->state == CBD_GRANT_LEAVING ? 0 : -ENOENT;
 }
 
-/* Is the reply an answer to what blkdev D asks now, of the backend that is? */
+/* Does the reply grant what blkdev D asks for now, and is it of backend B's present
+ * incarnation? */
 static bool is_current(const struct check *c, unsigned b, unsigned d,
 		       const struct cbd_reply_line *reply)
 {
@@ -337,7 +338,8 @@ static bool is_current(const struct check *c, unsigned b, unsigned d,
 	       s.state == CBD_SLOT_LIVE && s.incarnation == reply->backend_incarnation;
 }
 
-/* Rule 4.2: the reply in force names channels whose grants are the blkdev's. */
+/* Rule 4.2: the channels that a current reply names are those whose grants name the
+ * blkdev. */
 static void compare_reply(struct check *c, unsigned b, unsigned d)
 {
 	struct spot at = { BACKEND_REPLY, b, d, cbd_backend_reply_at(c->t, b, d) }, of;
@@ -349,9 +351,9 @@ static void compare_reply(struct check *c, unsigned b, unsigned d)
 	for (unsigned id = 0; id < c->h->channels; id++) {
 		int r = get_grant(c, b, id, &of, &g);
 		bool named = reply.channel_map[id / 8] >> id % 8 & 1;
-		bool its = r == 0 && g.blkdev == d && g.incarnation == reply.incarnation;
+		bool granted = r == 0 && g.blkdev == d && g.incarnation == reply.incarnation;
 
-		if (r != -EBADMSG && named != its)
+		if (r != -EBADMSG && named != granted)
 			disagrees(c, &at, stamp(&reply) ^ stamp(&g) ^ id,
 				  "and the grants of the channels do not agree", (int)b, (int)d);
 	}

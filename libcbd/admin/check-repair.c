@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * check-repair.c - repair what a check has found, as far as nobody else may be
- * writing there: lines of slots without an owner, claim lines of this very boot
- * whose lock is free.
+ * check-repair.c - repair what a check has found, where no other process can be
+ * writing: lines of slots without an owner, claim lines of this boot whose lock is
+ * free.
  */
 #include <config.h>
 
@@ -17,21 +17,7 @@
 #include "slots/host.h"
 #include "base/step.h"
 
-/* ----------------------------------------------------------------- repair */
-
-static int wipe_line(const struct check *c, void *line)
-{
-	static const struct cbd_line zero;
-	struct cbd_fault f;
-
-	if (!CBD_FAULT_TRY(&f))
-		return -EIO;
-	cbd_line_store(&c->t->mem, line, &zero);
-	cbd_fault_end(&f);
-	return 0;
-}
-
-/* Nobody of that host can be writing the line. */
+/* No process of the host that writes the claim line can be alive. */
 static bool may_wipe_claim(const struct check *c, const struct spot *s)
 {
 	enum cbd_side side = s->type == BACKEND_CLAIM ? CBD_SIDE_BACKEND : CBD_SIDE_BLKDEV;
@@ -73,7 +59,7 @@ static bool may_write(const struct check *c, const struct spot *s)
 	}
 }
 
-/* Rule 3: a lost incarnation goes on from a random one. */
+/* Rule 3: where the incarnation is lost, a random one differs from all before. */
 static int put_free_state(const struct check *c, void *line)
 {
 	struct cbd_state_line free_state = { .state = CBD_SLOT_FREE };
@@ -82,7 +68,7 @@ static int put_free_state(const struct check *c, void *line)
 	return cbd_line_put(c->t, line, &free_state);
 }
 
-/* A host writes its claim once, so it can be made again from its state. */
+/* A host stores its claim once and never again, so it has to be made from the state. */
 static int repair_host_claim(const struct check *c, const struct spot *s)
 {
 	struct cbd_host_line state;
@@ -109,10 +95,10 @@ static bool repair_line(const struct check *c, const struct finding *f)
 		return false;
 	if (s->type == BACKEND_STATE || s->type == BLKDEV_STATE)
 		return put_free_state(c, s->line) == 0;
-	return wipe_line(c, s->line) == 0;
+	return cbd_line_wipe(c->t, s->line) == 0;
 }
 
-/* Rule 2: what died on this host is no owner any more, its lines pushed. */
+/* Rule 2: processes of this host that are dead are no owners; write their lines back. */
 static void sweep(struct check *c)
 {
 	for (unsigned h = 0; h < c->h->hosts; h++)
@@ -128,7 +114,7 @@ static bool is_claim(const struct finding *f)
 	return f->at.type == BACKEND_CLAIM || f->at.type == BLKDEV_CLAIM;
 }
 
-/* A damaged claim counts as an owner: claims first. */
+/* Claims are repaired first, since a damaged claim counts as an owner. */
 int cbd_check_repair(struct check *c)
 {
 	struct cbd_lock join = CBD_LOCK_NONE;

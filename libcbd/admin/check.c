@@ -2,14 +2,13 @@
 /*
  * check.c - is a transport sound?
  *
- * Looks at the header, its copy and every control line; not into rings and
- * data areas, whose entries prove themselves by epoch and CRC.
+ * Reads the header, its copy and every control line; not rings and data areas,
+ * whose entries prove themselves by epoch and CRC.
  *
- * Lines of a live transport change meanwhile, and their owners store lost ones
- * again at each beat.  So the whole is looked at in several passes over more
- * than two beats, and a finding counts only if each pass had it, of the very
- * same bytes.  What is true only while an owner is alive (that its lines agree)
- * counts only if it was seen to live.
+ * The lines of a transport in use change meanwhile, and their owners store lost lines
+ * again at each beat.  So all is read in several passes over more than two beats, and a
+ * finding counts only if every pass had it, in the same bytes.  That the lines of an
+ * owner agree counts only while that owner is seen to live.
  */
 #include <config.h>
 
@@ -59,7 +58,7 @@ static void intersect(struct findings *old, const struct findings *new)
 
 /* ----------------------------------------------------------------- passes */
 
-/* What every pass finds. */
+/* Leave in c->now what every pass has found. */
 static int settle(struct check *c)
 {
 	struct findings kept;
@@ -94,7 +93,7 @@ static enum cbd_liveness blkdev_liveness(const struct check *c, unsigned d)
 	return cbd_blkdev_get(c->t, d, &info) < 0 ? CBD_UNDECIDED : info.liveness;
 }
 
-/* A watch takes long where something is silent: not for nothing. */
+/* A watch waits for all that is silent, so only when its result is needed. */
 static int watch(struct check *c)
 {
 	bool needed = c->now.count > 0;
@@ -150,8 +149,8 @@ static int put_place(struct check *c, uint64_t offset)
 	return c->repair ? cbd_header_put(&c->t->mem, c->t->base + offset, c->h, c->t->table) : 0;
 }
 
-/* The transport was opened, so one of the two is sound, and c->h is it.  A
- * sound header is what everybody uses, so it decides. */
+/* The transport could be opened, so header or copy is sound, and c->h is that one.  When
+ * both are sound and differ, the header counts: every process uses it. */
 static void check_headers(struct check *c)
 {
 	static const char *const damage = "is damaged";
@@ -186,7 +185,7 @@ static bool has_magic(const struct cbd_mem *mem, const char *page)
 	       memcmp(magic, CBD_MAGIC, sizeof(magic)) == 0;
 }
 
-/* Was there a transport here once? */
+/* Is there a magic where a header or a copy may lie, as if this had been a transport? */
 static bool has_trace(const char *path)
 {
 	struct cbd_mem mem = { .software = true };
@@ -212,7 +211,7 @@ static bool has_trace(const char *path)
 	return found;
 }
 
-/* Why it cannot be opened: damage, or another reason. */
+/* Turn the reason why the transport cannot be opened into what the check says. */
 static int judge_failure(const char *path, int r)
 {
 	char reason[400];
@@ -236,7 +235,7 @@ static bool owners_live(const struct check *c, const struct finding *f)
 	       (f->blkdev < 0 || blkdev_liveness(c, (unsigned)f->blkdev) == CBD_ALIVE);
 }
 
-/* Drop what a death explains, tell what is only to be known. */
+/* Tell the notes, and remove them and what the death of an owner explains. */
 static void judge(struct check *c)
 {
 	size_t kept = 0;

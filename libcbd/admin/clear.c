@@ -2,16 +2,15 @@
 /*
  * clear.c - free what a dead host, backend or blkdev has left.
  *
- * Rule 2: suspect is not dead.  A slot is cleared when its owner released it,
- * when the lock proves on this host that its process is dead, when its host
- * shows another boot, or on the operator's word that the host is gone; never
- * while its owner is seen to live.  Rule 3: the incarnation stays.
+ * Rule 2: suspect is not dead.  A slot is cleared when its owner has released it, when
+ * the lock proves on this host that its process is dead, when its host shows another
+ * boot, or when the caller says that its host is off; never while its owner beats.
+ * Rule 3: the incarnation stays.
  *
- * Where nobody owns the slot, it is taken like by any owner, marked free and
- * released.  Where the owner is gone by the operator's word, its raised claim
- * keeps all others out meanwhile, and is lowered last: a clear that dies can be
- * done again.  Should that owner come back, it finds its claim lowered and
- * stops.
+ * A slot without an owner is claimed as by any owner, marked free and released.  A slot
+ * whose owner's host is said to be off keeps that owner's claim, which keeps all others
+ * out, until it is marked free; then the claim is lowered.  A clear that dies between
+ * can be done again.  If the owner was not off, it finds its claim lowered and stops.
  */
 #include <config.h>
 
@@ -24,20 +23,20 @@
 #include "slots/host.h"
 #include "base/step.h"
 
-/* A slot on its way to be cleared. */
+/* The slot to be cleared. */
 struct victim {
 	struct cbd_transport *t;
 	enum cbd_side side;
 	unsigned slot;
-	int host; /* its owner's, -1: nobody's */
+	int host; /* of its owner, -1: it has none */
 	uint32_t pid;
 	struct cbd_claim_line claim;
 	enum cbd_liveness liveness;
 };
 
-/* ------------------------------------------------------------------- look */
+/* ----------------------------------------------------------------- victim */
 
-static int look(struct cbd_transport *t, enum cbd_side side, unsigned slot, struct victim *v)
+static int find_victim(struct cbd_transport *t, enum cbd_side side, unsigned slot, struct victim *v)
 {
 	struct cbd_backend_info backend = { .id = 0 };
 	struct cbd_blkdev_info blkdev = { .id = 0 };
@@ -54,8 +53,8 @@ static int look(struct cbd_transport *t, enum cbd_side side, unsigned slot, stru
 	return 0;
 }
 
-/* The lock of a process of this boot is held: it lives, though it may be
- * stopped and not beat. */
+/* Does a process of this boot hold the slot's lock?  Then it lives, even when it does not
+ * beat because it was stopped. */
 static bool is_locked(const struct victim *v)
 {
 	return v->host >= 0 && cbd_boot_is_local(v->t, v->claim.boot_id) &&
@@ -89,8 +88,10 @@ static int refuse_suspect(const struct victim *v)
 			 cbd_host_describe(v->t, (unsigned)v->host, text, sizeof(text)), v->host);
 }
 
-/* Is the operator's word there, and can it be true? */
-static int check_word(struct cbd_transport *t, int host, const struct cbd_clear_options *o)
+/* May the slot of a silent owner on HOST be cleared?  Only if the caller says that the
+ * host is off, and that host does not beat.  -EBUSY without a message: the caller has
+ * not said so. */
+static int check_gone(struct cbd_transport *t, int host, const struct cbd_clear_options *o)
 {
 	char text[100];
 
@@ -108,8 +109,9 @@ static int check_word(struct cbd_transport *t, int host, const struct cbd_clear_
 /* ------------------------------------------------------------------ clear */
 
 /*
- * Whether a backend left data in a page cache that lives is told by host and
- * boot in the state line (rule 7.5), so these stay unless the host is gone.
+ * The next backend tells from host and boot in the state line whether the old one may
+ * have left data in the page cache of a host that runs (rule 7.5), so they stay; the
+ * boot id does not when the host is gone.
  */
 static int put_free(const struct victim *v, bool host_gone)
 {
@@ -131,7 +133,7 @@ static int put_free(const struct victim *v, bool host_gone)
 	return r;
 }
 
-/* Nobody owns it, or only by a claim that is void. */
+/* The slot has no owner, or only a void claim. */
 static int clear_unowned(struct victim *v)
 {
 	struct cbd_claim claim = CBD_CLAIM_INIT;
@@ -147,7 +149,7 @@ static int clear_unowned(struct victim *v)
 	return r;
 }
 
-/* The lock proves that its process is dead; the sweep pushes what it left. */
+/* The lock proves that the owner's process is dead; the sweep writes back what it left. */
 static int clear_dead(struct victim *v)
 {
 	int r = cbd_host_join(v->t, v->host);
@@ -157,7 +159,7 @@ static int clear_dead(struct victim *v)
 	return r < 0 ? r : clear_unowned(v);
 }
 
-/* As if in the owner's place, which has the slot until its claim is lowered. */
+/* The owner's host is off: store in its place.  Its claim keeps others out until then. */
 static int clear_gone(struct victim *v)
 {
 	struct cbd_lock join = CBD_LOCK_NONE, lock = CBD_LOCK_NONE;
@@ -186,7 +188,7 @@ static int clear_slot(struct cbd_transport *t, enum cbd_side side, unsigned slot
 		      const struct cbd_clear_options *o)
 {
 	struct victim v;
-	int r = look(t, side, slot, &v);
+	int r = find_victim(t, side, slot, &v);
 
 	if (r < 0)
 		return r;
@@ -199,7 +201,7 @@ static int clear_slot(struct cbd_transport *t, enum cbd_side side, unsigned slot
 		return refuse_alive(&v);
 	if (v.liveness == CBD_DEAD)
 		return clear_dead(&v);
-	r = check_word(t, v.host, o);
+	r = check_gone(t, v.host, o);
 	if (r == -EBUSY && o->host_gone < 0)
 		return refuse_suspect(&v);
 	return r < 0 ? r : clear_gone(&v);
@@ -210,10 +212,10 @@ static int clear_slot(struct cbd_transport *t, enum cbd_side side, unsigned slot
 static bool owns(struct cbd_transport *t, unsigned host, enum cbd_side side, unsigned slot,
 		 struct victim *v)
 {
-	return look(t, side, slot, v) == 0 && v->host == (int)host;
+	return find_victim(t, side, slot, v) == 0 && v->host == (int)host;
 }
 
-/* The first slot of the host, in V. */
+/* Has a process of the host a slot?  The first is in V. */
 static bool owns_any(struct cbd_transport *t, unsigned host, struct victim *v)
 {
 	for (int side = CBD_SIDE_BACKEND; side <= CBD_SIDE_BLKDEV; side++)
@@ -236,19 +238,7 @@ static int clear_slots_of(struct cbd_transport *t, unsigned host)
 	return r;
 }
 
-static int wipe(struct cbd_transport *t, void *line)
-{
-	static const struct cbd_line zero;
-	struct cbd_fault f;
-
-	if (!CBD_FAULT_TRY(&f))
-		return cbd_error(EIO, "%s: the memory is poisoned or gone", t->path);
-	cbd_line_store(&t->mem, line, &zero);
-	cbd_fault_end(&f);
-	return 0;
-}
-
-/* The claim goes last: until then nobody takes the slot. */
+/* The claim is wiped last: until then no other host takes the slot. */
 static int free_host(struct cbd_transport *t, unsigned host)
 {
 	struct cbd_host_line old, line = { .state = 0 };
@@ -262,11 +252,11 @@ static int free_host(struct cbd_transport *t, unsigned host)
 	r = cbd_line_put(t, place, &line);
 	cbd_step("clear-host");
 	for (unsigned b = 0; b < t->header.backends && r == 0; b++)
-		r = wipe(t, cbd_host_request_at(t, host, b));
+		r = cbd_line_wipe(t, cbd_host_request_at(t, host, b));
 	if (r == 0)
-		r = wipe(t, cbd_host_info_at(t, host, CBD_HOST_NAME));
+		r = cbd_line_wipe(t, cbd_host_info_at(t, host, CBD_HOST_NAME));
 	if (r == 0)
-		r = wipe(t, cbd_host_claim_at(t, host));
+		r = cbd_line_wipe(t, cbd_host_claim_at(t, host));
 	return r;
 }
 
@@ -289,14 +279,15 @@ static int refuse_owner(struct cbd_transport *t, unsigned host, const struct vic
 			 cbd_side_name(v->side), v->slot, v->pid, host);
 }
 
-/* This machine's own slot: the dead are swept, and no process may be left. */
+/* The slot is this machine's own: no process of it may run, and what dead ones left is
+ * swept. */
 static int prepare_own_host(struct cbd_transport *t, unsigned host)
 {
 	int r;
 
 	if (cbd_lock_held(t->fd, CBD_LOCK_HOST(host)))
 		return refuse_host(t, host);
-	t->host = (int)host; /* without a beat: the slot is about to go */
+	t->host = (int)host; /* joined, but without a beat: the slot is to be freed */
 	r = cbd_claim_sweep(t, true);
 	t->host = -1;
 	return r < 0 ? r : 0;
@@ -320,7 +311,7 @@ static int clear_host(struct cbd_transport *t, unsigned host, const struct cbd_c
 			return r;
 	}
 	if (owns_any(t, host, &v)) {
-		r = check_word(t, (int)host, o);
+		r = check_gone(t, (int)host, o);
 		if (r == -EBUSY && o->host_gone < 0)
 			return refuse_owner(t, host, &v);
 		if (r == 0)

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * findings.h - what a check finds: of which line, and what; collected, told.
- * What is wrong with a line is for check-lines.c, what may be written for
- * check-repair.c.
+ * findings.h - what a check finds, and of which line; kept in a list, and told to
+ * the caller.  check-lines.c finds, check.c judges, check-repair.c repairs.
  */
 #ifndef CBD_FINDINGS_H
 #define CBD_FINDINGS_H
@@ -33,7 +32,7 @@ enum spot_type {
 	BLKDEV_DOORBELL,
 };
 
-/* One line: which, of which slot, which of several. */
+/* A line: its type, its slot, and which of several of that type. */
 struct spot {
 	enum spot_type type;
 	unsigned slot, index;
@@ -42,12 +41,12 @@ struct spot {
 
 struct finding {
 	struct spot at;
-	const char *what; /* a literal: compared as a pointer */
-	uint32_t stamp;	  /* of the bytes that it was found in */
-	bool damaged;	  /* the line itself, so that rewriting it helps */
-	bool note;	  /* told, and sound */
-	bool if_alive;	  /* only damage while the owners of these live */
-	int backend, blkdev;
+	const char *what;    /* a literal: compared as a pointer */
+	uint32_t stamp;	     /* CRC of the bytes in which it was found */
+	bool damaged;	     /* the line itself is, so that storing another repairs it */
+	bool note;	     /* nothing is wrong, but people should know */
+	bool if_alive;	     /* damage only while the owners of both slots live */
+	int backend, blkdev; /* these slots; -1: none */
 };
 
 struct findings {
@@ -66,10 +65,13 @@ struct check {
 	unsigned left; /* problems that stay */
 };
 
+/* Add to c->now. */
 void cbd_check_add(struct check *c, struct finding f);
+
+/* Tell the caller, and count what stays. */
 void cbd_check_tell(struct check *c, const struct finding *f, enum cbd_verdict verdict);
 
-/* Has anybody the slot, or may somebody have it? */
+/* Does host slot HOST have a host, or a damaged claim that may be one? */
 bool cbd_check_has_host(const struct check *c, unsigned host);
 
 #endif

@@ -2,9 +2,10 @@
 /*
  * format.c - make a file or a device a transport.
  *
- * The order of writing: the old header's and copy's magic go first, then
- * everything is zeroed, then table and copy, and the header's first page last.
- * A format that dies leaves no transport or (before its first store) the old.
+ * The order of stores: first the magic of the old header and the old copy are zeroed,
+ * then all control pages; then come state lines, the copy, and last the header.  A
+ * process that dies meanwhile leaves no transport, or (before its first store) the old
+ * one.
  */
 #include <config.h>
 
@@ -32,8 +33,8 @@ static uint64_t pages(uint64_t bytes)
 	return (bytes + CBD_PAGE_SIZE - 1) / CBD_PAGE_SIZE;
 }
 
-/* Control pages and rings; a data area is read only behind entries with a
- * CRC of the new uuid, so it may keep what it has. */
+/* Of a channel only control pages and rings: its data area is read only after an entry
+ * whose CRC is of the new uuid. */
 static int wipe_channels(const struct cbd_mem *mem, char *base, const struct cbd_header *h,
 			 const struct cbd_area *table)
 {
@@ -53,7 +54,7 @@ static int put_state(const struct cbd_mem *mem, char *base, const struct cbd_hea
 	struct cbd_state_line line = { .state = CBD_SLOT_FREE };
 	uint32_t seed = cbd_crc32c(0, h->uuid, sizeof(h->uuid));
 
-	/* incarnations start at random: those of an older format differ */
+	/* random, so that it differs from those of an older format */
 	cbd_random(&line.incarnation, sizeof(line.incarnation));
 	cbd_line_seal(seed, offset, (struct cbd_line *)&line);
 	return cbd_fault_store(mem, base + offset, &line, sizeof(line));
@@ -105,8 +106,8 @@ static int write_all(const char *path, char *base, const struct cbd_header *h,
 
 /* ----------------------------------------------------------------- format */
 
-/* A file with a file system or the like is somebody's: the wrong path was
- * given.  The memory of a device has no owner, and its content no meaning. */
+/* Refuse a file that holds data of another program: the path is probably wrong.  What a
+ * devdax device holds is memory, and means nothing to anybody. */
 static int check_foreign(const char *path, const struct cbd_file *f, int force, bool locked)
 {
 	if (locked || (!f->devdax && cbd_lock_content_held(f->fd)))
@@ -114,7 +115,8 @@ static int check_foreign(const char *path, const struct cbd_file *f, int force, 
 	return force || f->devdax ? 0 : cbd_foreign_check(path, f->fd);
 }
 
-/* Refuse to destroy what somebody uses; see --force in cbdctl(1). */
+/* Refuse to destroy a transport, or with force 1 one that is in use; see --force in
+ * cbdctl(1). */
 static int check_old(const char *path, const struct cbd_file *f, int force, bool locked)
 {
 	struct cbd_transport *t = NULL;
@@ -126,7 +128,7 @@ static int check_old(const char *path, const struct cbd_file *f, int force, bool
 		r = cbd_error(EEXIST, "%s: is a cbd transport already; --force formats it again",
 			      path);
 	else if (force > 1 || r == -EBADMSG || r == -EINVAL)
-		r = 0; /* the operator's word, or nothing that could be in use */
+		r = 0; /* told to, or so damaged that nobody can be using it */
 	else if (r == 0)
 		r = cbd_transport_owned(t);
 	cbd_transport_close(t);
@@ -145,8 +147,8 @@ static int grow(const char *path, struct cbd_file *f, uint64_t size)
 	}
 	size = (size + f->align - 1) / f->align * f->align;
 	if (size > f->size) {
-		/* reserved now, so that a full file system is an error here
-		 * and not a SIGBUS later */
+		/* reserves the blocks, so that a full file system is an error
+		 * here and not a SIGBUS later */
 		r = posix_fallocate(f->fd, 0, (off_t)size);
 		if (r != 0)
 			return cbd_error(r, "%s: cannot grow to %llu bytes: %m", path, (ull)size);
@@ -155,8 +157,8 @@ static int grow(const char *path, struct cbd_file *f, uint64_t size)
 	return 0;
 }
 
-/* The copy of an older, larger transport in the same file would be taken for
- * this one's, should this one's header be damaged. */
+/* The file may end with the copy of an older, larger transport.  Should the header of the
+ * new one be damaged later, that copy would be taken for its own: wipe it. */
 static int forget_copies(const char *path, const struct cbd_file *f)
 {
 	struct cbd_mem mem = { .software = true };

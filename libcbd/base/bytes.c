@@ -18,7 +18,8 @@ bool cbd_is_zero(const void *p, size_t len)
 
 void cbd_random(void *p, size_t len)
 {
-	/* up to 256 bytes are never short; without the call: the clock */
+	/* getrandom(2) never returns less than asked for up to 256 bytes; where it
+	 * fails (an old kernel, a seccomp filter) the clock seeds a generator */
 	if (getrandom(p, len, 0) != (ssize_t)len) {
 		uint64_t x = cbd_now_ns() * 0x9e3779b97f4a7c15ull;
 

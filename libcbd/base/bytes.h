@@ -9,7 +9,7 @@
 
 bool cbd_is_zero(const void *p, size_t len);
 
-/* Random bytes, not for secrets. */
+/* Random bytes, at most 256.  Not for secrets. */
 void cbd_random(void *p, size_t len);
 
 #endif

@@ -5,14 +5,16 @@
 
 #include <stdint.h>
 
-/* CLOCK_MONOTONIC; the lease of a handler uses cbd_boottime_ns(), which also
- * counts while the machine is suspended. */
+/* CLOCK_MONOTONIC; and CLOCK_BOOTTIME, which also counts while the machine is
+ * suspended: a handler's right to answer expires by that one. */
 uint64_t cbd_now_ns(void);
 uint64_t cbd_boottime_ns(void);
 
-/* CLOCK_MONOTONIC as of the last tick: up to 10 ms behind cbd_now_ns(), never
- * before it, and a quarter of its price.  For what lasts seconds. */
+/* CLOCK_MONOTONIC as of the last tick: up to 10 ms less than cbd_now_ns(), never more,
+ * at a quarter of its price.  For periods of seconds. */
 uint64_t cbd_coarse_ns(void);
+
+/* A signal may end it early. */
 void cbd_sleep_us(unsigned us);
 
 #endif

@@ -38,7 +38,7 @@ const char *cbd_uuid_text(const uint8_t u[16], char text[CBD_UUID_TEXT])
 	return text;
 }
 
-/* 0, -ENOENT, or -EINVAL with a message */
+/* 0; -ENOENT; another negative errno, with a message */
 static int read_uuid(const char *path, uint8_t uuid[16])
 {
 	char text[80] = "";

@@ -8,7 +8,8 @@
 
 #include "cbd-format.h"
 
-/* Who this process's host is; filled at open, tests may change it. */
+/* Which host this process runs on; read when a transport is opened.  Tests change it
+ * to be another host. */
 struct cbd_identity {
 	uint8_t uuid[16];
 	uint8_t boot_id[16];
@@ -17,10 +18,12 @@ struct cbd_identity {
 
 #define CBD_HOST_ID_FILE "/etc/cbd/host-id"
 
-/* Identity: uuid from CBD_HOST_ID_FILE, else the machine-id; boot id; name. */
+/* The uuid from CBD_HOST_ID_FILE, else from /etc/machine-id; the boot id; the host's
+ * name.  0, or a negative errno with a message. */
 int cbd_identity_read(struct cbd_identity *identity);
 
-/* 32 hex digits with or without dashes. */
+/* 32 hex digits with or without dashes, as in machine-id, up to the end of a line.
+ * False: it is no uuid, or all zero.  (libuuid does not read the form without dashes.) */
 bool cbd_uuid_parse(const char *text, uint8_t uuid[16]);
 #define CBD_UUID_TEXT 37
 const char *cbd_uuid_text(const uint8_t uuid[16], char text[CBD_UUID_TEXT]);

@@ -24,7 +24,7 @@ int cbd_lock_reopen(int fd, bool writable)
 }
 
 #ifdef CBD_TEST_HOOKS
-/* Hosts that a test makes of one machine do not see each other's locks. */
+/* A test makes several hosts of one machine; they must not see each other's locks. */
 static int64_t lock_byte(int64_t byte)
 {
 	const char *boot = getenv("CBD_TEST_BOOT_ID");
@@ -80,7 +80,7 @@ int cbd_lock_renew(struct cbd_lock *l)
 {
 	int copy = cbd_lock_reopen(l->fd, !l->shared), r;
 
-	if (copy < 0) /* another user by now: the old description serves */
+	if (copy < 0) /* -EACCES: a daemon that changed its user keeps the old one */
 		return copy == -EACCES ? 0 : copy;
 	set_lock(l->fd, l->byte, F_UNLCK);
 	r = set_lock(copy, l->byte, l->shared ? F_RDLCK : F_WRLCK);

@@ -2,9 +2,10 @@
 /*
  * lock.h - OFD byte-range locks on the transport's file (fcntl(2)).
  *
- * Each lock has an open file description of its own: on a shared one a second
- * F_OFD_SETLK succeeds, and F_OFD_GETLK then says unlocked.  It is proof of
- * life between processes of one boot and one (st_dev, st_ino), nothing else.
+ * Each lock has an open file description of its own: on a shared description a
+ * second F_OFD_SETLK succeeds, and F_OFD_GETLK does not report the first lock.  That
+ * a lock is held proves that its process lives, to processes of the same boot that
+ * opened the same file (st_dev, st_ino); to others it proves nothing.
  */
 #ifndef CBD_LOCK_H
 #define CBD_LOCK_H
@@ -23,25 +24,27 @@ struct cbd_lock {
 		.fd = -1 \
 	}
 
-/* Open the file behind FD again, whatever its path means by now. */
+/* Open the file behind FD again, also if its path names another one by now.  Returns a
+ * descriptor or a negative errno. */
 int cbd_lock_reopen(int fd, bool writable);
 
-/* Take BYTE of the file behind FD.  -EBUSY: held by another.  WAIT_MS bounds
- * the tries (0: one). */
+/* Lock BYTE of the file behind FD.  -EBUSY: another description holds it, and still
+ * did after WAIT_MS milliseconds (0: a single try). */
 int cbd_lock_take(struct cbd_lock *l, int fd, int64_t byte, bool shared, unsigned wait_ms);
 
-/* Unlocked explicitly: a forked child's copy of the descriptor would keep it. */
+/* Unlocks before it closes: a forked child's copy of the descriptor would otherwise
+ * keep the lock. */
 void cbd_lock_release(struct cbd_lock *l);
 
-/* Put the lock on a fresh description, so that copies of the old one in a
- * parent process keep nothing alive.  For a moment it is free: the caller
+/* Move the lock to a fresh description: after a fork the parent's copy of the old one
+ * would keep it.  For a moment the lock is free, so the caller holds another that
  * keeps claimers out. */
 int cbd_lock_renew(struct cbd_lock *l);
 
-/* Would an exclusive lock conflict?  FD must hold no lock itself. */
+/* Would an exclusive lock conflict?  The description of FD must hold no lock. */
 bool cbd_lock_held(int fd, int64_t byte);
 
-/* Has another program locked any of what is in the file? */
+/* Has a program, not necessarily one of cbd, locked any of the file's content? */
 bool cbd_lock_content_held(int fd);
 
 #endif

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * step.h - numbered places of the state machines, where a test stops or kills
- * the process.  Only in builds with --enable-debug; nothing otherwise.
+ * step.h - named places of the state machines, where a test stops or kills the
+ * process.  They exist only in builds with --enable-debug.
  *
  * CBD_TEST_STEP=NAME:ACTION[:COUNT] in the environment: at the COUNT-th time
- * (1) that the process reaches step NAME it gets SIGKILL (kill) or SIGSTOP
+ * (default 1) that the process reaches step NAME it gets SIGKILL (kill) or SIGSTOP
  * (stop).
  */
 #ifndef CBD_STEP_H

@@ -73,8 +73,8 @@ void cbd_cpu_invalidate_range(const void *p, size_t len)
 /*
  * libpmem picks the widest non-temporal stores.  What it leaves in the cache
  * (edges, or everything with PMEM_NO_MOVNT=1) it may not flush (PMEM_NO_FLUSH=1,
- * eADR), so the lines are pushed here again: cheap for lines that are not
- * cached.  The fence is that of the entry line that follows.
+ * eADR), so the lines are written back here again: cheap for lines that are not
+ * cached.  No fence here: cbd_line_store() of the entry that names the payload has one.
  */
 void cbd_cpu_copy_in(void *dst, const void *src, size_t len)
 {

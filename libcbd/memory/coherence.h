@@ -6,8 +6,8 @@
  * accesses of the project.  It knows nothing of the format but the size of a
  * line.  docs/coherence.md tells the rules; in short:
  *
- *   push  make my stores visible to other hosts    (clwb, sfence)
- *   drop  forget my cached copy before a read      (clflushopt, mfence)
+ *   write back  make this host's stores visible to others       (clwb, sfence)
+ *   invalidate  forget this host's cached copy before a read    (clflushopt, mfence)
  *
  * In hardware mode both are nothing, and acquire and release order does the
  * work.  A build can exchange the implementation in two places: CBD_CPU_IMPL names
@@ -24,8 +24,8 @@
 
 #define CBD_LINE 64
 
-/* For a signal handler of this thread: my stores before are done, my accesses
- * after are not begun. */
+/* Between a thread and its own signal handler: when the handler runs, the thread's
+ * stores before this are done and its accesses after it are not begun. */
 static inline void cbd_signal_fence(void)
 {
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
@@ -33,7 +33,7 @@ static inline void cbd_signal_fence(void)
 
 /* What a line or payload access needs to know of the memory. */
 struct cbd_mem {
-	bool software; /* hosts are not coherent: push and drop */
+	bool software; /* hosts are not coherent: write back and invalidate */
 };
 
 #ifdef CBD_COHERENCE_IMPL
@@ -46,30 +46,30 @@ struct cbd_mem {
  * The interface, as both implementations give it (static inline or extern):
  *
  * void cbd_line_load(const struct cbd_mem *, const void *line, void *copy)
- *	Drop the line and copy its 64 bytes to private memory.
+ *	Invalidate the line and copy its 64 bytes to private memory.
  * void cbd_line_invalidate_start(const struct cbd_mem *, const void *line)
  * void cbd_invalidate_done(const struct cbd_mem *)
- *	The same drop for many lines under one fence; then
+ *	Invalidate many lines under one fence; then
  * bool cbd_line_await(const struct cbd_mem *, const void *line, uint64_t word, void *copy)
- *	copies a dropped line if its first 8 bytes equal WORD.  All that the
+ *	copies an invalidated line if its first 8 bytes equal WORD.  All that the
  *	writer stored before that word is in the copy.
  * void cbd_line_store(const struct cbd_mem *, void *line, const void *copy)
  *	Order all earlier payload before, store the line, its first 8 bytes
- *	last, and push it.
+ *	last, and write it back.
  * void cbd_mem_store(const struct cbd_mem *, void *dst, const void *src, size_t)
- *	Copy payload in and push it; ordered by the next cbd_line_store().
+ *	Copy payload in and write it back; ordered by the next cbd_line_store().
  * void cbd_mem_load(const struct cbd_mem *, void *dst, const void *src, size_t)
- *	Drop payload and copy it out.
+ *	Invalidate payload and copy it out.
  * void cbd_mem_write_back(const struct cbd_mem *, const void *, size_t)
  * void cbd_mem_invalidate(const struct cbd_mem *, const void *, size_t)
  * void cbd_sys_landed(const struct cbd_mem *, void *, size_t)
- *	The kernel or a device stored here for us (read(2)): push.
+ *	The kernel or a device has stored here for this process (read(2)): write back.
  * void cbd_sys_take(const struct cbd_mem *, const void *, size_t)
- *	The kernel is going to load from here (write(2)): drop.
+ *	The kernel is going to load from here (write(2)): invalidate.
  * uint32_t cbd_word_load(const uint32_t *), void cbd_word_store(uint32_t *, uint32_t)
  *	A hint between processes of one boot (bell, sleep flag).
  * void cbd_store_load_fence(void)
- *	My stores before, my loads after: for sleeping and waking.
+ *	Orders the caller's stores before it and loads after it: for sleeping and waking.
  * bool cbd_token_swap(uint64_t *, uint64_t expected, uint64_t desired)
  *	Compare-and-swap across hosts; hardware mode only.
  * void cbd_relax(void)

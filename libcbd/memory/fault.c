@@ -15,7 +15,8 @@ static __thread struct cbd_fault *current __attribute__((tls_model("initial-exec
 
 static struct sigaction previous;
 
-/* Not ours: as if we were not there. */
+/* A SIGBUS that no access to shared memory raised: what was installed before this
+ * handler decides. */
 static void chain(int sig, siginfo_t *info, void *context)
 {
 	if (previous.sa_flags & SA_SIGINFO) {
@@ -36,7 +37,7 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
 {
 	struct cbd_fault *f = current;
 
-	/* sent by somebody, not raised by an access */
+	/* no recovery point, or kill(2) sent it: no access of libcbd faulted */
 	if (!f || info->si_code <= 0) {
 		chain(sig, info, context);
 		return;
@@ -61,8 +62,8 @@ void cbd_fault_init(void)
 	pthread_once(&once, install);
 }
 
-/* An optimizer that knows all of this file (-flto) sees nobody read `current`
- * between the two, and would leave the store out. */
+/* The signal handler reads `current`, which the compiler does not know: with -flto it
+ * sees no reader between begin and end, and without the fence leaves the store out. */
 void cbd_fault_begin(struct cbd_fault *f)
 {
 	f->outer = current;
@@ -164,6 +165,6 @@ int cbd_fault_wipe(const struct cbd_mem *mem, char *base, uint64_t offset, uint6
 		r = cbd_fault_store(mem, base + offset, zeroes, n);
 		offset += n;
 	}
-	cbd_fault_write_back(mem, base, CBD_LINE); /* a fence for the above */
+	cbd_fault_write_back(mem, base, CBD_LINE); /* its fence orders the stores above */
 	return r;
 }

@@ -22,26 +22,28 @@ struct cbd_fault {
 	struct cbd_fault *outer;
 };
 
-/* Install the SIGBUS handler, once; it chains to the one before. */
+/* Install the SIGBUS handler, once.  A SIGBUS outside of recovery points goes to the
+ * handler that was installed before. */
 void cbd_fault_init(void);
 
 void cbd_fault_begin(struct cbd_fault *f);
 void cbd_fault_end(struct cbd_fault *f);
 
-/* The mask is not saved: the handler runs with SA_NODEFER, so that leaving
- * it by longjmp leaves nothing blocked. */
+/* sigsetjmp() need not save the signal mask: the handler runs with SA_NODEFER, which
+ * blocks nothing while it runs, so that leaving it by siglongjmp() is harmless. */
 #define CBD_FAULT_TRY(f) (sigsetjmp((f)->env, 0) == 0 && (cbd_fault_begin(f), 1))
 
 /* Payload in and out of shared memory; 0 or -EIO. */
 int cbd_fault_store(const struct cbd_mem *m, void *dst, const void *src, size_t len);
 int cbd_fault_load(const struct cbd_mem *m, void *dst, const void *src, size_t len);
 
-/* A copy of which either side may fault, and which pushes and drops nothing; the
- * second one to durable memory, durable when it returns. */
+/* A plain copy where either side may fault, without write-back or invalidation;
+ * _persist: to durable memory, where it is durable when the call returns. */
 int cbd_fault_copy(void *dst, const void *src, size_t len);
 int cbd_fault_persist(void *dst, const void *src, size_t len);
 
-/* Push a range; before the kernel takes from it; after the kernel stored there. */
+/* Write a range back; prepare it for a kernel that loads from it (write(2)); make
+ * visible what the kernel has stored there (read(2)).  0 or -EIO. */
 int cbd_fault_write_back(const struct cbd_mem *m, const void *p, size_t len);
 int cbd_fault_take(const struct cbd_mem *m, const void *p, size_t len);
 int cbd_fault_landed(const struct cbd_mem *m, void *p, size_t len);

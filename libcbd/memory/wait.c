@@ -15,17 +15,18 @@
 #include "base/clock.h"
 #include "memory/wait.h"
 
-/* The other side answers a small request in 2 to 5 us when it has a CPU; when
- * it has not, spinning keeps it from getting this one. */
+/* The peer answers a small request in 2 to 5 us when it has a CPU; when it has none,
+ * spinning keeps it from getting this one. */
 #define SPIN_NS 10000ull
-/* A yield takes 0.2 us alone, 0.9 us with one switch there and one back; a slice of
- * somebody who uses all of it takes milliseconds.  Where the clock is a system call
- * (not the TSC's) each yield seems to let others run: nothing is spun there. */
+/* sched_yield() takes 0.2 us when no other thread is ready, 0.9 us with one switch to
+ * another and one back, and milliseconds when the other uses up its time slice.  Where
+ * reading the clock is a system call (no TSC) each yield seems to let others run, and
+ * nothing spins there. */
 #define OTHERS_RAN_NS 600ull
 #define OTHERS_STAY_NS 100000ull
 #define SWITCHES_NS 500ull
-/* The scheduler balances every some milliseconds: so long in each second one request
- * alone insists on its CPU. */
+/* A request alone spins this long in each second although the CPU is crowded; the
+ * scheduler, which balances every few milliseconds, then moves the peer away. */
 #define INSIST_NS 100000000ull
 #define INSIST_EVERY_NS 1000000000ull
 #define CROWD_BREAK_NS 10000000ull
@@ -47,7 +48,7 @@ void cbd_wait_init(struct cbd_wait *w, enum cbd_poll poll, unsigned most_us)
 
 void cbd_wait_hit(struct cbd_wait *w)
 {
-	/* a long wait that was not slept through: it pays to stay awake */
+	/* it came after a long wait without a sleep: staying awake longer pays */
 	if (w->poll == CBD_POLL_ADAPTIVE && w->turns && w->sleep_us == FIRST_SLEEP_US &&
 	    w->awake_us < AWAKE_MAX_US && w->last_ns - w->since_ns > w->awake_us * 500ull)
 		w->awake_us += w->awake_us / 2;
@@ -65,7 +66,7 @@ static unsigned next_sleep(struct cbd_wait *w)
 	return us < w->most_us ? us : w->most_us;
 }
 
-/* Several threads may be here, none after the other. */
+/* Threads may run this concurrently; a lost update is harmless. */
 static void note_crowd(struct cbd_wait *w, uint64_t now)
 {
 	uint64_t last = cbd_shared_get(&w->crowd_ns);
@@ -90,8 +91,9 @@ uint64_t cbd_wait_yield(struct cbd_wait *w)
 	return others ? SWITCHES_NS : took;
 }
 
-/* To give the CPU up at once. */
-static bool polite(const struct cbd_wait *w, uint64_t now)
+/* The last yield let other threads run, so this thread yields at once instead of
+ * spinning; a request alone ignores that in a tenth of the time. */
+static bool must_yield(const struct cbd_wait *w, uint64_t now)
 {
 	uint64_t since = cbd_shared_get(&w->crowd_since_ns);
 	bool insists = w->alone && (now < since || (now - since) % INSIST_EVERY_NS < INSIST_NS);
@@ -105,7 +107,7 @@ static bool may_spin(const struct cbd_wait *w, uint64_t waited_ns)
 		return false;
 	if (w->poll == CBD_POLL_BUSY)
 		return true;
-	return !polite(w, w->last_ns) &&
+	return !must_yield(w, w->last_ns) &&
 	       waited_ns < (w->poll == CBD_POLL_SLEEP ? SPIN_SLEEP_NS : SPIN_NS);
 }
 
@@ -146,8 +148,8 @@ void cbd_futex_wait(const uint32_t *word, uint32_t value, unsigned us)
 {
 	struct timespec ts = { .tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000l };
 
-	/* Where futexes do not work (a mapping without pages behind it) the
-	 * bound alone serves. */
+	/* On mappings without struct pages (some devdax) a futex fails: then
+	 * only the bound ends the sleep. */
 	if (syscall(SYS_futex, word, FUTEX_WAIT, value, &ts, NULL, 0) < 0 && errno != EAGAIN &&
 	    errno != EINTR && errno != ETIMEDOUT)
 		cbd_sleep_us(us < 1000 ? us : 1000);

@@ -10,9 +10,9 @@
 #include "memory/fault.h"
 #include "memory/wait.h"
 
-/* How long a line may look bad before it is taken for damaged.  A store is
- * seen elsewhere within milliseconds at worst; a writer may lose its CPU
- * between two words of a line for longer. */
+/* How long a line may fail its CRC before it counts as damaged.  Another host sees a
+ * store after milliseconds at worst; but the writer may lose its CPU between two words
+ * of the line for longer. */
 #define BAD_LINE_NS 200000000ull
 
 enum direction { DIRECTION_SE = 1, DIRECTION_CE = 2 };
@@ -42,7 +42,7 @@ void cbd_channel_init(struct cbd_channel *ch, const struct cbd_transport *t, uns
 	ch->data_size = area->length - control - 2 * ring;
 }
 
-/* Rule 3: lines of an older format, channel or epoch never pass. */
+/* Rule 3: the CRC of a line of another format, channel, direction or epoch is wrong. */
 static uint32_t epoch_seed(const struct cbd_channel *ch, enum direction direction)
 {
 	const struct {
@@ -80,7 +80,7 @@ static int send(struct cbd_channel *ch, void *line, void *entry, uint32_t seed)
 	return 0;
 }
 
-/* Position and epoch are the first two words of both modes of entry. */
+/* Position and epoch are the first two words of an SE and of a CE. */
 static int accept(struct cbd_channel *ch, uint64_t position, uint32_t seed, const void *copy)
 {
 	uint64_t words[2];
@@ -97,7 +97,7 @@ static int accept(struct cbd_channel *ch, uint64_t position, uint32_t seed, cons
 	return 0;
 }
 
-static int receive(struct cbd_channel *ch, const void *line, bool drop, uint64_t position,
+static int receive(struct cbd_channel *ch, const void *line, bool invalidate, uint64_t position,
 		   uint32_t seed, void *copy)
 {
 	struct cbd_fault f;
@@ -105,7 +105,7 @@ static int receive(struct cbd_channel *ch, const void *line, bool drop, uint64_t
 
 	if (!CBD_FAULT_TRY(&f))
 		return -EIO;
-	if (drop) {
+	if (invalidate) {
 		cbd_line_invalidate_start(&ch->t->mem, line);
 		cbd_invalidate_done(&ch->t->mem);
 	}
@@ -187,7 +187,7 @@ bool cbd_channel_lost_ce(const struct cbd_channel *ch, uint64_t count)
 		return false;
 	for (uint64_t c = count + 1; c < count + ch->slots; c++)
 		if (cbd_channel_has_ce(ch, c))
-			return !cbd_channel_has_ce(ch, count); /* or it has come meanwhile */
+			return !cbd_channel_has_ce(ch, count); /* it may have come meanwhile */
 	return false;
 }
 
@@ -213,16 +213,16 @@ bool cbd_channel_sleeps(const uint32_t *sleeps)
 	return yes;
 }
 
-void cbd_channel_wake(uint32_t *mine, const uint32_t *sleeps)
+void cbd_channel_wake(uint32_t *bell, const uint32_t *sleeps)
 {
 	struct cbd_fault f;
 
 	if (!CBD_FAULT_TRY(&f))
-		return; /* whoever uses the memory next finds it out */
+		return; /* the next access to the channel reports it */
 	cbd_store_load_fence();
 	if (cbd_word_load(sleeps)) {
-		cbd_word_store(mine, cbd_word_load(mine) + 1);
-		cbd_futex_wake(mine);
+		cbd_word_store(bell, cbd_word_load(bell) + 1);
+		cbd_futex_wake(bell);
 	}
 	cbd_fault_end(&f);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * channel.h - one channel: where its lines lie, how entries are sealed, sent
- * and received.  Knows nothing of requests; both sides use it.
+ * channel.h - one channel: where its lines lie, how entries are sealed, sent and
+ * received.  Queues and handlers both use it.  What is in an entry, beside its
+ * position, epoch and CRC, is theirs to know.
  */
 #ifndef CBD_CHANNEL_H
 #define CBD_CHANNEL_H
@@ -19,17 +20,16 @@ struct cbd_channel {
 	uint64_t length; /* of the whole channel */
 	uint64_t data_size;
 	uint32_t slots; /* N, a power of two */
-	/* of the epoch */
 	uint64_t epoch;
-	uint32_t se_seed, ce_seed;
-	uint64_t bad_since_ns; /* a line of this epoch that does not check */
+	uint32_t se_seed, ce_seed; /* of the CRCs of this epoch's entries */
+	uint64_t bad_since_ns;	   /* since when the awaited line fails its CRC; 0: it does not */
 };
 
-/* Where channel ID of a backend's pool lies; the header was checked. */
+/* Channel ID of a backend's pool; both are inside the tables of the header. */
 void cbd_channel_init(struct cbd_channel *ch, const struct cbd_transport *t, unsigned backend,
 		      unsigned id);
 
-/* Enter an epoch: the seeds of its lines. */
+/* From here on entries are of this epoch: lines of others are not received. */
 void cbd_channel_enter(struct cbd_channel *ch, uint64_t epoch);
 
 static inline void *cbd_channel_backend_line(const struct cbd_channel *ch, unsigned line)
@@ -43,27 +43,28 @@ static inline void *cbd_channel_blkdev_line(const struct cbd_channel *ch, unsign
 }
 
 /*
- * Entries.  Send: seal and store the line of se->position (ce->count), push.
- * Receive: 1 and a private copy when the entry POSITION of this epoch is there
- * and its CRC is good, 0 when it is not there yet (also when its line is
- * damaged: see cbd_channel_bad()), -EIO when the memory is poisoned.
+ * Entries.  Send: seal the entry, store it in the line of se->position (ce->count), write
+ * it back.  Receive: 1 and a private copy when the entry POSITION of this epoch is there
+ * and its CRC is right; 0 when it is not there yet, or its line is damaged (see
+ * cbd_channel_bad()); -EIO when the memory is poisoned.
  */
 int cbd_channel_send_se(struct cbd_channel *ch, struct cbd_se *se);
 int cbd_channel_send_ce(struct cbd_channel *ch, struct cbd_ce *ce);
 int cbd_channel_receive_se(struct cbd_channel *ch, uint64_t position, struct cbd_se *se);
 int cbd_channel_receive_ce(struct cbd_channel *ch, uint64_t count, struct cbd_ce *ce);
 
-/* The line was dropped already, by the caller, with others under one fence. */
+/* Receive, when the caller has invalidated the line already, with others under one
+ * fence. */
 int cbd_channel_receive_invalidated_se(struct cbd_channel *ch, uint64_t position,
 				       struct cbd_se *se);
 int cbd_channel_receive_invalidated_ce(struct cbd_channel *ch, uint64_t count, struct cbd_ce *ce);
 
-/* The same of a copy that the caller has made of the line. */
+/* Receive, when the caller has copied the line already. */
 int cbd_channel_accept_se(struct cbd_channel *ch, uint64_t position, const struct cbd_se *se);
 int cbd_channel_accept_ce(struct cbd_channel *ch, uint64_t count, const struct cbd_ce *ce);
 
-/* Drop the line of a position now; several before one cbd_invalidate_done().  Inside
- * a recovery point. */
+/* Invalidate the line of a position, or of several before one cbd_invalidate_done().
+ * The caller has a recovery point (fault.h). */
 static inline void cbd_channel_invalidate_se(const struct cbd_channel *ch, uint64_t position)
 {
 	cbd_line_invalidate_start(&ch->t->mem, &ch->se[position & (ch->slots - 1)]);
@@ -75,37 +76,39 @@ static inline void cbd_channel_invalidate_ce(const struct cbd_channel *ch, uint6
 }
 
 /*
- * Waking, between processes of one boot (rule 11).  The waker has published an
- * entry; MINE is a bell line that it owns, SLEEPS the sleeper's flag line.  The
- * fence keeps the look at the flag behind the entry: without it a sleeper that
- * has just checked its ring is missed.
+ * Wake the peer, a process of the same boot (rule 11), after sending an entry.  BELL is
+ * the first word of a line that the caller writes and the peer sleeps on, SLEEPS the flag
+ * that the peer sets before it sleeps.  A fence orders the entry before the reading of the
+ * flag: without it the peer may see no entry and sleep, while the caller sees no flag.
  */
-void cbd_channel_wake(uint32_t *mine, const uint32_t *sleeps);
+void cbd_channel_wake(uint32_t *bell, const uint32_t *sleeps);
 
-/* The blkdev's look at an SE that is not answered: stored again when it is not
- * what was sent.  Only while no later SE has its slot. */
+/* For the blkdev, of an SE that has had no answer for long: store it again when its
+ * line is not what was sent.  Only while no later SE has taken its line. */
 int cbd_channel_assert_se(struct cbd_channel *ch, struct cbd_se *se);
 
-/* Is CE COUNT there, for whoever reads them? */
+/* Does the line of CE COUNT hold it? */
 bool cbd_channel_has_ce(const struct cbd_channel *ch, uint64_t count);
 
-/* Is a later CE there, though CE COUNT is not? */
+/* Is a later CE there though CE COUNT is not?  The handler stores CEs in the order of
+ * their numbers, so CE COUNT was lost. */
 bool cbd_channel_lost_ce(const struct cbd_channel *ch, uint64_t count);
 
-/* The flag alone, without the fence: 0 may be out of date. */
+/* The flag alone, without the fence: false may be out of date. */
 bool cbd_channel_sleeps(const uint32_t *sleeps);
 
-/* A line that claims this epoch has been bad for longer than a store may need
- * to be seen (rule 6). */
+/* Has the awaited line, of the right position and epoch, failed its CRC for longer than a
+ * store needs to be seen (rule 6)? */
 bool cbd_channel_bad(const struct cbd_channel *ch, uint64_t now_ns);
 
-/* CRC of payload in private memory, in the direction of an SE or a CE. */
+/* CRC of payload in private memory; SEED is se_seed or ce_seed. */
 uint32_t cbd_channel_payload_crc(uint32_t seed, const void *data, size_t len);
 
-/* The blkdev slot that channel's grant names; -1: none, -2: it is damaged. */
+/* The blkdev slot that the channel's grant line names; -1: none, -2: the line is
+ * damaged. */
 int cbd_channel_user(const struct cbd_transport *t, unsigned backend, unsigned id);
 
-/* Push everything of a channel, for a process of this host that died. */
+/* Write all of a channel back, for a process of this host that died. */
 void cbd_channel_write_back(const struct cbd_transport *t, unsigned backend, unsigned id);
 
 #endif

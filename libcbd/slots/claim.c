@@ -22,7 +22,7 @@
 
 #define RAISE_TRIES 16
 
-/* Locks prove something only between processes that lock the same file. */
+/* Locks prove something only to a process that opened the same file in the same boot. */
 static bool same_lock(const struct cbd_transport *t, const struct cbd_claim_line *line)
 {
 	return cbd_boot_is_local(t, line->boot_id) && line->lock_dev == (uint64_t)t->dev &&
@@ -34,9 +34,9 @@ bool cbd_claim_raised(const struct cbd_transport *t, enum cbd_side side, unsigne
 {
 	uint8_t boot[16];
 
-	/* A damaged line is treated as raised: nothing is freed on a guess.
-	 * Its owner writes it again at its next beat, or a sweep of its host
-	 * finds out that it has none. */
+	/* A damaged line counts as raised, so that no slot is freed on a guess.
+	 * If it has an owner, that stores it again at its next beat; if not, a
+	 * sweep of its host finds that out. */
 	if (cbd_line_get(t, cbd_side_claim_at(t, side, slot, host), line) < 0) {
 		memset(line, 0, sizeof(*line));
 		return true;
@@ -71,8 +71,8 @@ bool cbd_claim_is_dead(const struct cbd_transport *t, enum cbd_side side, unsign
 	return same_lock(t, line) && !cbd_lock_held(t->fd, cbd_side_lock_byte(side, slot));
 }
 
-/* Rule 8 of coherence: what a dead process of this host left in caches is
- * pushed by another process of the host before anybody reuses it. */
+/* Rule 8 of docs/coherence.md: what a dead process left in the caches of this host is
+ * written back by another process of the host before the slot is used again. */
 static void write_back_slot(struct cbd_transport *t, enum cbd_side side, unsigned slot)
 {
 	if (!t->mem.software)
@@ -101,7 +101,8 @@ static int lower(struct cbd_transport *t, enum cbd_side side, unsigned slot,
 	return cbd_line_put(t, cbd_side_claim_at(t, side, slot, (unsigned)t->host), line);
 }
 
-/* My host's own line, with the slot's lock held: whoever raised it is gone. */
+/* Mark this host's line of a slot dead.  The caller holds the slot's lock, so the process
+ * that raised the line is gone.  1: marked, 0: it was not raised, or a negative errno. */
 static int bury(struct cbd_transport *t, enum cbd_side side, unsigned slot)
 {
 	struct cbd_claim_line line;
@@ -110,22 +111,26 @@ static int bury(struct cbd_transport *t, enum cbd_side side, unsigned slot)
 	if (r == -EIO)
 		return r;
 	if (r == -EBADMSG) {
-		/* nobody of this host holds the lock, and only this host
-		 * writes the line */
+		/* no process of this host holds the lock, and no other host
+		 * writes this line: it may be stored again */
 		memset(&line, 0, sizeof(line));
 	} else if (line.state != CBD_CLAIM_RAISED) {
 		return 0;
 	}
 	if (r == 0 && cbd_boot_is_local(t, line.boot_id) && !same_lock(t, &line))
-		return cbd_error(EBUSY, "%s: %s %u: is owned through another device node", t->path,
-				 cbd_side_name(side), slot);
+		return cbd_error(
+			EBUSY,
+			"%s: %s %u: is owned by a process of this host that opened it under another "
+			"device node",
+			t->path, cbd_side_name(side), slot);
 	write_back_slot(t, side, slot);
 	cbd_step("claim-swept");
 	r = lower(t, side, slot, &line, CBD_CLAIM_DEAD);
 	return r < 0 ? r : 1;
 }
 
-/* Another host that has raised its line, or -1; and the highest generation. */
+/* A host other than this one that claims the slot, or -1.  Raises *generation to the
+ * highest that any line shows. */
 static int other_raised(const struct cbd_claim *c, uint64_t *generation)
 {
 	const struct cbd_transport *t = c->t;
@@ -151,8 +156,8 @@ static int owned_by(const struct cbd_transport *t, enum cbd_side side, unsigned 
 			 cbd_host_describe(t, (unsigned)host, text, sizeof(text)));
 }
 
-/* Rule 1: raise the own line, push, then drop and read all the others.  Two
- * that raise at once both see each other, and both lower. */
+/* Rule 1: store the own line as raised, then read those of all other hosts.  Two hosts
+ * that do so at once both see each other, and both lower their lines and try again. */
 static int raise_line(struct cbd_claim *c)
 {
 	struct cbd_transport *t = c->t;
@@ -187,7 +192,7 @@ static int raise_line(struct cbd_claim *c)
 	return owned_by(t, c->side, c->slot, other);
 }
 
-/* Nobody of that host writes the line any more; that was proven. */
+/* This host may write the line of the host that is gone: no process there does. */
 static int lower_gone(struct cbd_claim *c)
 {
 	void *place = cbd_side_claim_at(c->t, c->side, c->slot, (unsigned)c->gone);
@@ -266,10 +271,10 @@ int cbd_claim_check(struct cbd_claim *c)
 	if (r == 0 && line.state != CBD_CLAIM_RAISED && memcmp(line.owner, c->line.owner, 16) == 0)
 		return cbd_error(ESTALE, "%s: %s %u: it was cleared", t->path,
 				 cbd_side_name(c->side), c->slot);
-	/* a later boot of this host's identity: I am the zombie */
+	/* a later boot of this host has taken the slot: this process is a leftover */
 	if (r == 0 && line.state == CBD_CLAIM_RAISED && line.generation > c->line.generation &&
 	    memcmp(line.owner, c->line.owner, 16) != 0)
-		return cbd_error(ESTALE, "%s: %s %u: another process of this host's slot owns it",
+		return cbd_error(ESTALE, "%s: %s %u: a later boot of this host has taken it over",
 				 t->path, cbd_side_name(c->side), c->slot);
 	return cbd_line_assert(t, cbd_side_claim_at(t, c->side, c->slot, (unsigned)t->host),
 			       &c->line);
@@ -293,7 +298,7 @@ int cbd_claim_renew(struct cbd_claim *c)
 
 /* ------------------------------------------------------------------ sweep */
 
-/* DAMAGED: lines that stay damaged have no owner either. */
+/* DAMAGED: damaged lines have stayed so for long, and so have no owner. */
 static int sweep_slot(struct cbd_transport *t, enum cbd_side side, unsigned slot, bool damaged)
 {
 	struct cbd_lock lock = CBD_LOCK_NONE;
@@ -316,7 +321,7 @@ static int sweep_slot(struct cbd_transport *t, enum cbd_side side, unsigned slot
 	return r > 0;
 }
 
-/* Without the join lock, for the usual case: there is nothing to do. */
+/* Is there anything to sweep?  Asked without the join lock, since mostly there is not. */
 static bool sweep_needed(struct cbd_transport *t, enum cbd_side side, bool *damaged)
 {
 	struct cbd_claim_line line;
@@ -335,9 +340,9 @@ static bool sweep_needed(struct cbd_transport *t, enum cbd_side side, bool *dama
 }
 
 /*
- * A damaged line keeps its slot from everybody.  An owner behind another
- * device node, whose lock I do not see, stores it again at its next beat: what
- * was damaged in all my looks for longer has none.
+ * Nobody can take a slot while its line is damaged.  An owner that opened another device
+ * node, whose lock this process does not see, stores its line again at its next beat; so
+ * a line that is still damaged after three beats has no living owner.
  */
 static bool stays_damaged(struct cbd_transport *t, bool damaged)
 {

@@ -2,8 +2,8 @@
 /*
  * claim.h - ownership of backend and blkdev slots (rules 1 and 2).
  *
- * A claim is a line of one host plus an OFD lock of one process.  Owns the
- * claim pages; what an owner writes into its slot is its own affair.
+ * A claim is a line of one host and an OFD lock of one of its processes.  Owns the
+ * claim pages; the other pages of a slot belong to the slot's owner.
  */
 #ifndef CBD_CLAIM_H
 #define CBD_CLAIM_H
@@ -16,8 +16,8 @@ struct cbd_claim {
 	enum cbd_side side;
 	unsigned slot;
 	struct cbd_lock lock;
-	struct cbd_claim_line line; /* as I raised it */
-	int gone;		    /* host whose line does not count, -1: none */
+	struct cbd_claim_line line; /* as this process raised it */
+	int gone; /* a host that is proven off, whose line does not count; or -1 */
 };
 
 #define CBD_CLAIM_INIT                \
@@ -25,41 +25,44 @@ struct cbd_claim {
 		.lock = CBD_LOCK_NONE \
 	}
 
-/* Take SLOT for this host and process; joined before.  -EBUSY with a message
- * that names the owner. */
+/* Take SLOT for this process; its host has joined before.  -EBUSY, with a message that
+ * names the owner; another negative errno with a message. */
 int cbd_claim_take(struct cbd_transport *t, enum cbd_side side, unsigned slot, struct cbd_claim *c);
 
-/* The same from HOST, which is proven gone although its line is raised (rule
- * 7.5): its line is lowered, and if it was not gone it stops at its next
- * beat.  -1: nobody. */
+/* The same, when HOST still claims the slot and is proven off (rule 7.5): its claim is
+ * lowered.  If it was not off, its process stops at its next beat.  HOST -1: as above. */
 int cbd_claim_take_from(struct cbd_transport *t, enum cbd_side side, unsigned slot, int host,
 			struct cbd_claim *c);
 
-/* At each beat: is it still mine?  Stores the line again if it was lost.
- * -ESTALE: another host has replaced me; stop at once. */
+/* At each beat of the owner: does the claim still hold?  A line that was lost is stored
+ * again.  -ESTALE: another process has the slot; this one must stop at once. */
 int cbd_claim_check(struct cbd_claim *c);
 
-/* Everything of the slot has been pushed by its owner before. */
+/* Give the slot back.  The owner has written back all that it stored there. */
 void cbd_claim_release(struct cbd_claim *c);
+
+/* After a fork: the lock on a description of this process alone. */
 int cbd_claim_renew(struct cbd_claim *c);
 
-/* The line of HOST for a slot; true if it is raised and not void.  A claim of
- * an earlier boot of its host is void. */
+/* Read HOST's claim line for a slot; true: it is raised and not void, or damaged (then
+ * LINE is zeroed).  A claim of an earlier boot of its host is void. */
 bool cbd_claim_raised(const struct cbd_transport *t, enum cbd_side side, unsigned slot,
 		      unsigned host, struct cbd_claim_line *line);
 
-/* The owner's host slot, -1: free. */
+/* The host slot of the owner, -1: none.  Of several raised lines that with the highest
+ * generation counts. */
 int cbd_claim_owner(const struct cbd_transport *t, enum cbd_side side, unsigned slot,
 		    struct cbd_claim_line *line);
 
-/* Of a claim of my own boot: is its process dead?  (The lock tells.) */
+/* Is the process dead that raised LINE?  Its lock proves that, to this boot only: false
+ * for claims of other boots. */
 bool cbd_claim_is_dead(const struct cbd_transport *t, enum cbd_side side, unsigned slot,
 		       const struct cbd_claim_line *line);
 
 /*
- * Find the slots whose owners were processes of this host and boot and are
- * dead, push their lines, and say so in their claim lines.  Returns how many;
- * -EBUSY without WAIT when another process of this host is at it.
+ * Find the slots whose owners were processes of this host and are dead, write their
+ * lines back, and mark their claims dead.  Returns how many.  -EBUSY without WAIT, when
+ * another process of this host holds the join lock; another negative errno.
  */
 int cbd_claim_sweep(struct cbd_transport *t, bool wait);
 

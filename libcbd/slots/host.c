@@ -18,8 +18,9 @@
 #include "slots/host.h"
 #include "base/step.h"
 
-/* Software mode: how long a store needs at worst to be seen elsewhere is
- * milliseconds; the wait is once in a host's life. */
+/* Software mode: how long a host waits after it has stored its claim before it reads it
+ * back.  Another host sees a store within milliseconds at worst; a host waits once in
+ * its life. */
 #define CLAIM_WAIT_US 20000
 
 /* ------------------------------------------------------------------- slot */
@@ -60,7 +61,7 @@ const char *cbd_host_describe(const struct cbd_transport *t, unsigned h, char *t
 	return text;
 }
 
-enum slot_is { SLOT_FREE, SLOT_MINE, SLOT_OTHERS };
+enum slot_is { SLOT_FREE, SLOT_OWN, SLOT_FOREIGN };
 
 static enum slot_is slot_is(const struct cbd_transport *t, unsigned h)
 {
@@ -70,11 +71,12 @@ static enum slot_is slot_is(const struct cbd_transport *t, unsigned h)
 	if (r == 0 && cbd_is_zero(&line, sizeof(line)))
 		return SLOT_FREE;
 	if (r == 0 && memcmp(line.uuid, t->identity.uuid, 16) == 0)
-		return SLOT_MINE;
-	/* taken and not yet named: mine if it died there, else a newcomer's */
+		return SLOT_OWN;
+	/* A token without a name.  This host's token: a process of it died
+	 * between the two.  Another: that host is just taking the slot. */
 	if (r == -EBADMSG && line.token == token_of(t->identity.uuid))
-		return SLOT_MINE;
-	return SLOT_OTHERS;
+		return SLOT_OWN;
+	return SLOT_FOREIGN;
 }
 
 static bool token_taken(struct cbd_transport *t, unsigned h, uint64_t token)
@@ -90,7 +92,7 @@ static bool token_taken(struct cbd_transport *t, unsigned h, uint64_t token)
 	return taken;
 }
 
-/* -EAGAIN: another host was faster. */
+/* 0; -EAGAIN: another host was faster; -EIO. */
 static int slot_take(struct cbd_transport *t, unsigned h)
 {
 	struct cbd_host_claim_line line = { .token = token_of(t->identity.uuid) };
@@ -108,10 +110,10 @@ static int slot_take(struct cbd_transport *t, unsigned h)
 	cbd_random(&jitter, 1);
 	cbd_sleep_us(CLAIM_WAIT_US + jitter * 40u);
 	cbd_step("host-written");
-	return slot_is(t, h) == SLOT_MINE ? 0 : -EAGAIN;
+	return slot_is(t, h) == SLOT_OWN ? 0 : -EAGAIN;
 }
 
-/* Taken by a process that died before it wrote the name: finish it. */
+/* The slot is this host's.  If a process died before it stored the name, store it. */
 static int slot_name(struct cbd_transport *t, unsigned h)
 {
 	struct cbd_host_claim_line line;
@@ -134,7 +136,7 @@ static int slot_configured(struct cbd_transport *t, unsigned h)
 		return cbd_error(EINVAL, "%s: host id %u: the transport has 0..%u", t->path, h,
 				 t->header.hosts - 1);
 	is = slot_is(t, h);
-	if (is == SLOT_MINE)
+	if (is == SLOT_OWN)
 		return slot_name(t, h);
 	if (is == SLOT_FREE && slot_take(t, h) == 0)
 		return (int)h;
@@ -145,7 +147,7 @@ static int slot_configured(struct cbd_transport *t, unsigned h)
 static int slot_find(struct cbd_transport *t)
 {
 	for (unsigned h = 0; h < t->header.hosts; h++)
-		if (slot_is(t, h) == SLOT_MINE)
+		if (slot_is(t, h) == SLOT_OWN)
 			return slot_name(t, h);
 	for (unsigned h = 0; h < t->header.hosts; h++)
 		if (slot_is(t, h) == SLOT_FREE && slot_take(t, h) == 0)
@@ -193,8 +195,8 @@ static int boot_write(struct cbd_transport *t, unsigned h, uint32_t incarnation)
 	return r;
 }
 
-/* Writing the boot id is the proof, for all others, that the earlier boot of
- * this host is gone (rule 2): so not while that boot still beats. */
+/* To others the boot id proves that the earlier boot of this host is gone (rule 2), so it
+ * must not be stored while that boot still beats. */
 static int boot_enter(struct cbd_transport *t, unsigned h)
 {
 	struct cbd_host_line line;
@@ -261,9 +263,9 @@ static int lost_slot(const struct cbd_transport *t, const char *why)
 }
 
 /*
- * Is the slot still mine?  The state line decides: clear frees it first and a
- * newcomer writes it last, so one that is sealed and not mine says that I am a
- * zombie.  Where it is lost the claim line decides.
+ * Has this host and boot still the slot?  The state line decides: cbd_clear() frees it
+ * first and a new host stores it last, so when it is sound and names another, this
+ * process is a leftover.  Where the state line is lost, the claim line decides.
  */
 static int check_slot(const struct cbd_transport *t)
 {
@@ -276,7 +278,7 @@ static int check_slot(const struct cbd_transport *t)
 		return r;
 	if (r == 0 && !cbd_is_zero(&state, sizeof(state))) {
 		if (state.state == 0)
-			return lost_slot(t, "was cleared");
+			return lost_slot(t, "was cleared; this process has lost it");
 		if (memcmp(state.uuid, t->identity.uuid, 16) != 0)
 			return lost_slot(t, "belongs to another machine by now");
 		if (memcmp(state.boot_id, t->identity.boot_id, 16) != 0)
@@ -295,7 +297,8 @@ static int check_slot(const struct cbd_transport *t)
 	return 0;
 }
 
-/* Nobody knows what a damaged one asked; who asked still says it again. */
+/* What a damaged request line asked is lost: store an empty one.  A process that
+ * still asks for a hand-over stores its request again. */
 static int repair_requests(struct cbd_transport *t)
 {
 	struct cbd_host_request_line line;
@@ -314,9 +317,10 @@ static int repair_requests(struct cbd_transport *t)
 	return r;
 }
 
-/* A line that differs may be a newcomer's, if the slot was cleared since the last
- * look at whose it is: so that comes after this one (model `cleared`). */
-static int assert_mine(const struct cbd_transport *t, void *line, void *copy)
+/* Store a line of the slot again if it differs.  It may differ because the slot was
+ * cleared and taken by another host after the last check_slot(), so that is asked again
+ * before the store (tests/model/cleared.pml). */
+static int assert_own(const struct cbd_transport *t, void *line, void *copy)
 {
 	int r = cbd_line_differs(t, line, copy);
 
@@ -326,8 +330,7 @@ static int assert_mine(const struct cbd_transport *t, void *line, void *copy)
 	return r == 0 ? cbd_line_put(t, line, copy) : r;
 }
 
-/* Rule 1: whoever beats for the host stores its lines again when they were
- * lost. */
+/* Rule 1: the process that beats for the host stores lost lines of the slot again. */
 static int assert_slot(struct cbd_transport *t)
 {
 	struct cbd_host_claim_line claim = { .token = token_of(t->identity.uuid) };
@@ -338,12 +341,12 @@ static int assert_slot(struct cbd_transport *t)
 
 	memcpy(claim.uuid, t->identity.uuid, 16);
 	if (r == 0)
-		r = assert_mine(t, cbd_host_claim_at(t, h), &claim);
+		r = assert_own(t, cbd_host_claim_at(t, h), &claim);
 	if (r == 0)
-		r = assert_mine(t, cbd_host_info_at(t, h, CBD_HOST_STATE), &t->host_line);
+		r = assert_own(t, cbd_host_info_at(t, h, CBD_HOST_STATE), &t->host_line);
 	if (r == 0)
 		r = cbd_text_each(t, cbd_host_info_at(t, h, CBD_HOST_NAME), CBD_NAME_LINES,
-				  t->identity.name, assert_mine);
+				  t->identity.name, assert_own);
 	return r == 0 ? repair_requests(t) : r;
 }
 
@@ -356,8 +359,9 @@ static int beat_locked(struct cbd_transport *t)
 		r = cbd_lock_take(&t->host_lock, t->fd, CBD_LOCK_HOST(t->host), false, 0);
 		if (r == -EBUSY)
 			return 0; /* another process of this host beats */
-		/* Without the right to open the file again (another user by
-		 * now) it beats beside the others: only change counts. */
+		/* A daemon that may not open the file again (it changed its
+		 * user) gets no lock and beats beside the process that has
+		 * it: observers only see that the counter changes. */
 		t->host_counter = beat_counter(t, (unsigned)t->host);
 	}
 	r = assert_slot(t);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * host.h - this machine as a host of a transport: slot, heartbeat.
- * Owns the lines of its own host slot.
+ * host.h - this machine as a host of a transport: its slot and its beat.  Owns the
+ * lines of that slot.
  */
 #ifndef CBD_HOST_H
 #define CBD_HOST_H
@@ -18,18 +18,20 @@
  */
 int cbd_host_join(struct cbd_transport *t, int host_id);
 
-/* One beat, by whichever process of this host holds the host's lock.
- * -EADDRINUSE: another boot has taken the slot over; -ESTALE: it was cleared
- * or belongs to another machine: nothing may be written there. */
+/* Called at each beat of every owner; the process that holds the host's lock stores the
+ * beat.  -EADDRINUSE: another boot of this identity has the slot; -ESTALE: the slot was
+ * cleared or belongs to another machine; this process must store nothing more. */
 int cbd_host_beat(struct cbd_transport *t);
 
-/* After a fork: locks on descriptions of this process alone. */
+/* After a fork: the "in use" lock on a description of this process alone; the host's
+ * lock is taken again at the next beat. */
 int cbd_host_renew(struct cbd_transport *t);
 
-/* Serialise what processes of this host do to slots. */
+/* One process of this host at a time takes, sweeps or clears slots.  Waits for the
+ * lock; -EBUSY with a message when that takes too long. */
 int cbd_join_lock(struct cbd_transport *t, struct cbd_lock *lock);
 
-/* The boot that host slot H shows; false: none or damaged. */
+/* The boot id in H's state line; false: it has none, or is damaged. */
 bool cbd_host_boot(const struct cbd_transport *t, unsigned h, uint8_t boot_id[16]);
 
 /* Is it the boot of this machine in which this process runs?  Then locks and
@@ -42,7 +44,7 @@ static inline bool cbd_boot_is_local(const struct cbd_transport *t, const uint8_
 /* The same of the boot that host slot H shows. */
 bool cbd_host_is_local(const struct cbd_transport *t, unsigned h);
 
-/* "host 2 (name)" into TEXT. */
+/* "host 2 (name)", or "host 2", into TEXT, which is returned. */
 const char *cbd_host_describe(const struct cbd_transport *t, unsigned h, char *text, size_t size);
 
 #endif

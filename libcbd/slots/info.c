@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * info.c - what a transport holds, for people: read slots, watch heartbeats.
- * Writes nothing.
+ * info.c - what a transport holds, for people and for decisions: reads slots,
+ * watches heartbeats.  Writes nothing.
  */
 #include <config.h>
 
@@ -36,7 +36,7 @@ static const void *beat_line(const struct cbd_transport *t, unsigned i)
 
 /* ------------------------------------------------------------------ slots */
 
-/* Free, dead (proven), or undecided until watched. */
+/* Free; dead, which is proven; or undecided, until the beats are watched. */
 static enum cbd_liveness claim_liveness(const struct cbd_transport *t, enum cbd_side side,
 					unsigned slot, enum cbd_slot_state state, bool *local)
 {
@@ -51,11 +51,11 @@ static enum cbd_liveness claim_liveness(const struct cbd_transport *t, enum cbd_
 		       : CBD_DEAD;
 }
 
-/* What the last watch found; several threads may list. */
+/* What the last cbd_transport_watch() found; several threads may read slots. */
 static enum cbd_liveness watched(struct cbd_transport *t, unsigned i, enum cbd_liveness l)
 {
 	pthread_mutex_lock(&t->host_mutex);
-	/* what was free or dead then is somebody's now */
+	/* the slot has an owner: a result from when it had none does not count */
 	if (l == CBD_UNDECIDED && t->liveness && t->liveness[i] != CBD_FREE &&
 	    t->liveness[i] != CBD_DEAD)
 		l = t->liveness[i];
@@ -233,7 +233,7 @@ static bool slot_in_use(struct cbd_transport *t, unsigned i)
 	return l != CBD_FREE && l != CBD_DEAD;
 }
 
-/* One round over all that is not decided; how many are left. */
+/* Sample every beat that is not decided; returns how many are left. */
 static unsigned watch_round(struct cbd_transport *t, enum cbd_liveness *l)
 {
 	unsigned left = 0;
@@ -261,7 +261,7 @@ int cbd_transport_watch(struct cbd_transport *t)
 		free(l);
 		return cbd_error(ENOMEM, "%s: %m", t->path);
 	}
-	/* readers in other threads keep the last result until this one */
+	/* other threads go on reading the last result until this one is there */
 	for (unsigned i = 0; i < n; i++)
 		l[i] = slot_in_use(t, i) ? CBD_UNDECIDED : CBD_FREE;
 	while (watch_round(t, l) > 0)

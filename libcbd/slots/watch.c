@@ -10,7 +10,8 @@ enum cbd_liveness cbd_watch_sample(struct cbd_watch *w, uint64_t counter, uint64
 	uint64_t since = now_ns - w->sampled_ns;
 
 	if (!w->sampled_ns || since > 2 * interval_ns + interval_ns / 2) {
-		/* first sample, or I was away myself: nothing is known */
+		/* the first sample, or the first after the observer was
+		 * suspended: how long the counter stood is not known */
 		bool moved = w->sampled_ns && counter != w->counter;
 
 		*w = (struct cbd_watch){ .counter = counter, .sampled_ns = now_ns, .moved = moved };

@@ -39,7 +39,7 @@ static int devdax_probe(const char *path, struct cbd_file *f, dev_t rdev)
 	if (!found)
 		return cbd_error(ENODEV, "%s: a character device, but not a devdax one", path);
 	if (!f->align)
-		f->align = 2u << 20; /* kernels that do not tell it */
+		f->align = 2u << 20; /* some kernels do not say */
 	f->devdax = f->dax = true;
 	return 0;
 }
@@ -65,7 +65,7 @@ int cbd_file_open(const char *path, bool writable, bool create, struct cbd_file 
 	int r;
 
 	*f = (struct cbd_file){ .fd = -1 };
-	/* a FIFO or a tape must not be touched, not even by open() */
+	/* checked before open(2), which waits on a FIFO and rewinds a tape */
 	if (stat(path, &st) == 0) {
 		if (S_ISDIR(st.st_mode))
 			return cbd_error(EISDIR, "%s: %m", path);
@@ -102,8 +102,7 @@ int cbd_file_map(const struct cbd_file *f, const char *path, bool writable, uint
 
 	if (p == MAP_FAILED)
 		return cbd_error(errno, "%s: cannot map %zu bytes: %m", path, len);
-	/* Ring lines are far apart and few: read-ahead brings nothing.  Huge
-	 * pages do, where the file system has them; it is advice. */
+	/* Advice: a file system that has huge pages (tmpfs) may use them. */
 	madvise(p, len, MADV_HUGEPAGE);
 	*base = p;
 	*map_length = len;

@@ -8,20 +8,23 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* What a path is, before it is mapped. */
+/* An open file or device, not mapped yet. */
 struct cbd_file {
 	int fd;
-	uint64_t size;	/* usable bytes; 0: empty file */
-	uint64_t align; /* of length and offset of a mapping */
-	bool devdax, dax;
+	uint64_t size;	/* bytes; 0: an empty file */
+	uint64_t align; /* length and offset of a mapping are multiples of it */
+	bool devdax;	/* a character device of memory */
+	bool dax;	/* mappings bypass the page cache (devdax, fsdax) */
 	dev_t dev;
 	ino_t ino;
 };
 
-/* -ENOENT and so on, with a message.  CREATE makes a missing file. */
+/* Open a regular file or a devdax device; CREATE makes a missing file.  The caller
+ * closes file->fd.  0, or a negative errno with a message. */
 int cbd_file_open(const char *path, bool writable, bool create, struct cbd_file *file);
 
-/* Map LENGTH bytes, rounded up to the file's alignment. */
+/* Map LENGTH bytes from the start, rounded up to the file's alignment.  The caller
+ * unmaps *map_length bytes.  0, or a negative errno with a message. */
 int cbd_file_map(const struct cbd_file *file, const char *path, bool writable, uint64_t length,
 		 char **base, size_t *map_length);
 

@@ -86,7 +86,7 @@ static int check_numbers(const char *path, const struct cbd_header *h)
 	return 0;
 }
 
-/* The areas follow one another; that also shows that none overlaps. */
+/* Each area begins where the one before ends, so none overlaps another. */
 static int check_areas(const char *path, const struct cbd_header *h)
 {
 	const struct {
@@ -164,7 +164,7 @@ int cbd_header_check(const char *path, const struct cbd_header *h, uint64_t size
 	return r < 0 ? r : check_areas(path, h);
 }
 
-/* Channels lie in their area in ascending order, so none overlaps. */
+/* Channels are in ascending order inside their area, so none overlaps another. */
 int cbd_table_check(const char *path, const struct cbd_header *h, const struct cbd_area *table)
 {
 	uint64_t at = h->channel_area.offset, end = at + h->channel_area.length;
@@ -212,8 +212,8 @@ int cbd_header_read(const char *path, const struct cbd_mem *mem, const char *bas
 	return r;
 }
 
-/* The copy that ends at END.  The length of its area is not known when the
- * first page is lost, so its pages are tried. */
+/* The copy whose area ends at END.  The header that says how long that area is may be
+ * lost, so each length that is possible is tried. */
 static int copy_before(const char *path, const struct cbd_mem *mem, const char *base, uint64_t size,
 		       uint64_t end, struct cbd_header *h, struct cbd_area **table)
 {
@@ -233,8 +233,6 @@ static int copy_before(const char *path, const struct cbd_mem *mem, const char *
 	return -ENOMEDIUM;
 }
 
-/* Where the damaged header says that the transport ends, which need not be
- * where the file ends; else there. */
 int cbd_header_find_copy(const char *path, const struct cbd_mem *mem, const char *base,
 			 uint64_t size, uint64_t hint, struct cbd_header *h,
 			 struct cbd_area **table)
@@ -256,7 +254,7 @@ int cbd_header_find(const char *path, const struct cbd_mem *mem, const char *bas
 	*damaged = false;
 	memset(h, 0, sizeof(*h));
 	r = cbd_header_read(path, mem, base, size, 0, h, table);
-	/* a newer version, or a file cut short, is not a damaged header */
+	/* no damage: the version is newer, or memory ran out */
 	if (r == 0 || r == -EPROTONOSUPPORT || r == -ENOMEM)
 		return r;
 	if (cbd_header_find_copy(path, mem, base, size, h->size, &copy, table) == 0) {
@@ -264,7 +262,7 @@ int cbd_header_find(const char *path, const struct cbd_mem *mem, const char *bas
 		*damaged = true;
 		return 0;
 	}
-	/* once more, for its message */
+	/* again, so that the message is that of the header */
 	return cbd_header_read(path, mem, base, size, 0, h, table);
 }
 

@@ -42,7 +42,7 @@ int cbd_line_get(const struct cbd_transport *t, const void *line, void *copy)
 {
 	struct cbd_line *l = copy;
 
-	/* A torn line is whole a moment later; a damaged one is not. */
+	/* A line that is just being stored is whole a moment later. */
 	for (int tries = 0; tries < 16; tries++) {
 		if (!line_load(t, line, copy))
 			return cbd_error(EIO, "%s: the memory at offset %llu is poisoned or gone",
@@ -56,17 +56,29 @@ int cbd_line_get(const struct cbd_transport *t, const void *line, void *copy)
 			 (unsigned long long)offset_of(t, line));
 }
 
-int cbd_line_put(const struct cbd_transport *t, void *line, void *copy)
+static int line_store(const struct cbd_transport *t, void *line, const void *copy)
 {
 	struct cbd_fault f;
 
-	cbd_line_seal(t->seed, offset_of(t, line), copy);
 	if (!CBD_FAULT_TRY(&f))
 		return cbd_error(EIO, "%s: the memory at offset %llu is poisoned or gone", t->path,
 				 (unsigned long long)offset_of(t, line));
 	cbd_line_store(&t->mem, line, copy);
 	cbd_fault_end(&f);
 	return 0;
+}
+
+int cbd_line_put(const struct cbd_transport *t, void *line, void *copy)
+{
+	cbd_line_seal(t->seed, offset_of(t, line), copy);
+	return line_store(t, line, copy);
+}
+
+int cbd_line_wipe(const struct cbd_transport *t, void *line)
+{
+	static const struct cbd_line zero;
+
+	return line_store(t, line, &zero);
 }
 
 int cbd_line_differs(const struct cbd_transport *t, const void *line, void *copy)
@@ -133,8 +145,6 @@ static size_t utf8_length(const unsigned char *s)
 	return n;
 }
 
-/* Names come from whoever can write the memory, and end in logs, JSON and
- * export lists. */
 static void make_printable(char *text)
 {
 	for (size_t n; *text; text += n) {

@@ -21,7 +21,7 @@ static int read_header(struct cbd_transport *t, const struct cbd_file *f)
 {
 	char *base;
 	size_t length;
-	/* the kind is not known yet: dropping is right for both */
+	/* the coherence mode is not known yet: invalidating is right in both */
 	struct cbd_mem mem = { .software = true };
 	int r;
 
@@ -90,7 +90,7 @@ int cbd_transport_open(const char *path, unsigned flags, struct cbd_transport **
 		t->ino = f.ino;
 		r = transport_map(t, &f);
 	}
-	/* only who takes part has to have an identity */
+	/* a reader does not need an identity */
 	if (r == 0) {
 		r = cbd_identity_read(&t->identity);
 		if (t->read_only)
@@ -143,7 +143,7 @@ int cbd_transport_verify(const struct cbd_transport *t)
 	struct cbd_header h;
 	int r;
 
-	/* the uuid is in the first line: the rest is read when it differs */
+	/* the uuid is in the first line: the rest is read only when it differs */
 	if (cbd_fault_load(&t->mem, &h, t->base, CBD_LINE_SIZE) < 0 ||
 	    memcmp(h.uuid, t->header.uuid, sizeof(h.uuid)) == 0 ||
 	    cbd_fault_load(&t->mem, &h, t->base, sizeof(h)) < 0)

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * transport.h - an open transport: the mapping, its header, and where each
- * slot lies.  Owns the mapping and the shared "in use" lock; what is in the
- * slots belongs to the files that claim them.
+ * transport.h - an open transport: the mapping and its checked header.
+ *
+ * Owns the mapping and the shared "in use" lock, which keeps format away.  Also
+ * holds what the process knows of its host slot and of other slots' liveness;
+ * slots/host.c and slots/info.c own that.
  */
 #ifndef CBD_TRANSPORT_H
 #define CBD_TRANSPORT_H
@@ -23,24 +25,25 @@ struct cbd_watch;
 struct cbd_transport {
 	struct cbd_mem mem;
 	char *path;
-	int fd; /* of the mapping; tests locks, never holds one */
+	int fd; /* of the mapping; only asks for locks, never holds one */
 	char *base;
 	size_t map_length;
-	bool read_only, damaged;
+	bool read_only;
+	bool damaged; /* the header is, and its copy is used */
 	dev_t dev;
 	ino_t ino;
 	struct cbd_header header;
-	struct cbd_area *table; /* channels, private copy */
-	uint32_t seed;		/* CRC of the uuid */
+	struct cbd_area *table; /* of channels; a checked private copy, like header */
+	uint32_t seed;		/* CRC of the uuid: of every CRC in this memory */
 	struct cbd_lock in_use;
 	struct cbd_identity identity;
 	struct cbd_host_line host_line; /* as this host's boot wrote it */
 	int host;			/* slot, -1: not joined */
-	struct cbd_lock host_lock;	/* whoever holds it beats for the host */
-	pthread_mutex_t host_mutex;	/* guards the beat of this process */
-	uint64_t host_counter;
-	uint64_t claims_damaged_ns; /* since when a sweep sees damaged claims; 0: none */
-	struct cbd_watch *watches;  /* of cbd_transport_watch(), all tables */
+	struct cbd_lock host_lock;	/* the process that holds it beats for the host */
+	uint64_t host_counter;		/* as last stored in the host's beat line */
+	pthread_mutex_t host_mutex;	/* guards host_line, host_lock, host_counter */
+	uint64_t claims_damaged_ns;	/* since when a sweep sees damaged claims; 0: none */
+	struct cbd_watch *watches;	/* of cbd_transport_watch(), all tables */
 	enum cbd_liveness *liveness;
 };
 
@@ -49,13 +52,13 @@ static inline uint64_t cbd_interval_ns(const struct cbd_transport *t)
 	return t->header.heartbeat_ms * 1000000ull;
 }
 
-/* How long until a silent object is suspect, as a bound for waiting. */
+/* After how long without a beat an owner is suspect, as a bound for waiting. */
 static inline uint64_t cbd_suspect_ns(const struct cbd_transport *t)
 {
 	return cbd_interval_ns(t) * (t->header.dead_after + 1);
 }
 
-/* This process is of no host any more. */
+/* Give the host's lock back: this process takes part in the transport no more. */
 void cbd_host_leave(struct cbd_transport *t);
 
 /* The later of two incarnations; 0 is none. */
@@ -67,9 +70,10 @@ static inline uint32_t cbd_newer(uint32_t a, uint32_t b)
 }
 
 /*
- * Whether the memory is still of the format that was opened; -ESTALE: it was
- * formatted by force, and who stores its lines again damages those of others.
- * A header that is damaged, or just being written, says nothing.
+ * 0 while the memory still has the format that was opened.  -ESTALE: somebody formatted
+ * it by force meanwhile, so this process must not store its lines again: they lie in
+ * what others use now.  A header that is damaged or just being written counts as the
+ * old one.
  */
 int cbd_transport_verify(const struct cbd_transport *t);
 
