@@ -12,12 +12,12 @@ cd "$(dirname "$(readlink -f "$0")")"
 
 build_packages=(
 	autoconf automake e2fsprogs gcc libblkid-dev libc6-dev libdaxctl-dev libev-dev
-	libisal-dev libjson-c-dev libnbd-bin libnbd-dev libpmem-dev libtool
+	libisal-dev libjson-c-dev libmount-dev libnbd-bin libnbd-dev libpmem-dev libtool
 	liburing-dev check make nbdkit nbdkit-plugin-dev perl pkg-config
 	qemu-utils
 )
 check_packages=(
-	busybox-static clang clang-format cpio cppcheck daxctl e2fsprogs fdisk fio fuse3 g++ gcovr
+	btrfs-progs busybox-static clang clang-format cpio cppcheck daxctl e2fsprogs fdisk fio fuse3 g++ gcovr
 	git jq kmod libclang-rt-14-dev llvm nbd-client ndctl python3 python3-libnbd
 	qemu-system-common qemu-system-x86 shellcheck spin valgrind xfsprogs xz-utils zstd
 )

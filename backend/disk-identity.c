@@ -7,11 +7,12 @@
  * verifier they report a loss.
  *
  * Identity: of a block device what it says of itself (WWID, UUID, serial
- * number), with the place of a partition; without any, its device number,
- * which another boot may give to another disk.  Of a file its file system,
- * inode number and time of birth: a copy of a file, or a file restored from a
- * backup, is another disk.  A file system without an id of its own (NFS, and in
- * effect XFS) is named by its device number, which holds until it is unmounted.
+ * number), with the place of a partition; of a loop device the file behind it;
+ * without any, its device number, which another boot may give to another disk.
+ * Of a file its file system (disk-filesystem.c), inode number and time of birth,
+ * or generation where no birth is kept: a copy of a file, or a file restored
+ * from a backup, is another disk; a file that was renamed, has grown, or whose
+ * file system was mounted elsewhere, is the same.
  *
  * Verifier: acknowledged data in the page cache survives the process and not
  * the kernel, so it is made from boot id and identity.  Its low 16 bits are
@@ -22,17 +23,19 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <sys/statfs.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "disk.h"
 #include "log.h"
 
+#define SECTOR 512u
 #define VERIFIER_COUNT 0xffffull
 #define VERIFIER_DURABLE 1 /* nothing is ever lost */
 
@@ -43,13 +46,13 @@ struct file_id {
 	uint32_t fs_type;
 	uint64_t fs_id;
 	uint64_t inode;
-	uint64_t birth; /* ns, 0: unknown */
+	uint64_t birth; /* ns; or the generation; 0: neither is kept */
 };
 
 struct device_id {
 	uint32_t kind;
 	uint32_t reserved;
-	uint64_t start;	  /* of a partition or a loop device */
+	uint64_t start;	  /* bytes, of a partition or a loop device */
 	uint64_t name[2]; /* digest */
 };
 
@@ -57,7 +60,7 @@ _Static_assert(sizeof(struct file_id) == sizeof(((struct cbd_disk_geometry *)0)-
 _Static_assert(sizeof(struct device_id) == sizeof(((struct cbd_disk_geometry *)0)->disk_id), "");
 
 /* FNV-1a; names are chosen by administrators, not by enemies. */
-static uint64_t digest(uint64_t seed, const void *data, size_t length)
+uint64_t disk_digest(uint64_t seed, const void *data, size_t length)
 {
 	const unsigned char *p = data;
 	uint64_t hash = 0xcbf29ce484222325ull ^ seed;
@@ -70,29 +73,28 @@ static uint64_t digest(uint64_t seed, const void *data, size_t length)
 static uint64_t file_birth(int fd)
 {
 	struct statx stx;
+	long generation = 0;
 
-	if (statx(fd, "", AT_EMPTY_PATH, STATX_BTIME, &stx) < 0 || !(stx.stx_mask & STATX_BTIME))
-		return 0;
-	return stx.stx_btime.tv_sec * 1000000000ull + stx.stx_btime.tv_nsec;
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_BTIME, &stx) == 0 && (stx.stx_mask & STATX_BTIME))
+		return stx.stx_btime.tv_sec * 1000000000ull + stx.stx_btime.tv_nsec;
+	return ioctl(fd, FS_IOC_GETVERSION, &generation) == 0 ? (uint32_t)generation : 0;
 }
 
-static int identify_file(struct disk *d)
+static int identify_file(const struct disk_file *f, struct file_id *id)
 {
-	struct file_id id = { .kind = ID_FILE };
-	struct statfs fs;
 	struct stat st;
+	int err;
 
-	if (fstatfs(d->fd, &fs) < 0 || fstat(d->fd, &st) < 0) {
-		log_error("%s: %s", d->name, strerror(errno));
+	*id = (struct file_id){ .kind = ID_FILE };
+	err = disk_filesystem(f, &id->fs_type, &id->fs_id);
+	if (err < 0)
+		return err;
+	if (fstat(f->fd, &st) < 0) {
+		log_error("%s: %s", f->name, strerror(errno));
 		return -errno;
 	}
-	id.fs_type = fs.f_type;
-	memcpy(&id.fs_id, &fs.f_fsid, sizeof(id.fs_id));
-	if (id.fs_id == 0)
-		id.fs_id = st.st_dev;
-	id.inode = st.st_ino;
-	id.birth = file_birth(d->fd);
-	memcpy(d->geometry.disk_id, &id, sizeof(id));
+	id->inode = st.st_ino;
+	id->birth = file_birth(f->fd);
 	return 0;
 }
 
@@ -113,19 +115,36 @@ static void device_name(dev_t device, char *name, size_t size)
 	snprintf(name, size, "device=%u:%u", major(device), minor(device));
 }
 
-static void identify_device(struct disk *d)
+static uint64_t device_number(dev_t device, const char *attribute)
 {
-	struct device_id id = { .kind = ID_DEVICE };
-	char name[PATH_MAX + 64], start[32];
+	char value[32];
 
+	return disk_sysfs(device, attribute, value, sizeof(value)) ? strtoull(value, NULL, 10) : 0;
+}
+
+/* A loop device is its file, whatever path that had when the device was set up;
+ * the path is all there is when it leads to the file no more. */
+static int identify_device(const struct disk *d, struct device_id *id)
+{
+	const struct disk_file backing = { .name = d->name, .fd = d->backing_fd };
+	char name[PATH_MAX + 64];
+	struct file_id file;
+	int err = 0;
+
+	*id = (struct device_id){ .kind = ID_DEVICE };
+	id->start = device_number(d->device, "start") * SECTOR +
+		    device_number(d->device, "loop/offset");
+	if (d->backing_fd >= 0) {
+		err = identify_file(&backing, &file);
+		id->name[0] = disk_digest(0, &file, sizeof(file));
+		id->name[1] = disk_digest(1, &file, sizeof(file));
+		return err;
+	}
 	device_name(d->device, name, sizeof(name));
 	log_debug("%s: is identified by %s", d->name, name);
-	if (disk_sysfs(d->device, "start", start, sizeof(start)) ||
-	    disk_sysfs(d->device, "loop/offset", start, sizeof(start)))
-		id.start = strtoull(start, NULL, 10);
-	id.name[0] = digest(0, name, strlen(name));
-	id.name[1] = digest(1, name, strlen(name));
-	memcpy(d->geometry.disk_id, &id, sizeof(id));
+	id->name[0] = disk_digest(0, name, strlen(name));
+	id->name[1] = disk_digest(1, name, strlen(name));
+	return 0;
 }
 
 static int read_boot_id(char *boot_id, size_t size)
@@ -160,18 +179,22 @@ static int make_verifier(struct disk *d)
 		log_error("%s: the boot id of this machine cannot be read", d->name);
 		return -EIO;
 	}
-	g->verifier = digest(digest(0, boot_id, n), g->disk_id, sizeof(g->disk_id));
+	g->verifier = disk_digest(disk_digest(0, boot_id, n), g->disk_id, sizeof(g->disk_id));
 	g->verifier = (g->verifier & ~VERIFIER_COUNT) | (VERIFIER_COUNT + 1);
 	return 0;
 }
 
 int disk_identify(struct disk *d)
 {
-	int err = 0;
+	const struct disk_file f = { .name = d->name, .fd = d->fd };
+	union {
+		struct file_id file;
+		struct device_id device;
+	} id;
+	int err = d->block_device ? identify_device(d, &id.device) : identify_file(&f, &id.file);
 
-	if (d->block_device)
-		identify_device(d);
-	else
-		err = identify_file(d);
-	return err < 0 ? err : make_verifier(d);
+	if (err < 0)
+		return err;
+	memcpy(d->geometry.disk_id, &id, sizeof(id));
+	return make_verifier(d);
 }

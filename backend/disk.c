@@ -182,12 +182,16 @@ static int lock_file(const struct disk *d, unsigned *waited_ms)
 }
 
 /* The path is that of the time when the device was set up. */
-static int open_backing(const struct disk *d, const char *path)
+static int open_backing(const struct disk *d)
 {
-	int fd = open(path, O_CLOEXEC | (d->read_only ? O_RDONLY : O_RDWR));
 	struct loop_info64 loop;
+	char path[PATH_MAX];
 	struct stat st;
+	int fd;
 
+	if (!d->block_device || !disk_sysfs(d->device, "loop/backing_file", path, sizeof(path)))
+		return -1;
+	fd = open(path, O_CLOEXEC | (d->read_only ? O_RDONLY : O_RDWR));
 	if (fd >= 0 && ioctl(d->fd, LOOP_GET_STATUS64, &loop) == 0 && fstat(fd, &st) == 0 &&
 	    st.st_dev == loop.lo_device && st.st_ino == loop.lo_inode)
 		return fd;
@@ -199,16 +203,13 @@ static int open_backing(const struct disk *d, const char *path)
 
 /* Who has the file behind a loop device has the disk too.  Locked is what the
  * device has of it, so that two partitions are two disks. */
-static int lock_backing(struct disk *d, unsigned *waited_ms)
+static int lock_backing(const struct disk *d, unsigned *waited_ms)
 {
 	struct flock lock = { .l_type = lock_type(d), .l_whence = SEEK_SET };
 	char path[PATH_MAX];
 	int err;
 
-	if (!d->block_device || !disk_sysfs(d->device, "loop/backing_file", path, sizeof(path)))
-		return 0;
-	d->backing_fd = open_backing(d, path);
-	if (d->backing_fd < 0)
+	if (d->backing_fd < 0 || !disk_sysfs(d->device, "loop/backing_file", path, sizeof(path)))
 		return 0;
 	lock.l_start = disk_sysfs_number(d->device, "loop/offset");
 	lock.l_start += disk_sysfs_number(d->device, "start") * SECTOR;
@@ -369,6 +370,7 @@ static int find_geometry(struct disk *d, const struct disk_options *o)
 		err = setup_direct(d);
 	if (err == 0 && d->write_through)
 		err = setup_write_through(d);
+	d->backing_fd = open_backing(d);
 	if (err == 0)
 		err = disk_identify(d);
 	return err;

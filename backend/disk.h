@@ -75,6 +75,19 @@ void disk_close(struct disk *d);
 /* Fill in disk_id and verifier of the geometry (disk-identity.c). */
 int disk_identify(struct disk *d);
 
+/* An open file, and what messages call it. */
+struct disk_file {
+	const char *name;
+	int fd;
+};
+
+/* Type and id of the file system of F; the id is the same after it was mounted
+ * again (disk-filesystem.c).  Returns 0, or a negative errno after a message. */
+int disk_filesystem(const struct disk_file *f, uint32_t *type, uint64_t *id);
+
+/* Of bytes that nobody chooses in order to deceive. */
+uint64_t disk_digest(uint64_t seed, const void *data, size_t length);
+
 /*
  * Read attribute ATTRIBUTE of a block device, or of the whole disk when a
  * partition has none, from sysfs.  Without the newline.  False when there is

@@ -255,7 +255,7 @@ CBD_PIN(struct cbd_geometry_line, 64);
 /* What tells that it is the same disk, and whether it lost something. */
 struct cbd_identity_line {
 	uint8_t disk_id[32];	/* stable id, as the engine defines it */
-	uint64_t disk_identity; /* digest of id, size and block size */
+	uint64_t disk_identity; /* digest of id and logical block */
 	uint64_t verifier;	/* opaque; see rule 8 of docs/protocol.md */
 	uint8_t reserved[12];
 	uint32_t crc;

@@ -356,7 +356,6 @@ static void fill_identity(struct cbd_backend *b, const struct cbd_disk_geometry 
 	struct cbd_identity_line old;
 	uint64_t hash = digest(0xcbf29ce484222325ull, g->disk_id, sizeof(g->disk_id));
 
-	hash = digest(hash, &g->size, sizeof(g->size));
 	hash = digest(hash, &g->logical_block, sizeof(g->logical_block));
 	memcpy(b->identity.disk_id, g->disk_id, sizeof(g->disk_id));
 	b->identity.disk_identity = hash;
