@@ -352,6 +352,18 @@ static void abandon(struct cbd_blkdev *b)
 	cbd_blkdev_put_request(b, CBD_REQUEST_ABANDONED);
 }
 
+/* Before the backend is asked to take the channels back. */
+static void write_back_bells(struct cbd_blkdev *b)
+{
+	for (unsigned i = 0; i < b->n_queues; i++) {
+		const struct cbd_channel *ch = &b->queues[i].ch;
+
+		if (b->queues[i].parts.depth)
+			cbd_channel_write_back_bells(
+				ch, cbd_channel_blkdev_line(ch, CBD_CHANNEL_SE_BELL));
+	}
+}
+
 void cbd_detach(struct cbd_blkdev *b)
 {
 	uint64_t beaten = cbd_now_ns(), deadline = beaten + cbd_suspect_ns(b->t);
@@ -360,6 +372,7 @@ void cbd_detach(struct cbd_blkdev *b)
 
 	if (b->request.state != CBD_REQUEST_ATTACH || b->lost)
 		return;
+	write_back_bells(b);
 	cbd_step("detach");
 	cbd_blkdev_put_request(b, CBD_REQUEST_DETACH);
 	cbd_step("detach-requested");

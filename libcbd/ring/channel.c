@@ -227,6 +227,11 @@ void cbd_channel_wake(uint32_t *bell, const uint32_t *sleeps)
 	cbd_fault_end(&f);
 }
 
+void cbd_channel_write_back_bells(const struct cbd_channel *ch, const void *first_line)
+{
+	cbd_fault_write_back(&ch->t->mem, first_line, 2 * CBD_LINE_SIZE);
+}
+
 /* ------------------------------------------------------------------ sweep */
 
 int cbd_channel_user(const struct cbd_transport *t, unsigned backend, unsigned id)

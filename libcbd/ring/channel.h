@@ -83,6 +83,14 @@ static inline void cbd_channel_invalidate_ce(const struct cbd_channel *ch, uint6
  */
 void cbd_channel_wake(uint32_t *bell, const uint32_t *sleeps);
 
+/*
+ * Write back the bell and the flag that one side owns, from FIRST_LINE (its bell) on.
+ * They are stored without a write-back, because only processes of one boot look at them;
+ * before the channel changes hands each side does it, or an eviction would bring them
+ * back later, over what another host has stored there (coherence, rule 8).
+ */
+void cbd_channel_write_back_bells(const struct cbd_channel *ch, const void *first_line);
+
 /* For the blkdev, of an SE that has had no answer for long: store it again when its
  * line is not what was sent.  Only while no later SE has taken its line. */
 int cbd_channel_assert_se(struct cbd_channel *ch, struct cbd_se *se);
