@@ -169,7 +169,7 @@ START_TEST(another_disk)
 	if (_i / WAYS)
 		p.geometry.disk_id[3]++;
 	else
-		p.geometry.size -= 4096;
+		p.geometry.logical_block = 4096;
 	pair_crash(&p);
 	ck_assert_int_eq(pair_reap(&p).result, -ESHUTDOWN);
 	unit_fails(cbd_queue_write(p.q, buf, 512, 0, 0), ESHUTDOWN);
