@@ -45,7 +45,8 @@ enum cbd_log_level { CBD_LOG_ERROR, CBD_LOG_WARNING, CBD_LOG_INFO, CBD_LOG_DEBUG
 
 /*
  * Events that no caller waits for (a backend is gone or back, a channel was
- * left) are told to this function, from any thread, without a trailing
+ * left) are told to this function, from any thread, without a lock of the library
+ * (it may call the library, but should not wait for I/O), without a trailing
  * newline.  Set it before the first transport is opened; NULL (the default)
  * drops them.
  */

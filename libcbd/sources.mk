@@ -20,6 +20,7 @@ libcbd_files = \
 	%reldir%/memory/coherence.h \
 	%reldir%/memory/fault.c \
 	%reldir%/memory/fault.h \
+	%reldir%/memory/wait-times.h \
 	%reldir%/memory/wait.c \
 	%reldir%/memory/wait.h \
 	%reldir%/transport/header.c \
@@ -46,10 +47,13 @@ libcbd_files = \
 	%reldir%/blkdev/split.c \
 	%reldir%/blkdev/split.h \
 	%reldir%/blkdev/blkdev.h \
+	%reldir%/blkdev/state.c \
+	%reldir%/blkdev/notes.c \
 	%reldir%/blkdev/durability.c \
 	%reldir%/blkdev/waiters.c \
 	%reldir%/blkdev/pending.c \
 	%reldir%/blkdev/parts.c \
+	%reldir%/blkdev/publish.c \
 	%reldir%/blkdev/lines.c \
 	%reldir%/blkdev/epoch.c \
 	%reldir%/blkdev/attach.c \

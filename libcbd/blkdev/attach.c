@@ -17,7 +17,6 @@
 #include "slots/host.h"
 #include "base/step.h"
 
-#define STEP_US 500
 #define ATTACH_MOST_NS 60000000000ull
 
 /* ------------------------------------------------------------------- find */
@@ -27,7 +26,7 @@ static void *backend_info(const struct cbd_blkdev *b, unsigned line)
 	return cbd_backend_info_at(b->t, b->backend, line);
 }
 
-/* Live as far as can be told without watching it. */
+/* It says that it is live; whether it beats is not watched. */
 static bool looks_live(struct cbd_transport *t, unsigned id)
 {
 	struct cbd_backend_info info;
@@ -36,7 +35,7 @@ static bool looks_live(struct cbd_transport *t, unsigned id)
 	       info.liveness != CBD_FREE && info.liveness != CBD_DEAD;
 }
 
-/* One that has stopped or died may be back under its name in another slot. */
+/* A backend that stopped or died may be back under its name in another slot. */
 static int find_name(struct cbd_transport *t, const char *text)
 {
 	char name[CBD_TEXT_SIZE + 1];
@@ -82,7 +81,7 @@ int cbd_attach_find(struct cbd_transport *t, const char *backend)
 	return backend_find(t, backend);
 }
 
-/* 1: there; 0: perhaps soon; -ENOENT. */
+/* 1: it is there; 0: perhaps soon; -ENOENT. */
 static int backend_there(struct cbd_blkdev *b)
 {
 	struct cbd_state_line s;
@@ -128,7 +127,7 @@ static int disk_read(struct cbd_blkdev *b)
 
 /* ----------------------------------------------------------------- attach */
 
-/* 1: the backend has answered this very request. */
+/* 1: the backend has answered this request; 0: not yet. */
 static int get_reply(struct cbd_blkdev *b, struct cbd_reply_line *reply)
 {
 	int r = cbd_line_get(b->t, cbd_backend_reply_at(b->t, b->backend, b->slot), reply);
@@ -159,8 +158,9 @@ static int refusal(const struct cbd_blkdev *b, const struct cbd_reply_line *repl
 	}
 }
 
-/* Beat while nobody else does; the caller waits in steps. */
-static int step(struct cbd_blkdev *b, uint64_t *beaten_ns)
+/* One step of a wait: beat when it is due, because the heartbeat thread does not run, and
+ * sleep. */
+static int wait_and_beat(struct cbd_blkdev *b, uint64_t *beaten_ns)
 {
 	uint64_t now = cbd_now_ns();
 	int r = 0;
@@ -169,7 +169,7 @@ static int step(struct cbd_blkdev *b, uint64_t *beaten_ns)
 		*beaten_ns = now;
 		r = cbd_blkdev_beat(b);
 	}
-	cbd_sleep_us(STEP_US);
+	cbd_sleep_us(CBD_ATTACH_STEP_US);
 	return r;
 }
 
@@ -188,28 +188,29 @@ static bool backend_beats(struct cbd_blkdev *b)
 }
 
 /*
- * With a bound of the user's that; else a suspicion's time, and longer while
- * the backend beats: it drains what a dead blkdev of this host has left, which
- * takes as long as the disk does.
+ * How long to wait for the answer.  The user's bound; without one as long as a suspicion
+ * takes, and longer while the backend beats: it drains what a dead blkdev of this host
+ * has left, which takes as long as the disk does.
  */
-struct patience {
-	uint64_t deadline_ns, most_ns;
+struct bound {
+	uint64_t deadline_ns; /* also while the backend beats: most_ns */
+	uint64_t most_ns;
 };
 
-static struct patience patience_of(const struct cbd_blkdev *b, unsigned timeout_ms)
+static struct bound bound_of(const struct cbd_blkdev *b, unsigned timeout_ms)
 {
 	uint64_t now = cbd_now_ns();
 
 	if (timeout_ms)
-		return (struct patience){ now + timeout_ms * 1000000ull,
-					  now + timeout_ms * 1000000ull };
-	return (struct patience){ now + cbd_suspect_ns(b->t), now + ATTACH_MOST_NS };
+		return (struct bound){ now + timeout_ms * 1000000ull,
+				       now + timeout_ms * 1000000ull };
+	return (struct bound){ now + cbd_suspect_ns(b->t), now + ATTACH_MOST_NS };
 }
 
-static bool is_over(struct cbd_blkdev *b, const struct patience *p)
+static bool is_over(struct cbd_blkdev *b, const struct bound *p)
 {
 	uint64_t now = cbd_now_ns();
-	bool beats = backend_beats(b); /* each time: it counts its samples */
+	bool beats = backend_beats(b); /* in each step: it counts samples */
 
 	return now >= p->most_ns || (now >= p->deadline_ns && !beats);
 }
@@ -222,24 +223,24 @@ static int wait_backend(struct cbd_blkdev *b, uint64_t deadline_ns, uint64_t *be
 		if (cbd_now_ns() >= deadline_ns)
 			return cbd_error(ETIMEDOUT, "%s: backend %u: does not come up", b->t->path,
 					 b->backend);
-		r = step(b, beaten_ns);
+		r = wait_and_beat(b, beaten_ns);
 		if (r < 0)
 			return r;
 	}
 	return r;
 }
 
-static int wait_reply(struct cbd_blkdev *b, struct cbd_reply_line *reply,
-		      const struct patience *patience, uint64_t *beaten_ns)
+static int wait_reply(struct cbd_blkdev *b, struct cbd_reply_line *reply, const struct bound *bound,
+		      uint64_t *beaten_ns)
 {
 	int r;
 
 	while ((r = get_reply(b, reply)) == 0) {
-		if (is_over(b, patience))
+		if (is_over(b, bound))
 			return cbd_error(ETIMEDOUT,
 					 "%s: backend %u: does not answer, it is suspect or dead",
 					 b->t->path, b->backend);
-		r = step(b, beaten_ns);
+		r = wait_and_beat(b, beaten_ns);
 		if (r < 0)
 			return r;
 	}
@@ -267,10 +268,10 @@ static int queue_setup(struct cbd_queue *q, const struct cbd_grant_line *g)
 		return cbd_error(ESHUTDOWN, "%s: backend %u: its disk has changed meanwhile",
 				 q->b->t->path, q->b->backend);
 	cbd_extents_init(&q->parts.extents, g->data_pages, q->b->t->mem.software);
-	cbd_wait_init(&q->lead.wait, q->b->poll, q->b->same_boot ? 5000 : 500);
+	cbd_wait_init(&q->lead.wait, q->b->poll, CBD_WAIT_QUEUE_LOCAL_US);
 	cbd_epoch_enter(q, g);
-	/* it may have been restarted since its state was read */
-	cbd_verifier_seen(q->b, q->epoch.backend_incarnation, q->epoch.verifier, false, false);
+	/* the backend may have been restarted since its state was read */
+	cbd_verifier_seen(q, q->epoch.backend_incarnation, q->epoch.verifier, false, false);
 	return 0;
 }
 
@@ -289,7 +290,8 @@ static int take_grants(struct cbd_blkdev *b, const struct cbd_reply_line *reply)
 		cbd_channel_init(&q->ch, b->t, b->backend, c);
 		r = cbd_line_get(b->t, cbd_channel_backend_line(&q->ch, CBD_CHANNEL_GRANT), &g);
 		if (r == 0 && (!cbd_grant_is_own(q, &g) || g.state != CBD_GRANT_GRANTED))
-			r = cbd_error(EPROTO, "%s: backend %u: channel %u is not granted to me",
+			r = cbd_error(EPROTO,
+				      "%s: backend %u: channel %u is not granted to this blkdev",
 				      b->t->path, b->backend, c);
 		if (r == 0)
 			r = queue_setup(q, &g);
@@ -305,10 +307,10 @@ static int take_grants(struct cbd_blkdev *b, const struct cbd_reply_line *reply)
 
 int cbd_attach(struct cbd_blkdev *b, const struct cbd_blkdev_options *o)
 {
-	struct patience patience = patience_of(b, o->attach_timeout_ms);
+	struct bound bound = bound_of(b, o->attach_timeout_ms);
 	uint64_t beaten = cbd_now_ns();
 	struct cbd_reply_line reply;
-	int r = wait_backend(b, patience.deadline_ns, &beaten);
+	int r = wait_backend(b, bound.deadline_ns, &beaten);
 
 	if (r < 0)
 		return r;
@@ -316,7 +318,7 @@ int cbd_attach(struct cbd_blkdev *b, const struct cbd_blkdev_options *o)
 	r = cbd_blkdev_put_request(b, CBD_REQUEST_ATTACH);
 	cbd_step("attach-requested");
 	if (r == 0)
-		r = wait_reply(b, &reply, &patience, &beaten);
+		r = wait_reply(b, &reply, &bound, &beaten);
 	if (r < 0)
 		return r;
 	if (reply.state != CBD_REPLY_GRANTED)
@@ -336,8 +338,8 @@ int cbd_attach(struct cbd_blkdev *b, const struct cbd_blkdev_options *o)
 
 /* ----------------------------------------------------------------- detach */
 
-/* Nobody will drain this: no SE of mine may be fetched by a backend that was
- * only paused (rule 7.5). */
+/* The backend is silent.  If it was only paused, it must not fetch these SEs when it goes
+ * on (rule 7.5). */
 static void abandon(struct cbd_blkdev *b)
 {
 	struct cbd_se none = { .position = UINT64_MAX };
@@ -377,14 +379,16 @@ void cbd_detach(struct cbd_blkdev *b)
 	cbd_blkdev_put_request(b, CBD_REQUEST_DETACH);
 	cbd_step("detach-requested");
 	while ((r = get_reply(b, &reply)) == 0) {
-		/* rule 4: bounded; also when a disk that hangs keeps it from draining */
+		/* bounded (rule 4), also when a disk that hangs keeps the backend from
+		 * draining */
 		if (!backend_beats(b) || cbd_now_ns() >= deadline) {
-			cbd_log(CBD_LOG_WARNING, "backend %u: does not answer; detached without it",
+			cbd_log(CBD_LOG_WARNING,
+				"backend %u: does not answer; the slot is left without it (abandoned)",
 				b->backend);
 			abandon(b);
 			return;
 		}
-		if (step(b, &beaten) < 0)
+		if (wait_and_beat(b, &beaten) < 0)
 			return;
 	}
 }

@@ -18,7 +18,7 @@
 
 /* ------------------------------------------------------------------- open */
 
-/* Any slot will do; one that an other process holds is passed by. */
+/* The first slot that no other process holds. */
 static int claim_any(struct cbd_blkdev *b)
 {
 	for (unsigned d = 0; d < b->t->header.blkdevs; d++) {
@@ -35,7 +35,7 @@ static int claim_any(struct cbd_blkdev *b)
 			 b->t->header.blkdevs);
 }
 
-/* The state line tells; when it was torn by a death, the lines beside it. */
+/* The state line has it; when its writer died while it was stored, the lines beside it. */
 static uint32_t last_incarnation(struct cbd_blkdev *b, uint32_t known)
 {
 	struct cbd_beat_line beat;
@@ -52,7 +52,7 @@ static uint32_t last_incarnation(struct cbd_blkdev *b, uint32_t known)
 	return known;
 }
 
-/* A new incarnation; the lines of the one before lose their meaning. */
+/* With a new incarnation, so that the lines of the slot's last owner mean nothing. */
 static int enter_slot(struct cbd_blkdev *b)
 {
 	struct cbd_state_line old;
@@ -82,7 +82,7 @@ static int enter_slot(struct cbd_blkdev *b)
 		.features = CBD_FEATURES_KNOWN,
 	};
 	b->doorbell.incarnation = b->beat.incarnation = b->state.incarnation;
-	/* goes on from where it was: a backend compares it with what it saw */
+	/* it goes on from where it was: a backend compares it with what it has seen */
 	if (cbd_line_get(b->t, cbd_blkdev_info(b, CBD_BLKDEV_DOORBELL), &bell) < 0)
 		cbd_random(&bell.count, sizeof(bell.count));
 	b->doorbell.count = bell.count;
@@ -195,7 +195,7 @@ bool cbd_blkdev_suspects(const struct cbd_blkdev *b)
 	return cbd_flag_get(&b->suspect);
 }
 
-/* What was submitted and not reaped: finished if that is to be had. */
+/* Wait up to one suspicion time for the requests in flight. */
 static void drain(struct cbd_blkdev *b)
 {
 	uint64_t deadline = cbd_now_ns() + cbd_suspect_ns(b->t);
@@ -205,12 +205,12 @@ static void drain(struct cbd_blkdev *b)
 
 		pthread_mutex_lock(&q->lock);
 		if (q->parts.all && !cbd_flag_get(&b->suspect) && !cbd_flag_get(&b->lost))
-			cbd_reap_idle(q, deadline);
-		pthread_mutex_unlock(&q->lock);
+			cbd_queue_await_idle_unlocks(q, deadline);
+		cbd_queue_unlock_and_tell(q);
 	}
 }
 
-/* Requests that nobody will answer; their completions are not reaped. */
+/* Requests that were not answered; their completions will not be reaped. */
 static void end_all(struct cbd_blkdev *b)
 {
 	for (unsigned i = 0; i < b->n_queues; i++) {
@@ -218,7 +218,7 @@ static void end_all(struct cbd_blkdev *b)
 
 		pthread_mutex_lock(&q->lock);
 		cbd_queue_break(q, -ESHUTDOWN);
-		pthread_mutex_unlock(&q->lock);
+		cbd_queue_unlock_and_tell(q);
 	}
 }
 
@@ -238,7 +238,7 @@ void cbd_blkdev_close(struct cbd_blkdev *b)
 
 	if (!b)
 		return;
-	/* with the heartbeat, or others would suspect what only waits */
+	/* while the heartbeat thread runs, or others would suspect this blkdev */
 	if (claimed && (b->started || cbd_claim_check(&b->claim) == 0))
 		drain(b);
 	cbd_heartbeat_stop(b);

@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * blkdev.h - the blkdev side, as its files share it.  Their order, bottom up:
- * extent.c, split.c, durability.c, waiters.c, pending.c, parts.c, lines.c, epoch.c, attach.c,
- * reap.c, lead.c, heartbeat.c, queue.c, blkdev.c; a file calls only those before it.
+ * blkdev.h - the blkdev side, as its files share it.  Each file calls only files that
+ * stand before it: extent.c, split.c, state.c, notes.c, durability.c, waiters.c,
+ * pending.c, parts.c, publish.c, lines.c, epoch.c, attach.c, reap.c, lead.c, heartbeat.c,
+ * queue.c, blkdev.c.
  *
- * Locks, in this order: queue->lock, then blkdev->lock.  The blkdev's own
- * lines are written by the thread that opens and closes it and by its
- * heartbeat thread, under blkdev->lines.
+ * Locks, in this order: queue->lock, then blkdev->lock; or queue->lock, then
+ * blkdev->lines.  Functions on a queue, a part, a pending request or a waiter are called
+ * with the queue's lock held.  One whose name ends in _unlocks drops it in between and
+ * returns with it held: what was read before has to be read again.  One that ends in
+ * _and_unlock or _and_tell returns without it.  Functions that end in _inside are called
+ * inside a recovery point (memory/fault.h).
  */
 #ifndef CBD_BLKDEV_H
 #define CBD_BLKDEV_H
@@ -19,10 +23,10 @@
 #include "blkdev/extent.h"
 #include "memory/wait.h"
 
-#define CBD_COPY_LOCKED 4096u /* bytes that are copied faster than the lock is given away */
+#define CBD_COPY_LOCKED 4096u /* bytes; a longer payload is copied without the lock */
 #define CBD_MAX_RESENDS 3
-#define CBD_MAX_WAKES 64 /* at the end of a batch */
-#define CBD_MAX_LEAVES 3 /* in a row, then EIO */
+#define CBD_MAX_WAKES 64 /* threads that are woken at the end of a batch */
+#define CBD_MAX_LEAVES 3 /* epochs in a row that are left; then EIO */
 
 struct cbd_connection {
 	struct cbd_blkdev *b;
@@ -32,12 +36,12 @@ struct cbd_connection {
 /* A user's request while it is inside. */
 struct cbd_pending {
 	struct cbd_io io;
-	uint64_t at, left; /* what has no part yet */
+	uint64_t at, left; /* the bytes that have no part yet */
 	uint64_t since_ns; /* submitted */
-	unsigned parts;	   /* in flight */
+	unsigned parts;	   /* not ended */
 	int result;	   /* the first error */
 	bool done;
-	struct cbd_waiter *waiter; /* of a synchronous call; NULL: to be reaped */
+	struct cbd_waiter *waiter; /* of a synchronous call; NULL: for cbd_queue_poll() */
 	struct cbd_pending *next;
 	uint64_t generation; /* FLUSH: the writes that it covers */
 	uint64_t losses;     /* FLUSH: at its submission */
@@ -45,36 +49,57 @@ struct cbd_pending {
 
 enum cbd_part_state {
 	CBD_PART_FREE,
-	CBD_PART_READY,	    /* filled or not, not published in this epoch */
-	CBD_PART_PUBLISHED, /* its SE is out */
+	CBD_PART_READY,	    /* tag and extent taken; not published in this epoch */
+	CBD_PART_PUBLISHED, /* its SE is in the ring */
 	CBD_PART_ARRIVED,   /* its CE was read */
 };
 
 /* One SE's worth of a request; its index is its tag. */
 struct cbd_part {
 	enum cbd_part_state state;
-	bool busy;		     /* a thread copies from or to the user's buffer */
+	bool busy;		     /* a thread copies its payload without the lock */
 	uint16_t generation;	     /* upper half of the tid: old answers never match */
 	struct cbd_pending *pending; /* NULL: timed out, its answer is awaited */
 	struct cbd_se se;	     /* as published, without position and epoch */
 	char *buf;
 	int extent; /* first unit, -1: none */
 	uint32_t units;
-	uint64_t order;		 /* of first submission */
-	uint64_t fill_epoch;	 /* whose payload CRC and extent content it has */
+	uint64_t order;		 /* of the first submission */
+	uint64_t fill_epoch;	 /* for which payload CRC and extent were filled */
 	uint64_t retry_until_ns; /* a read's payload did not check; 0: it did */
 	struct cbd_ce ce;
 	unsigned resends;
 };
 
-enum { CBD_WAITER_ASLEEP, CBD_WAITER_AWAKE, CBD_WAITER_WOKEN, CBD_WAITER_DONE };
+enum cbd_waiter_word {
+	CBD_WAITER_ASLEEP,
+	CBD_WAITER_AWAKE,
+	CBD_WAITER_WOKEN,
+	CBD_WAITER_DONE,
+};
 
 /* A thread that waits while another one polls for it. */
 struct cbd_waiter {
-	uint32_t word;		     /* one of these; it sleeps on it */
+	uint32_t word;		     /* enum cbd_waiter_word; it sleeps on it */
 	struct cbd_pending *pending; /* NULL: any completion */
 	struct cbd_waiter *next;
 	bool linked; /* only while it sleeps */
+};
+
+/* ------------------------------------------------------------------- queue */
+
+/* The table of what each may become is in state.c, who does it in docs/design.md. */
+enum cbd_queue_state {
+	CBD_QUEUE_NEW,	     /* it has no channel yet */
+	CBD_QUEUE_ATTACHED,  /* an epoch is in force */
+	CBD_QUEUE_LEAVING,   /* the same; this side has asked to leave it */
+	CBD_QUEUE_DRAINING,  /* the same; the backend drains it, and will grant a new one */
+	CBD_QUEUE_CLOSING,   /* the same; the backend has stopped in order, its answers are read */
+	CBD_QUEUE_UNGRANTED, /* the channel is granted to nobody, or to another blkdev: requests
+			      * wait for a new grant */
+	CBD_QUEUE_STOPPED,   /* requests end with ESHUTDOWN, until a new epoch comes */
+	CBD_QUEUE_BROKEN,    /* requests end with the queue's error, for ever */
+	CBD_QUEUE_STATES
 };
 
 /* pending.c: the requests that are inside. */
@@ -90,23 +115,23 @@ struct cbd_parts {
 	uint16_t *free_tags;
 	unsigned depth, n_free;
 	struct cbd_extents extents;
-	uint64_t order;	    /* of the next first submission */
+	uint64_t order;	    /* of the next part */
 	unsigned n_retries; /* arrived parts whose payload did not check */
 };
 
-/* Positions of this epoch: epoch.c starts them, parts.c counts SEs, reap.c CEs. */
+/* The positions of this epoch: epoch.c resets them, publish.c counts SEs, reap.c CEs. */
 struct cbd_cursors {
 	uint64_t se_next, ce_next;
-	uint64_t moved_ns; /* last CE, or the first SE after idleness */
+	uint64_t moved_ns; /* the last CE, or the first SE after idleness */
 };
 
 /* epoch.c: what the backend grants. */
 struct cbd_epoch {
-	uint32_t backend_incarnation; /* that granted it */
+	uint32_t backend_incarnation; /* of the backend that granted it */
 	uint64_t verifier;
-	struct cbd_grant_line grant; /* as it was checked last */
-	bool quiet;	     /* it asked for nothing: while it stays the same, nothing does */
-	uint64_t left_epoch; /* asked to leave it */
+	struct cbd_grant_line checked; /* the grant, validated and GRANTED: identical bytes need
+					* no second check; epoch 0: there is none */
+	uint64_t left_epoch;	       /* the epoch that was left last */
 	enum cbd_leave_reason leave_reason;
 	unsigned leaves; /* in a row */
 };
@@ -114,23 +139,23 @@ struct cbd_epoch {
 /* waiters.c: the threads that wait on the queue. */
 struct cbd_waiters {
 	struct cbd_waiter *asleep;
-	bool leader;	  /* somebody polls for all; set with the lock, read without */
+	bool leader;	  /* a thread polls for all; set with the lock, read without */
 	unsigned n_awake; /* CBD_WAITER_AWAKE: one of them takes the lead when it is free */
-	bool gathering;	  /* the leader wakes others after the batch, not now */
+	bool gathering;	  /* wakes are put off to the end of the leader's batch */
 	const uint32_t *to_wake[CBD_MAX_WAKES];
 	unsigned n_to_wake;
 };
 
 /* lead.c: how long to wait, and how. */
 struct cbd_lead {
-	struct cbd_wait wait; /* with the queue's lock, but for cbd_wait_yield() */
-	uint64_t patience_ns; /* what a thread may spend awake; without the lock */
-	uint64_t looked_ns;   /* when the leader looked around, in this wait */
+	struct cbd_wait wait; /* cbd_wait_yield() is called without the lock */
+	uint64_t awake_ns;    /* how long it pays to stay awake: learnt, without the lock */
+	uint64_t looked_ns;   /* when the leader looked around in this wait; 0: not yet */
 };
 
 /* reap.c: payloads that did not check (rule 10). */
 struct cbd_reap {
-	unsigned bad_payloads; /* since: */
+	unsigned bad_payloads; /* since bad_since_ns */
 	uint64_t bad_since_ns;
 };
 
@@ -138,13 +163,10 @@ struct cbd_reap {
 struct cbd_queue {
 	struct cbd_blkdev *b;
 	unsigned index;
-	pthread_mutex_t lock; /* guards all below but for what is excepted there */
+	pthread_mutex_t lock; /* guards all below, but what says otherwise */
 	struct cbd_channel ch;
-	bool attached; /* an epoch is in force */
-	bool foreign;  /* the backend came back with another disk */
-	bool closing;  /* the backend has stopped in order: ESHUTDOWN */
-	bool draining; /* the backend drains it: LEAVING */
-	int broken;    /* negative errno: every request ends with it */
+	enum cbd_queue_state state; /* changed by cbd_queue_become() alone */
+	int error;		    /* STOPPED, BROKEN: the negative errno of every request */
 	struct cbd_requests pending;
 	struct cbd_parts parts;
 	struct cbd_cursors cursors;
@@ -152,6 +174,7 @@ struct cbd_queue {
 	struct cbd_waiters waiters;
 	struct cbd_lead lead;
 	struct cbd_reap reap;
+	struct cbd_note *notes; /* notes.c: messages to be told after unlocking */
 	struct cbd_counters counters;
 };
 
@@ -167,7 +190,7 @@ struct cbd_blkdev {
 	unsigned depth, n_queues;
 	struct cbd_queue *queues;
 
-	pthread_mutex_t lines; /* own lines: */
+	pthread_mutex_t lines; /* guards the lines of its slot, and stop: */
 	struct cbd_state_line state;
 	struct cbd_request_line request;
 	struct cbd_doorbell_line doorbell;
@@ -178,55 +201,87 @@ struct cbd_blkdev {
 	pthread_cond_t stop_cond; /* with lines */
 
 	pthread_mutex_t lock;	      /* guards: */
-	uint32_t backend_incarnation; /* newest seen */
-	uint64_t verifier;	      /* and its newest */
+	uint32_t backend_incarnation; /* the newest that a queue has seen */
+	uint64_t verifier;	      /* and its newest one */
 	uint64_t written, flushed;    /* write generations (rule 8) */
 	uint64_t losses;
-	uint64_t timed_out; /* read without the lock */
+	uint64_t timed_out; /* parts whose answer is awaited (rule 9); read without the lock */
 	struct cbd_connection own;
 
-	struct cbd_watch watch; /* of the backend, by the heartbeat thread */
-	bool suspect;		/* said so in the log */
-	bool impatient;		/* requests do not wait for a suspect */
-	bool lost;		/* the slot is another's, or the memory is gone: write nothing */
+	struct cbd_watch watch; /* of the backend; by the heartbeat thread once it runs */
+	bool suspect;		/* the backend is; the log has been told */
+	bool impatient;		/* requests do not wait for a suspect backend */
+	bool lost;		/* the slot is another process's, or the memory is gone: nothing is
+				 * written there any more */
 };
 
+/* state.c */
+bool cbd_queue_may_become(enum cbd_queue_state from, enum cbd_queue_state to);
+void cbd_queue_become(struct cbd_queue *q, enum cbd_queue_state to);
+bool cbd_queue_has_epoch(const struct cbd_queue *q);
+bool cbd_queue_has_ended(const struct cbd_queue *q); /* STOPPED or BROKEN */
+
+/* notes.c: a message for the user's log, told by the next cbd_queue_unlock_and_tell(). */
+void cbd_queue_note(struct cbd_queue *q, enum cbd_log_level level, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+void cbd_queue_unlock_and_tell(struct cbd_queue *q);
+
 /* durability.c, rule 8 */
-bool cbd_written(struct cbd_queue *q); /* false: acknowledged by a gone backend */
+bool cbd_written(struct cbd_queue *q); /* false: by a backend that was replaced */
 void cbd_flush_submitted(struct cbd_blkdev *b, struct cbd_pending *p);
 bool cbd_flush_failed(struct cbd_blkdev *b, const struct cbd_pending *p);
 void cbd_flush_done(struct cbd_queue *q, struct cbd_pending *p);
-void cbd_verifier_seen(struct cbd_blkdev *b, uint32_t incarnation, uint64_t verifier, bool lost,
-		       bool out);
 
-/* waiters.c; queue lock held */
-void cbd_wake(struct cbd_queue *q, struct cbd_waiter *w, uint32_t why);
-void cbd_waiters_wake_gathered(struct cbd_queue *q);
+/* A verifier of a backend, at each new epoch and when it changes.  LOST: it differs from
+ * the one before, so what was not flushed may be gone.  IN_FLIGHT: so may a write that is
+ * not answered yet. */
+void cbd_verifier_seen(struct cbd_queue *q, uint32_t incarnation, uint64_t verifier, bool lost,
+		       bool in_flight);
+
+/* waiters.c */
+void cbd_wake(struct cbd_queue *q, struct cbd_waiter *w, enum cbd_waiter_word why);
+void cbd_wake_one(struct cbd_queue *q);
+void cbd_waiters_gather(struct cbd_queue *q); /* put wakes off until: */
+void cbd_waiters_wake_gathered_unlocks(struct cbd_queue *q);
 void cbd_waiter_link(struct cbd_queue *q, struct cbd_waiter *w);
 void cbd_waiter_unlink(struct cbd_queue *q, struct cbd_waiter *w);
-void cbd_waiter_done(struct cbd_queue *q, struct cbd_waiter *w);
-void cbd_wake_one(struct cbd_queue *q);
+void cbd_waiter_done(struct cbd_queue *q, struct cbd_waiter *w); /* its request is */
+void cbd_lead_take(struct cbd_queue *q);
+void cbd_lead_give(struct cbd_queue *q);
 
-/* pending.c; queue lock held */
+/* pending.c */
 struct cbd_pending *cbd_pending_get(struct cbd_queue *q, const struct cbd_io *io);
 void cbd_pending_put(struct cbd_queue *q, struct cbd_pending *p);
-void cbd_pending_enqueue(struct cbd_queue *q, struct cbd_pending *p);
-void cbd_pending_dequeue(struct cbd_queue *q);
-void cbd_pending_complete(struct cbd_queue *q, struct cbd_pending *p);
-struct cbd_pending *cbd_pending_reap(struct cbd_queue *q);
+void cbd_pending_enqueue(struct cbd_queue *q, struct cbd_pending *p); /* it waits for a tag */
+void cbd_pending_dequeue(struct cbd_queue *q);			      /* the first of these */
+void cbd_pending_give_up(struct cbd_queue *q, struct cbd_pending *p); /* the same; it failed */
+void cbd_pending_end_waiting(struct cbd_queue *q, int error);	      /* all of these */
 void cbd_pending_timeouts(struct cbd_queue *q, uint64_t now_ns, uint64_t most_ns);
+void cbd_pending_complete(struct cbd_queue *q, struct cbd_pending *p);
+struct cbd_pending *cbd_pending_reap(struct cbd_queue *q); /* the next one that is done */
 void cbd_pendings_init(struct cbd_requests *r);
 void cbd_pendings_free(struct cbd_requests *r);
 
-/* parts.c; queue lock held */
-void cbd_queue_issue(struct cbd_queue *q);
-void cbd_part_publish(struct cbd_queue *q, struct cbd_part *p);
+/* parts.c */
+struct cbd_part *cbd_part_take(struct cbd_queue *q, struct cbd_pending *io);
 void cbd_part_retry(struct cbd_queue *q, struct cbd_part *p, uint64_t until_ns);
 void cbd_part_end(struct cbd_queue *q, struct cbd_part *p, int result);
+
+/* Everything ends with ERROR, now and later: the memory is gone, the disk is another one,
+ * or the channel keeps failing. */
 void cbd_queue_break(struct cbd_queue *q, int error);
+
+/* Everything ends with ESHUTDOWN until a new epoch comes: the backend has stopped. */
+void cbd_queue_stop(struct cbd_queue *q);
 void cbd_queue_timeouts(struct cbd_queue *q, uint64_t now_ns);
 
-/* lines.c */
+/* publish.c: of what waits, all that gets a tag and an extent; parts that are ready, in
+ * this order; one part. */
+void cbd_queue_issue_unlocks(struct cbd_queue *q);
+void cbd_parts_publish_unlocks(struct cbd_queue *q, struct cbd_part **parts, unsigned n);
+void cbd_part_publish_unlocks(struct cbd_queue *q, struct cbd_part *p);
+
+/* lines.c: the lines of the blkdev's slot; no lock of a queue is needed */
 void *cbd_blkdev_info(const struct cbd_blkdev *b, unsigned line);
 int cbd_blkdev_put_state(struct cbd_blkdev *b, enum cbd_slot_state state);
 int cbd_ring_doorbell(struct cbd_blkdev *b);
@@ -234,38 +289,47 @@ int cbd_blkdev_put_request(struct cbd_blkdev *b, enum cbd_request_state state);
 void cbd_blkdev_put_counters(struct cbd_blkdev *b);
 int cbd_blkdev_beat(struct cbd_blkdev *b);
 
-/* epoch.c; queue lock held */
+/* epoch.c */
 bool cbd_grant_is_own(const struct cbd_queue *q, const struct cbd_grant_line *g);
 int cbd_grant_valid(const struct cbd_queue *q, const struct cbd_grant_line *g);
-void cbd_blkdev_find_peer(struct cbd_blkdev *b);
+void cbd_blkdev_find_peer(struct cbd_blkdev *b); /* is the backend of this boot? */
 void cbd_epoch_enter(struct cbd_queue *q, const struct cbd_grant_line *g);
 
-/* Look at the grant of a queue and follow it: a new epoch, a leave, a close.
- * Queue lock held; may drop it. Returns true when the epoch is unchanged, false
- * also when that cannot be told. */
-bool cbd_grant_check(struct cbd_queue *q);
+enum cbd_epoch_check {
+	CBD_EPOCH_SAME,	   /* the epoch is in force */
+	CBD_EPOCH_CHANGED, /* another one is, or the queue has ended */
+	CBD_EPOCH_UNCLEAR, /* the grant cannot be read, or is not this queue's */
+};
 
-/* The same, at the price of a load while the line has not changed. */
-bool cbd_grant_recheck(struct cbd_queue *q);
+/* Read the grant and follow it: into a new epoch, a leave, a close. */
+enum cbd_epoch_check cbd_grant_check_unlocks(struct cbd_queue *q);
+
+/* The same with a copy of the line that was just read; cheap while it has not changed. */
+enum cbd_epoch_check cbd_grant_recheck_unlocks(struct cbd_queue *q, const struct cbd_grant_line *g);
+
+/* Ask the backend to end the epoch in force with a drain, and to grant a new one. */
 void cbd_leave(struct cbd_queue *q, enum cbd_leave_reason reason);
-void cbd_leave_assert(struct cbd_queue *q);
+bool cbd_epoch_is_left(const struct cbd_queue *q); /* this was asked */
+void cbd_leave_assert(struct cbd_queue *q);	   /* at each beat */
 
 /* attach.c */
 int cbd_attach_find(struct cbd_transport *t, const char *backend);
 int cbd_attach(struct cbd_blkdev *b, const struct cbd_blkdev_options *o);
 void cbd_detach(struct cbd_blkdev *b);
 
-/* reap.c; queue lock held.  One look at the ring; PEEKED is a copy of the next CE that
- * was seen without the lock, or NULL.  False: there was nothing. */
-bool cbd_reap_ring(struct cbd_queue *q, const struct cbd_ce *peeked);
+/* reap.c: one look at the ring, by the leader.  SEEN is a copy of the next CE that it has
+ * made without the lock, or NULL.  False: nothing was there. */
+bool cbd_reap_ring_unlocks(struct cbd_queue *q, const struct cbd_ce *seen);
 
-/* lead.c; queue lock held */
-/* False: the request is done, and the lock was not taken again. */
-bool cbd_reap_until(struct cbd_queue *q, struct cbd_pending *mine, uint64_t deadline_ns);
-void cbd_reap_idle(struct cbd_queue *q, uint64_t deadline_ns);
-/* The answers to timed-out requests, for which nobody waits: new writes do
- * (rule 9). */
-void cbd_reap_late(struct cbd_queue *q);
+/* lead.c: wait until OWN is done; until a completion can be reaped; until nothing is in
+ * flight, at close. */
+void cbd_queue_await_answer_and_unlock(struct cbd_queue *q, struct cbd_pending *own);
+void cbd_queue_await_completion_unlocks(struct cbd_queue *q, uint64_t deadline_ns);
+void cbd_queue_await_idle_unlocks(struct cbd_queue *q, uint64_t deadline_ns);
+
+/* The answers to requests that have timed out: no thread waits for them, but new writes
+ * are refused until they are read (rule 9). */
+void cbd_reap_late_unlocks(struct cbd_queue *q);
 
 /* heartbeat.c; cbd_blkdev_start() too */
 void cbd_heartbeat_stop(struct cbd_blkdev *b);

@@ -11,22 +11,24 @@
 #include "blkdev/blkdev.h"
 #include "base/error.h"
 
-/* Blkdev lock held. */
-static void count_loss(struct cbd_blkdev *b)
+/* Locks of the queue, which found it, and of the blkdev held. */
+static void count_loss(struct cbd_queue *q)
 {
+	struct cbd_blkdev *b = q->b;
+
 	b->losses++;
 	b->flushed = b->written;
-	cbd_log(CBD_LOG_ERROR,
-		"backend %u: writes that were not flushed may be lost; the next flush fails",
-		b->backend);
+	cbd_queue_note(q, CBD_LOG_ERROR,
+		       "backend %u: writes that were not flushed may be lost; the next flush of "
+		       "each connection fails",
+		       b->backend);
 }
 
 /*
- * A write was acknowledged.  False when a newer backend has been seen since:
- * the answer is of a process that is gone, and what it wrote may be lost
- * without anybody being told; so the write is executed again.  When another
- * queue has seen a failed sync of this backend since this one looked at its
- * grant, the write may be lost too, and was not there to be counted.
+ * The backend has acknowledged a write.  False when another queue has seen a newer
+ * backend since: what the old process wrote may be lost without being counted as
+ * written, so the write is to be executed again.  When another queue has seen a failed
+ * sync of this backend, the write may be lost too, and was not counted at that time.
  */
 bool cbd_written(struct cbd_queue *q)
 {
@@ -38,7 +40,7 @@ bool cbd_written(struct cbd_queue *q)
 	if (current)
 		b->written++;
 	if (current && q->epoch.verifier != b->verifier)
-		count_loss(b);
+		count_loss(q);
 	pthread_mutex_unlock(&b->lock);
 	return current;
 }
@@ -48,8 +50,8 @@ static struct cbd_connection *connection_of(struct cbd_blkdev *b, const struct c
 	return p->io.connection ? p->io.connection : &b->own;
 }
 
-/* A flush covers what was complete when it was submitted.  The first one after
- * a loss fails, on each connection that was open at the loss. */
+/* A flush covers the writes that were complete when it was submitted.  The first one
+ * after a loss fails, on each connection that was open at the loss. */
 void cbd_flush_submitted(struct cbd_blkdev *b, struct cbd_pending *p)
 {
 	struct cbd_connection *c = connection_of(b, p);
@@ -64,7 +66,7 @@ void cbd_flush_submitted(struct cbd_blkdev *b, struct cbd_pending *p)
 	pthread_mutex_unlock(&b->lock);
 }
 
-/* Was something lost since it was submitted? */
+/* Was something lost since the flush was submitted? */
 bool cbd_flush_failed(struct cbd_blkdev *b, const struct cbd_pending *p)
 {
 	bool failed;
@@ -75,7 +77,7 @@ bool cbd_flush_failed(struct cbd_blkdev *b, const struct cbd_pending *p)
 	return failed;
 }
 
-/* Also a flush that was in flight at a loss fails. */
+/* A flush that was in flight at a loss fails too. */
 void cbd_flush_done(struct cbd_queue *q, struct cbd_pending *p)
 {
 	struct cbd_blkdev *b = q->b;
@@ -90,20 +92,20 @@ void cbd_flush_done(struct cbd_queue *q, struct cbd_pending *p)
 	pthread_mutex_unlock(&b->lock);
 }
 
-/* OUT: a write that may have been executed before the loss is not answered
- * yet. */
-void cbd_verifier_seen(struct cbd_blkdev *b, uint32_t incarnation, uint64_t verifier, bool lost,
-		       bool out)
+void cbd_verifier_seen(struct cbd_queue *q, uint32_t incarnation, uint64_t verifier, bool lost,
+		       bool in_flight)
 {
+	struct cbd_blkdev *b = q->b;
+
 	pthread_mutex_lock(&b->lock);
 	if ((int32_t)(incarnation - b->backend_incarnation) >= 0) {
 		b->backend_incarnation = incarnation;
 		b->verifier = verifier;
 	}
-	/* each queue sees the change for itself: one loss may count twice,
-	 * which fails one flush more, never one less */
-	if (lost && (out || b->written != b->flushed))
-		count_loss(b);
+	/* each queue sees the change by itself, so one loss may be counted twice: one
+	 * flush too many fails, never one too few */
+	if (lost && (in_flight || b->written != b->flushed))
+		count_loss(q);
 	pthread_mutex_unlock(&b->lock);
 }
 
@@ -111,8 +113,10 @@ struct cbd_connection *cbd_connection_open(struct cbd_blkdev *b)
 {
 	struct cbd_connection *c = calloc(1, sizeof(*c));
 
-	if (!c)
+	if (!c) {
+		cbd_error(ENOMEM, "connection: %m");
 		return NULL;
+	}
 	c->b = b;
 	pthread_mutex_lock(&b->lock);
 	c->losses = b->losses;

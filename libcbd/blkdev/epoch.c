@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * epoch.c - the epochs of a queue: read the grant and follow it into a new epoch, ask
- * to leave one (rules 6 and 7).
+ * epoch.c - the epochs of a queue: read the grant line, follow it into a new epoch, ask
+ * to leave one (rules 6 and 7).  Owns the leave line, and most changes of the queue's
+ * state (state.c has the table).
  *
- * States of a queue: not attached (no epoch in force: requests wait), attached,
- * closing (the backend stopped in order: what it did is still read), broken.
- * What a dying backend leaves: a grant of an older epoch (ignored).
+ * What a dying backend leaves behind: the grant of an older epoch, which is ignored.
  */
 #include <config.h>
 
@@ -47,19 +46,20 @@ static int by_order(const void *a, const void *b)
 	return x->order < y->order ? -1 : x->order > y->order;
 }
 
-/* A flush that was in flight at a loss fails: resubmitted, it might succeed
- * without what was lost (rule 8). */
+/* Published or arrived in the epoch that ends: to be published in the next one. */
 static void ready_part(struct cbd_queue *q, struct cbd_part *p)
 {
 	cbd_part_retry(q, p, 0);
 	if (p->busy) {
-		p->state = CBD_PART_READY;
+		p->state = CBD_PART_READY; /* the thread that copies it goes on from there */
 		return;
 	}
 	if (!p->pending) {
-		cbd_part_end(q, p, -EIO); /* timed out; the epoch was drained */
+		cbd_part_end(q, p, -EIO); /* timed out; the old epoch was drained */
 		return;
 	}
+	/* a flush that was in flight at a loss: executed again it might succeed without
+	 * what was lost (rule 8) */
 	if (p->se.op == CBD_OP_FLUSH && cbd_flush_failed(q->b, p->pending)) {
 		cbd_part_end(q, p, -EIO);
 		return;
@@ -67,20 +67,16 @@ static void ready_part(struct cbd_queue *q, struct cbd_part *p)
 	p->state = CBD_PART_READY;
 }
 
-static void publish_all(struct cbd_queue *q)
+static void publish_all_unlocks(struct cbd_queue *q)
 {
 	struct cbd_part *list[CBD_MAX_DEPTH];
-	uint64_t epoch = q->ch.epoch;
 	unsigned n = 0;
 
 	for (unsigned tag = 0; tag < q->parts.depth; tag++)
 		if (q->parts.all[tag].state == CBD_PART_READY)
 			list[n++] = &q->parts.all[tag];
 	qsort(list, n, sizeof(list[0]), by_order);
-	/* publishing drops the lock: look again at each */
-	for (unsigned i = 0; i < n && q->attached && q->ch.epoch == epoch; i++)
-		if (list[i]->state == CBD_PART_READY && !list[i]->busy)
-			cbd_part_publish(q, list[i]);
+	cbd_parts_publish_unlocks(q, list, n);
 }
 
 void cbd_blkdev_find_peer(struct cbd_blkdev *b)
@@ -93,22 +89,31 @@ void cbd_blkdev_find_peer(struct cbd_blkdev *b)
 	cbd_flag_set(&b->same_boot, same);
 }
 
-/* Enter the epoch of a checked grant: both cursors are 0 by definition. */
+/* Backends move from host to host: with one of this boot somebody ends a sleep, with
+ * another one the sleep has to be short. */
+static unsigned longest_sleep_us(const struct cbd_blkdev *b)
+{
+	return cbd_flag_get(&b->same_boot) ? CBD_WAIT_QUEUE_LOCAL_US : CBD_WAIT_QUEUE_REMOTE_US;
+}
+
 void cbd_epoch_enter(struct cbd_queue *q, const struct cbd_grant_line *g)
 {
+	cbd_queue_become(q, CBD_QUEUE_ATTACHED);
+	q->error = 0;
 	cbd_channel_enter(&q->ch, g->epoch);
 	q->ch.data = q->ch.base + (size_t)g->data_page * CBD_PAGE_SIZE;
 	q->ch.data_size = (uint64_t)g->data_pages * CBD_PAGE_SIZE;
 	q->epoch.backend_incarnation = (uint32_t)(g->epoch >> 32);
 	q->epoch.verifier = g->verifier;
-	q->cursors.se_next = q->cursors.ce_next = 0;
+	q->cursors.se_next = q->cursors.ce_next = 0; /* by definition (rule 4) */
 	q->cursors.moved_ns = cbd_now_ns();
-	q->attached = true;
-	q->closing = false;
-	q->broken = 0;
+	cbd_wait_bound(&q->lead.wait, longest_sleep_us(q->b));
 }
 
-/* Of the epoch that was left last: when it is the one in force, I ask. */
+/* ------------------------------------------------------------------ leave */
+
+/* It names the epoch that was left last, so it asks for something only while that one
+ * is in force. */
 static struct cbd_leave_line leave_line(const struct cbd_queue *q)
 {
 	return (struct cbd_leave_line){ .epoch = q->epoch.left_epoch,
@@ -116,168 +121,214 @@ static struct cbd_leave_line leave_line(const struct cbd_queue *q)
 					.reason = q->epoch.leave_reason };
 }
 
-/* At each beat; the line is mine as long as the channel is. */
+static void *leave_place(const struct cbd_queue *q)
+{
+	return cbd_channel_blkdev_line(&q->ch, CBD_CHANNEL_LEAVE);
+}
+
 void cbd_leave_assert(struct cbd_queue *q)
 {
 	struct cbd_leave_line line = leave_line(q);
 
-	if (q->attached && !q->broken)
-		cbd_line_assert(q->b->t, cbd_channel_blkdev_line(&q->ch, CBD_CHANNEL_LEAVE), &line);
+	/* without an epoch the channel, and its leave line, may be another blkdev's */
+	if (cbd_queue_has_epoch(q))
+		cbd_line_assert(q->b->t, leave_place(q), &line);
 }
 
-/* Rule 6. */
-void cbd_leave(struct cbd_queue *q, enum cbd_leave_reason reason)
+bool cbd_epoch_is_left(const struct cbd_queue *q)
 {
-	struct cbd_leave_line line;
+	return q->epoch.left_epoch == q->ch.epoch;
+}
 
-	if (!q->attached || q->epoch.left_epoch == q->ch.epoch)
-		return;
-	q->epoch.left_epoch = q->ch.epoch;
-	q->epoch.leave_reason = reason;
-	line = leave_line(q);
-	q->counters.leaves++;
-	if (q->epoch.leaves++ == CBD_MAX_LEAVES) {
-		cbd_log(CBD_LOG_ERROR, "backend %u: channel %u keeps failing; its I/O ends",
-			q->b->backend, q->ch.id);
-		cbd_queue_break(q, -EIO);
-		return;
+static const char *reason_text(enum cbd_leave_reason reason)
+{
+	switch (reason) {
+	case CBD_LEAVE_BAD_ENTRY:
+		return "an entry is damaged or lost";
+	case CBD_LEAVE_UNKNOWN_TID:
+		return "an answer to a request that was not asked";
+	case CBD_LEAVE_STALLED:
+		return "nothing is answered";
+	case CBD_LEAVE_BAD_RATE:
+		return "too many damaged payloads";
+	default:
+		return "unknown reason";
 	}
-	cbd_log(CBD_LOG_WARNING, "backend %u: channel %u: leaving the epoch, reason %d",
-		q->b->backend, q->ch.id, (int)reason);
+}
+
+static void ask_to_leave(struct cbd_queue *q)
+{
+	struct cbd_leave_line line = leave_line(q);
+
+	cbd_queue_note(q, CBD_LOG_WARNING, "backend %u: channel %u: asking for a new epoch: %s",
+		       q->b->backend, q->ch.id, reason_text(q->epoch.leave_reason));
 	cbd_step("leave");
-	if (cbd_line_put(q->b->t, cbd_channel_blkdev_line(&q->ch, CBD_CHANNEL_LEAVE), &line) < 0)
+	if (cbd_line_put(q->b->t, leave_place(q), &line) < 0)
 		cbd_queue_break(q, -EIO);
 	cbd_step("leave-written");
 	cbd_ring_doorbell(q->b);
 }
 
-/* Rule 7.3: a new epoch. */
-static void follow_grant(struct cbd_queue *q, const struct cbd_grant_line *g)
+void cbd_leave(struct cbd_queue *q, enum cbd_leave_reason reason)
+{
+	if (!cbd_queue_has_epoch(q) || cbd_epoch_is_left(q))
+		return;
+	q->epoch.left_epoch = q->ch.epoch;
+	q->epoch.leave_reason = reason;
+	q->counters.leaves++;
+	if (q->epoch.leaves++ == CBD_MAX_LEAVES) {
+		cbd_queue_note(q, CBD_LOG_ERROR,
+			       "backend %u: channel %u: %u epochs in a row had to be left: its "
+			       "requests end with EIO",
+			       q->b->backend, q->ch.id, CBD_MAX_LEAVES + 1);
+		cbd_queue_break(q, -EIO);
+		return;
+	}
+	if (q->state == CBD_QUEUE_ATTACHED)
+		cbd_queue_become(q, CBD_QUEUE_LEAVING);
+	ask_to_leave(q);
+}
+
+/* ------------------------------------------------------------------ grant */
+
+/* Rule 7.3: enter the epoch of a grant, unless it is of no use. */
+static void follow_grant_unlocks(struct cbd_queue *q, const struct cbd_grant_line *g)
 {
 	uint32_t incarnation = (uint32_t)(g->epoch >> 32);
 	bool lost = g->verifier != q->epoch.verifier;
 
 	if (cbd_grant_valid(q, g) < 0) {
-		cbd_log(CBD_LOG_ERROR, "%s", cbd_errmsg());
+		cbd_queue_note(q, CBD_LOG_ERROR, "%s; its requests end with EIO", cbd_errmsg());
 		cbd_queue_break(q, -EIO);
 		return;
 	}
 	if (g->disk_identity != q->b->disk_identity) {
-		cbd_log(CBD_LOG_ERROR, "backend %u: came back with another disk; I/O ends",
-			q->b->backend);
+		cbd_queue_note(q, CBD_LOG_ERROR,
+			       "backend %u: serves another disk now: requests end with ESHUTDOWN",
+			       q->b->backend);
 		cbd_queue_break(q, -ESHUTDOWN);
-		q->foreign = true;
 		return;
 	}
-	/* what is out is executed again: only the acknowledged can be lost */
-	cbd_verifier_seen(q->b, incarnation, g->verifier, lost, false);
+	/* what was not answered is executed again: only what was acknowledged can be lost */
+	cbd_verifier_seen(q, incarnation, g->verifier, lost, false);
 	cbd_blkdev_find_peer(q->b);
 	for (unsigned tag = 0; tag < q->parts.depth; tag++)
 		if (q->parts.all[tag].state != CBD_PART_FREE)
 			ready_part(q, &q->parts.all[tag]);
 	cbd_epoch_enter(q, g);
-	publish_all(q);
-	cbd_queue_issue(q);
+	publish_all_unlocks(q);
+	cbd_queue_issue_unlocks(q);
 }
 
-/* A write that is out may have been executed before the sync that failed, and
- * is acknowledged after the loss was seen. */
-static bool writes_out(const struct cbd_queue *q)
+/* A write that is not answered may have been executed before the sync that failed, and
+ * will be acknowledged after the loss was seen. */
+static bool writes_in_flight(const struct cbd_queue *q)
 {
 	for (unsigned tag = 0; tag < q->parts.depth; tag++) {
 		const struct cbd_part *p = &q->parts.all[tag];
 
 		if ((p->state == CBD_PART_PUBLISHED || p->state == CBD_PART_ARRIVED) &&
-		    p->se.op != CBD_OP_READ && p->se.op != CBD_OP_FLUSH)
+		    cbd_op_writes(p->se.op))
 			return true;
 	}
 	return false;
 }
 
-static void same_epoch(struct cbd_queue *q, const struct cbd_grant_line *g)
+/* What the grant of the epoch in force says of the queue. */
+static enum cbd_queue_state state_of(const struct cbd_queue *q, const struct cbd_grant_line *g)
 {
+	if (g->state == CBD_GRANT_LEAVING)
+		return CBD_QUEUE_DRAINING;
+	if (g->state == CBD_GRANT_CLOSED)
+		return CBD_QUEUE_CLOSING;
+	return cbd_epoch_is_left(q) ? CBD_QUEUE_LEAVING : CBD_QUEUE_ATTACHED;
+}
+
+static void same_epoch_unlocks(struct cbd_queue *q, const struct cbd_grant_line *g)
+{
+	bool again = q->state == CBD_QUEUE_UNGRANTED;
+	enum cbd_queue_state to = state_of(q, g);
+
+	if (q->state != to)
+		cbd_queue_become(q, to);
+	if (again)
+		publish_all_unlocks(q); /* what was submitted while the grant was away */
+	if (!cbd_queue_has_epoch(q) || q->ch.epoch != g->epoch)
+		return;
 	if (g->verifier != q->epoch.verifier) {
 		/* a sync has failed there (rule 8) */
 		q->epoch.verifier = g->verifier;
-		cbd_verifier_seen(q->b, q->epoch.backend_incarnation, q->epoch.verifier, true,
-				  writes_out(q));
+		cbd_verifier_seen(q, q->epoch.backend_incarnation, g->verifier, true,
+				  writes_in_flight(q));
 	}
-	q->draining = g->state == CBD_GRANT_LEAVING;
-	if (q->draining)
+	if (g->state == CBD_GRANT_LEAVING)
 		cbd_leave(q, CBD_LEAVE_BAD_ENTRY);
-	q->closing = g->state == CBD_GRANT_CLOSED;
 }
 
-/* Lost and found: the owner stored the grant again. What was submitted
- * meanwhile is published now. */
-static void attach_again(struct cbd_queue *q)
+static void new_epoch_unlocks(struct cbd_queue *q, const struct cbd_grant_line *g)
 {
-	if (q->attached || q->broken)
+	if (g->state == CBD_GRANT_GRANTED || g->state == CBD_GRANT_LEAVING)
+		follow_grant_unlocks(q, g);
+	else if (g->state == CBD_GRANT_CLOSED)
+		cbd_queue_stop(q); /* that backend has stopped in order already: what the one
+				    * before it left is not executed any more */
+}
+
+static void ungranted(struct cbd_queue *q)
+{
+	if (!cbd_queue_has_epoch(q))
 		return;
-	q->attached = true;
-	publish_all(q);
+	cbd_queue_become(q, CBD_QUEUE_UNGRANTED);
+	q->cursors.moved_ns = cbd_now_ns(); /* the time of a stall begins (rule 6) */
 }
 
-/* A new epoch that is closed already: its backend stopped in order, and what
- * the one before left is not executed any more. */
-static void new_epoch(struct cbd_queue *q, const struct cbd_grant_line *g)
+/* A grant that is GRANTED and in force needs no second check while its bytes are the
+ * same. */
+static void remember(struct cbd_queue *q, const struct cbd_grant_line *g)
 {
-	if (g->state == CBD_GRANT_GRANTED || g->state == CBD_GRANT_LEAVING) {
-		follow_grant(q, g);
-		return;
-	}
-	if (g->state == CBD_GRANT_CLOSED) {
-		q->attached = false;
-		cbd_queue_break(q, -ESHUTDOWN);
-	}
+	q->epoch.checked = *g;
+	if (g->state != CBD_GRANT_GRANTED)
+		q->epoch.checked.epoch = 0;
 }
 
-bool cbd_grant_check(struct cbd_queue *q)
+enum cbd_epoch_check cbd_grant_check_unlocks(struct cbd_queue *q)
 {
+	const void *place = cbd_channel_backend_line(&q->ch, CBD_CHANNEL_GRANT);
 	struct cbd_grant_line g;
 	uint64_t epoch = q->ch.epoch;
 	int r;
 
-	if (q->foreign || (q->broken && q->broken != -ESHUTDOWN))
-		return false;
-	r = cbd_line_get(q->b->t, cbd_channel_backend_line(&q->ch, CBD_CHANNEL_GRANT), &g);
+	if (q->state == CBD_QUEUE_BROKEN)
+		return CBD_EPOCH_CHANGED;
+	r = cbd_line_get(q->b->t, place, &g);
 	if (r == -EIO)
 		cbd_queue_break(q, -EIO);
-	if (r < 0)
-		return false; /* damaged: its writer stores it again at its next beat */
+	if (r < 0) /* damaged: the backend stores it again at its next beat */
+		return r == -EIO ? CBD_EPOCH_CHANGED : CBD_EPOCH_UNCLEAR;
 	if (g.epoch != 0 && (int64_t)(g.epoch - epoch) < 0)
-		return true; /* a zombie's late store */
+		return CBD_EPOCH_SAME; /* the late store of a backend that was replaced */
 	if (!cbd_grant_is_own(q, &g)) {
-		q->attached = false; /* rule 5; a grant may come */
-		return false;
+		ungranted(q); /* rule 5; a new grant may come */
+		return CBD_EPOCH_UNCLEAR;
 	}
-	if (g.epoch != epoch) {
-		new_epoch(q, &g);
-		return false;
-	}
-	attach_again(q);
-	if (q->ch.epoch == epoch && !q->broken)
-		same_epoch(q, &g);
-	if (q->ch.epoch != epoch || q->broken)
-		return false;
-	q->epoch.grant = g;
-	q->epoch.quiet = g.state == CBD_GRANT_GRANTED;
-	return true;
+	if (g.epoch != epoch)
+		new_epoch_unlocks(q, &g);
+	else if (!cbd_queue_has_ended(q))
+		same_epoch_unlocks(q, &g);
+	if (q->ch.epoch != epoch || cbd_queue_has_ended(q))
+		return CBD_EPOCH_CHANGED;
+	if (g.epoch != epoch)
+		return CBD_EPOCH_UNCLEAR; /* a new epoch that cannot be entered yet */
+	remember(q, &g);
+	return CBD_EPOCH_SAME;
 }
 
-/*
- * Rule 5 in the fast path.  All 64 bytes are those that were checked and had
- * nothing new: the same line, and whole.
- */
-bool cbd_grant_recheck(struct cbd_queue *q)
+enum cbd_epoch_check cbd_grant_recheck_unlocks(struct cbd_queue *q, const struct cbd_grant_line *g)
 {
-	struct cbd_grant_line g;
-	struct cbd_fault f;
+	bool served = q->state == CBD_QUEUE_ATTACHED || q->state == CBD_QUEUE_LEAVING;
 
-	if (!q->epoch.quiet || !q->attached || q->broken || q->foreign ||
-	    q->epoch.grant.epoch != q->ch.epoch || !CBD_FAULT_TRY(&f))
-		return cbd_grant_check(q);
-	cbd_line_load(&q->ch.t->mem, cbd_channel_backend_line(&q->ch, CBD_CHANNEL_GRANT), &g);
-	cbd_fault_end(&f);
-	return memcmp(&g, &q->epoch.grant, sizeof(g)) == 0 || cbd_grant_check(q);
+	if (served && q->epoch.checked.epoch == q->ch.epoch &&
+	    memcmp(g, &q->epoch.checked, sizeof(*g)) == 0)
+		return CBD_EPOCH_SAME;
+	return cbd_grant_check_unlocks(q);
 }

@@ -15,9 +15,10 @@
 #include "base/error.h"
 #include "slots/host.h"
 
-#define STALL_NS 30000000000ull
-#define LOST_NS 200000000ull  /* nothing has come: have lines been lost? */
-#define SLOW_NS 5000000000ull /* or something else that a new epoch mends? */
+/* Rule 6: nothing has come for so long although the backend beats. */
+#define LOST_NS 200000000ull	/* lines may be lost: they are stored again */
+#define SLOW_NS 5000000000ull	/* a new epoch is asked for */
+#define STALL_NS 30000000000ull /* and it does not come: requests end with EIO */
 
 static void watch_backend(struct cbd_blkdev *b)
 {
@@ -29,15 +30,16 @@ static void watch_backend(struct cbd_blkdev *b)
 	l = cbd_watch_sample(&b->watch, beat.counter, cbd_now_ns(), cbd_interval_ns(b->t),
 			     b->t->header.dead_after);
 	if (l == CBD_SUSPECT && !b->suspect)
-		cbd_log(CBD_LOG_WARNING, "backend %u: does not beat; its I/O waits", b->backend);
+		cbd_log(CBD_LOG_WARNING, "backend %u: does not beat: its requests wait",
+			b->backend);
 	if (l == CBD_ALIVE && b->suspect)
 		cbd_log(CBD_LOG_INFO, "backend %u: beats again", b->backend);
 	if (l == CBD_SUSPECT || l == CBD_ALIVE)
 		cbd_flag_set(&b->suspect, l == CBD_SUSPECT);
 }
 
-/* Rule 1 for entries: an SE that was lost before it was fetched is stored
- * again, while no later one has its slot. */
+/* Rule 1 for entries: an SE that was lost before it was fetched is stored again, while no
+ * later one has its place in the ring. */
 static void assert_entries(struct cbd_queue *q)
 {
 	for (unsigned tag = 0; tag < q->parts.depth; tag++) {
@@ -53,25 +55,26 @@ static void assert_entries(struct cbd_queue *q)
 }
 
 /*
- * Nothing moves although the backend beats.  Lost SEs are mended, a lost CE is
- * seen by those behind it.  Else the epoch is left, which costs little when
- * the disk is only slow: the backend says that it drains and takes its time.
- * When it does not even say that, the lines between us are not sane, and
- * nobody will mend them.
+ * Nothing moves although the backend beats.  Lost SEs are stored again, a lost CE shows by
+ * those behind it.  Else the epoch is left, which costs little when the disk is only
+ * slow: the backend says that it drains (DRAINING), and takes its time.  When it does not
+ * even say that, the lines between the two are damaged in a way that nothing repairs.
  */
 static void look_for_stall(struct cbd_blkdev *b, struct cbd_queue *q, uint64_t now)
 {
 	uint64_t silent = now - q->cursors.moved_ns;
-	bool may_leave = q->attached && q->epoch.left_epoch != q->ch.epoch;
+	bool may_leave = cbd_queue_has_epoch(q) && !cbd_epoch_is_left(q);
 
-	if (b->suspect || q->parts.n_free == q->parts.depth || q->draining || silent < LOST_NS)
+	if (b->suspect || q->parts.n_free == q->parts.depth || q->state == CBD_QUEUE_DRAINING ||
+	    silent < LOST_NS)
 		return;
-	/* the user does not poll; but not the CE for which the epoch was left */
+	/* an answer is there, and the user does not poll.  Not in an epoch that is left: the
+	 * CE may be the one for which it is left */
 	if (may_leave && cbd_channel_has_ce(&q->ch, q->cursors.ce_next)) {
 		q->cursors.moved_ns = now;
 		return;
 	}
-	if (q->attached && !q->broken)
+	if (cbd_queue_has_epoch(q))
 		assert_entries(q);
 	if (may_leave && cbd_channel_lost_ce(&q->ch, q->cursors.ce_next)) {
 		cbd_leave(q, CBD_LEAVE_BAD_ENTRY);
@@ -82,12 +85,14 @@ static void look_for_stall(struct cbd_blkdev *b, struct cbd_queue *q, uint64_t n
 		return;
 	q->cursors.moved_ns = now;
 	if (may_leave) {
-		q->epoch.leaves = 0; /* slow is not broken */
+		q->epoch.leaves = 0; /* a slow disk is no reason to end requests */
 		cbd_leave(q, CBD_LEAVE_STALLED);
 		return;
 	}
-	cbd_log(CBD_LOG_ERROR, "backend %u: channel %u does not move; its I/O ends", b->backend,
-		q->ch.id);
+	cbd_queue_note(q, CBD_LOG_ERROR,
+		       "backend %u: channel %u: nothing is answered although the backend beats: "
+		       "its requests end with EIO",
+		       b->backend, q->ch.id);
 	cbd_queue_break(q, -EIO);
 }
 
@@ -96,19 +101,19 @@ static void look_at_queue(struct cbd_blkdev *b, struct cbd_queue *q)
 	uint64_t now;
 
 	pthread_mutex_lock(&q->lock);
-	cbd_grant_check(q);
+	cbd_grant_check_unlocks(q);
 	cbd_leave_assert(q);
-	now = cbd_now_ns(); /* with the lock: nothing in the queue is younger */
+	now = cbd_now_ns(); /* with the lock held: no time in the queue is later */
 	cbd_queue_timeouts(q, now);
 	look_for_stall(b, q, now);
-	cbd_reap_late(q);
-	if (b->suspect && cbd_flag_get(&b->impatient))
+	cbd_reap_late_unlocks(q);
+	if (b->suspect && cbd_flag_get(&b->impatient) && !cbd_queue_has_ended(q))
 		cbd_queue_break(q, -EIO);
 	cbd_wake_one(q);
-	pthread_mutex_unlock(&q->lock);
+	cbd_queue_unlock_and_tell(q);
 }
 
-/* Slot or memory lost: nothing more may be written there. */
+/* The slot or the memory is lost: nothing is written there any more. */
 static void give_up(struct cbd_blkdev *b)
 {
 	cbd_log(CBD_LOG_ERROR, "%s", cbd_errmsg());
@@ -116,11 +121,11 @@ static void give_up(struct cbd_blkdev *b)
 	for (unsigned i = 0; i < b->n_queues; i++) {
 		pthread_mutex_lock(&b->queues[i].lock);
 		cbd_queue_break(&b->queues[i], -EIO);
-		pthread_mutex_unlock(&b->queues[i].lock);
+		cbd_queue_unlock_and_tell(&b->queues[i]);
 	}
 }
 
-/* Until the next beat, or stop. */
+/* Sleep until the next beat is due.  False: the thread is to end. */
 static bool pause_beat(struct cbd_blkdev *b)
 {
 	struct timespec ts;

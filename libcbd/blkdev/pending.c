@@ -10,7 +10,7 @@
 
 #include "blkdev/blkdev.h"
 
-/* As many stay allocated as were inside at a time. */
+/* As many stay allocated as have been inside at the same time. */
 struct cbd_pending *cbd_pending_get(struct cbd_queue *q, const struct cbd_io *io)
 {
 	struct cbd_pending *p = q->pending.spare;
@@ -83,22 +83,43 @@ struct cbd_pending *cbd_pending_reap(struct cbd_queue *q)
 	return p;
 }
 
-/* What has no part yet is taken out of the list wherever it stands. */
+/* The part of a request that has no tag yet is not tried. */
+static void forget_rest(struct cbd_queue *q, struct cbd_pending *p, int result)
+{
+	p->left = 0;
+	if (p->result == 0)
+		p->result = result;
+	if (p->parts == 0)
+		cbd_pending_complete(q, p);
+}
+
+void cbd_pending_give_up(struct cbd_queue *q, struct cbd_pending *p)
+{
+	cbd_pending_dequeue(q);
+	forget_rest(q, p, p->result);
+}
+
+void cbd_pending_end_waiting(struct cbd_queue *q, int error)
+{
+	struct cbd_pending *p;
+
+	while ((p = q->pending.waiting)) {
+		cbd_pending_dequeue(q);
+		forget_rest(q, p, error);
+	}
+}
+
 void cbd_pending_timeouts(struct cbd_queue *q, uint64_t now_ns, uint64_t most_ns)
 {
-	struct cbd_pending **place = &q->pending.waiting, *io;
+	struct cbd_pending **place = &q->pending.waiting, *p;
 
-	while ((io = *place)) {
-		if (now_ns - io->since_ns < most_ns) {
-			place = &io->next;
+	while ((p = *place)) {
+		if (now_ns - p->since_ns < most_ns) {
+			place = &p->next;
 			continue;
 		}
-		*place = io->next;
-		io->left = 0;
-		if (io->result == 0)
-			io->result = -EIO;
-		if (io->parts == 0)
-			cbd_pending_complete(q, io);
+		*place = p->next;
+		forget_rest(q, p, -EIO);
 	}
 	q->pending.waiting_tail = place;
 }

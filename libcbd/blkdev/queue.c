@@ -2,8 +2,8 @@
 /*
  * queue.c - the public calls on a queue: check a request, submit it, reap its completion.
  *
- * Fast path: cbd_queue_submit -> cbd_queue_issue (parts.c); cbd_queue_poll ->
- * cbd_reap_until (lead.c); cbd_queue_execute: both.
+ * Fast path: cbd_queue_submit -> cbd_queue_issue_unlocks (publish.c); cbd_queue_poll ->
+ * cbd_queue_await_completion_unlocks (lead.c); cbd_queue_execute: both.
  */
 #include <config.h>
 
@@ -31,8 +31,7 @@ static int check_range(struct cbd_blkdev *b, const struct cbd_io *io)
 
 static int check_io(struct cbd_blkdev *b, const struct cbd_io *io)
 {
-	bool writes = io->op == CBD_OP_WRITE || io->op == CBD_OP_DISCARD ||
-		      io->op == CBD_OP_WRITE_ZEROES;
+	bool writes = cbd_op_writes(io->op);
 
 	if (!writes && io->op != CBD_OP_READ && io->op != CBD_OP_FLUSH)
 		return cbd_error(EINVAL, "operation %d: unknown", (int)io->op);
@@ -44,14 +43,14 @@ static int check_io(struct cbd_blkdev *b, const struct cbd_io *io)
 		return cbd_error(EPERM, "the device is read-only");
 	if (cbd_shared_get(&b->timed_out))
 		return cbd_error(
-			EIO, "a request has timed out and is not over yet; no writes until it is");
+			EIO,
+			"a request has timed out and may still be executed; no writes until it is over");
 	return check_range(b, io);
 }
 
 /* ----------------------------------------------------------- public calls */
 
-/* Queue lock held. */
-static void submit(struct cbd_queue *q, struct cbd_pending *p)
+static void submit_unlocks(struct cbd_queue *q, struct cbd_pending *p)
 {
 	p->at = p->io.op == CBD_OP_FLUSH ? 0 : p->io.offset;
 	p->left = p->io.op == CBD_OP_FLUSH ? 0 : p->io.length;
@@ -64,9 +63,11 @@ static void submit(struct cbd_queue *q, struct cbd_pending *p)
 		return;
 	}
 	cbd_pending_enqueue(q, p);
-	cbd_queue_issue(q);
-	if (!p->waiter)		 /* one that waits leads, if nobody does */
-		cbd_wake_one(q); /* somebody may wait in poll with nothing in flight */
+	cbd_queue_issue_unlocks(q);
+	/* a thread may wait in cbd_queue_poll() since before anything was in flight; that of
+	 * a synchronous call leads itself, if nobody does */
+	if (!p->waiter)
+		cbd_wake_one(q);
 }
 
 int cbd_queue_submit(struct cbd_queue *q, const struct cbd_io *io)
@@ -79,8 +80,8 @@ int cbd_queue_submit(struct cbd_queue *q, const struct cbd_io *io)
 	pthread_mutex_lock(&q->lock);
 	p = cbd_pending_get(q, io);
 	if (p)
-		submit(q, p);
-	pthread_mutex_unlock(&q->lock);
+		submit_unlocks(q, p);
+	cbd_queue_unlock_and_tell(q);
 	return p ? 0 : cbd_error(ENOMEM, "request: out of memory");
 }
 
@@ -94,12 +95,12 @@ int cbd_queue_poll(struct cbd_queue *q, struct cbd_completion *completions, unsi
 
 	pthread_mutex_lock(&q->lock);
 	if (!q->pending.done)
-		cbd_reap_until(q, NULL, deadline);
+		cbd_queue_await_completion_unlocks(q, deadline);
 	while (n < max && (p = cbd_pending_reap(q))) {
 		completions[n++] = (struct cbd_completion){ p->io.cookie, p->result };
 		cbd_pending_put(q, p);
 	}
-	pthread_mutex_unlock(&q->lock);
+	cbd_queue_unlock_and_tell(q);
 	return (int)n;
 }
 
@@ -113,10 +114,9 @@ int cbd_queue_execute(struct cbd_queue *q, const struct cbd_io *io)
 		return r;
 	waiter.pending = &p;
 	pthread_mutex_lock(&q->lock);
-	submit(q, &p);
-	/* also when it is done: what completed on the way may leave nobody awake */
-	if (cbd_reap_until(q, &p, UINT64_MAX))
-		pthread_mutex_unlock(&q->lock);
+	submit_unlocks(q, &p);
+	/* also when it is done: what completed on the way may leave no thread awake */
+	cbd_queue_await_answer_and_unlock(q, &p);
 	return p.result < 0 ? cbd_error(-p.result, "%m") : 0;
 }
 

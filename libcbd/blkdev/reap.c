@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * reap.c - the way out: read CEs in order, copy a read's payload out, give tag
- * and extent back, complete requests.
+ * reap.c - the way out: read CEs in order, copy the payloads of reads out, look at the
+ * grant, end the parts.
  *
- * Fast path: cbd_reap_ring -> gather -> copy_out -> arrived -> cbd_part_end.
+ * What is read from shared memory for a batch of CEs has one recovery point, unless the
+ * payloads are long: those are copied without the queue's lock, and have their own.
+ *
+ * Fast path: cbd_reap_ring_unlocks -> read_batch_unlocks -> read_inside -> gather_inside;
+ * then arrived_unlocks -> cbd_part_end (parts.c).
  */
 #include <config.h>
 
@@ -16,72 +20,33 @@
 #include "base/step.h"
 
 #define BATCH 32
-#define INVALIDATE_BATCH 8  /* lines that are dropped under one fence */
-#define RETRY_NS 5000000ull /* read a bad payload again for so long */
-#define BAD_MOST 16	    /* bad payloads in BAD_NS: the epoch is left */
+#define INVALIDATE_BATCH 8  /* lines that are invalidated under one fence */
+#define RETRY_NS 5000000ull /* a bad payload is read again for so long */
+#define BAD_MOST 16	    /* bad payloads in BAD_NS: the epoch is left (rule 6) */
 #define BAD_NS 1000000000ull
 
-/* --------------------------------------------------------------- payload */
+/* What is read next; a SIGBUS is judged by it. */
+enum stage { READ_RING, COPY_PAYLOADS, READ_GRANT };
 
-/* From DATA, the data area of the epoch.  -EAGAIN: its CRC does not match (yet). */
-static int copy_payload(const struct cbd_queue *q, const struct cbd_part *p, const char *data,
-			uint32_t seed)
-{
-	int r = cbd_fault_load(&q->ch.t->mem, p->buf, data + p->se.data_offset, p->se.length);
-
-	if (r < 0 || !q->b->data_crc)
-		return r;
-	/* the private copy, not what lies in shared memory by now */
-	return cbd_channel_payload_crc(seed, p->buf, p->se.length) == p->ce.data_crc ? 0 : -EAGAIN;
-}
-
-static bool needs_copy(const struct cbd_part *p)
-{
-	return p->pending && p->se.op == CBD_OP_READ && p->ce.result == CBD_RESULT_OK;
-}
-
-static uint32_t bytes_to_copy(struct cbd_part **batch, unsigned n)
-{
-	uint32_t bytes = 0;
-
-	for (unsigned i = 0; i < n; i++)
-		bytes += needs_copy(batch[i]) ? batch[i]->se.length : 0;
-	return bytes;
-}
-
-/* Copy read data out, without the lock when it is much; results in R.  The
- * heartbeat thread may enter a new epoch meanwhile: what belongs to this one is
- * looked up before. */
-static void copy_out(struct cbd_queue *q, struct cbd_part **batch, unsigned n, int *r)
-{
-	const char *data = q->ch.data;
-	uint32_t seed = q->ch.ce_seed;
-	bool unlock = bytes_to_copy(batch, n) > CBD_COPY_LOCKED;
-	bool mine[BATCH];
-
-	for (unsigned i = 0; i < n; i++) {
-		r[i] = 0;
-		mine[i] = needs_copy(batch[i]);
-		if (mine[i])
-			batch[i]->busy = true;
-	}
-	if (unlock)
-		pthread_mutex_unlock(&q->lock);
-	for (unsigned i = 0; i < n; i++)
-		if (mine[i])
-			r[i] = copy_payload(q, batch[i], data, seed);
-	if (unlock)
-		pthread_mutex_lock(&q->lock);
-	/* not those of others: a write of this batch may be filled for the
-	 * next epoch by now */
-	for (unsigned i = 0; i < n; i++)
-		if (mine[i])
-			batch[i]->busy = false;
-}
+/* Parts whose CEs were read together. */
+struct batch {
+	unsigned n;
+	enum stage stage;
+	unsigned at;	  /* COPY_PAYLOADS: the part whose payload is copied */
+	bool long_copy;	  /* the lock is dropped for COPY_PAYLOADS */
+	bool unknown_tid; /* a CE answers nothing that was asked */
+	const char *data; /* data area and CRC seed of the epoch: another thread may enter a
+			   * new one while the lock is dropped */
+	uint32_t seed;
+	struct cbd_grant_line grant; /* as it was after the copies */
+	struct cbd_part *part[BATCH];
+	bool has_payload[BATCH];
+	int copied[BATCH]; /* 0; -EAGAIN: its CRC does not match (yet); -EIO: SIGBUS */
+};
 
 /* ------------------------------------------------------------------- CEs */
 
-/* The part that this CE answers; NULL: none, the channel is not sane. */
+/* The part that a CE answers; NULL: none, so the channel is not sane. */
 static struct cbd_part *part_of(struct cbd_queue *q, const struct cbd_ce *ce)
 {
 	unsigned tag = ce->tid & 0xffff;
@@ -92,76 +57,189 @@ static struct cbd_part *part_of(struct cbd_queue *q, const struct cbd_ce *ce)
 	return p;
 }
 
-/* Drop the lines of the next CEs under one fence, as many as may be there. */
-static unsigned invalidate_ces(struct cbd_queue *q)
+/* The lines of the next CEs under one fence, as many as may be there. */
+static unsigned invalidate_inside(const struct cbd_queue *q)
 {
-	uint64_t out = q->cursors.se_next - q->cursors.ce_next;
-	unsigned n = out < INVALIDATE_BATCH ? (unsigned)out : INVALIDATE_BATCH;
-	struct cbd_fault f;
+	uint64_t due = q->cursors.se_next - q->cursors.ce_next;
+	unsigned n = due < INVALIDATE_BATCH ? (unsigned)due : INVALIDATE_BATCH;
 
-	if (!q->ch.t->mem.software || !CBD_FAULT_TRY(&f))
-		return n; /* whoever receives finds the fault */
+	if (!q->ch.t->mem.software)
+		return n;
 	for (unsigned i = 0; i < n; i++)
 		cbd_channel_invalidate_ce(&q->ch, q->cursors.ce_next + i);
 	cbd_invalidate_done(&q->ch.t->mem);
-	cbd_fault_end(&f);
 	return n;
 }
 
-/*
- * Strictly in order, each CE once; none is looked for when each SE has its answer.
- * PEEKED: a copy of the first one, which was seen without the lock, or NULL.
- * Returns the number of parts in BATCH.
- */
-static unsigned gather(struct cbd_queue *q, struct cbd_part **batch, const struct cbd_ce *peeked)
+static void take_ce(struct cbd_queue *q, struct batch *b, struct cbd_part *p,
+		    const struct cbd_ce *ce)
 {
-	unsigned n = 0, dropped = 0;
+	q->cursors.ce_next++;
+	p->ce = *ce;
+	p->state = CBD_PART_ARRIVED;
+	b->part[b->n++] = p;
+}
 
-	while (n < BATCH && q->cursors.se_next != q->cursors.ce_next) {
+/* Strictly in order, each CE once; while every SE has its answer none is looked for. */
+static void gather_inside(struct cbd_queue *q, struct batch *b, const struct cbd_ce *seen)
+{
+	unsigned invalidated = 0;
+
+	while (b->n < BATCH && q->cursors.se_next != q->cursors.ce_next) {
 		struct cbd_ce ce;
 		struct cbd_part *p;
-		int r;
 
-		if (n == 0 && peeked) {
-			ce = *peeked;
-			r = cbd_channel_accept_ce(&q->ch, q->cursors.ce_next, &ce);
+		if (b->n == 0 && seen) {
+			ce = *seen;
 		} else {
-			if (dropped == 0)
-				dropped = invalidate_ces(q);
-			dropped--;
-			r = cbd_channel_receive_invalidated_ce(&q->ch, q->cursors.ce_next, &ce);
+			if (invalidated == 0)
+				invalidated = invalidate_inside(q);
+			invalidated--;
+			if (!cbd_channel_await_ce_inside(&q->ch, q->cursors.ce_next, &ce))
+				return;
 		}
-		if (r < 0)
-			cbd_queue_break(q, -EIO);
-		if (r <= 0)
-			break;
+		if (!cbd_channel_accept_ce(&q->ch, q->cursors.ce_next, &ce))
+			return;
 		p = part_of(q, &ce);
 		if (!p) {
-			cbd_leave(q, CBD_LEAVE_UNKNOWN_TID);
-			break;
+			b->unknown_tid = true;
+			return;
 		}
-		q->cursors.ce_next++;
-		p->ce = ce;
-		p->state = CBD_PART_ARRIVED;
-		batch[n++] = p;
+		take_ce(q, b, p, &ce);
 	}
-	return q->broken ? 0 : n;
 }
 
 /* Parts whose payload did not check are tried again beside new ones. */
-static unsigned gather_retries(struct cbd_queue *q, struct cbd_part **batch, unsigned n)
+static void gather_retries(struct cbd_queue *q, struct batch *b)
 {
-	for (unsigned tag = 0; tag < q->parts.depth && n < BATCH; tag++) {
+	for (unsigned tag = 0; tag < q->parts.depth && b->n < BATCH; tag++) {
 		struct cbd_part *p = &q->parts.all[tag];
 
 		if (p->state == CBD_PART_ARRIVED && p->retry_until_ns)
-			batch[n++] = p;
+			b->part[b->n++] = p;
 	}
-	return n;
 }
 
-/* Rule 10: one is an accident, many are a channel that is not sane. */
-static void note_bad(struct cbd_queue *q)
+/* --------------------------------------------------------------- payloads */
+
+static void find_payloads(struct batch *b)
+{
+	uint32_t bytes = 0;
+
+	for (unsigned i = 0; i < b->n; i++) {
+		const struct cbd_part *p = b->part[i];
+
+		b->copied[i] = 0;
+		b->has_payload[i] = p->pending && p->se.op == CBD_OP_READ &&
+				    p->ce.result == CBD_RESULT_OK;
+		bytes += b->has_payload[i] ? p->se.length : 0;
+	}
+	b->long_copy = bytes > CBD_COPY_LOCKED;
+}
+
+/* The CRC is that of the private copy, not of what lies in shared memory by now. */
+static int copy_inside(const struct cbd_queue *q, const struct batch *b, const struct cbd_part *p)
+{
+	cbd_mem_load(&q->ch.t->mem, p->buf, b->data + p->se.data_offset, p->se.length);
+	if (!q->b->data_crc)
+		return 0;
+	return cbd_channel_payload_crc(b->seed, p->buf, p->se.length) == p->ce.data_crc ? 0
+											: -EAGAIN;
+}
+
+static void copy_all_inside(const struct cbd_queue *q, struct batch *b)
+{
+	for (; b->at < b->n; b->at++) {
+		cbd_signal_fence(); /* AT is what a SIGBUS finds */
+		if (b->has_payload[b->at])
+			b->copied[b->at] = copy_inside(q, b, b->part[b->at]);
+	}
+}
+
+/* ------------------------------------------------------------------ batch */
+
+/* From the batch's stage on: to the end, or with a long copy to the end of the stage. */
+static void read_inside(struct cbd_queue *q, struct batch *b, const struct cbd_ce *seen)
+{
+	if (b->stage == READ_RING) {
+		gather_inside(q, b, seen);
+		if (q->parts.n_retries)
+			gather_retries(q, b);
+		find_payloads(b);
+		b->stage = COPY_PAYLOADS;
+		cbd_signal_fence();
+		if (b->n == 0 || b->long_copy)
+			return;
+	}
+	if (b->stage == COPY_PAYLOADS) {
+		cbd_step("io-reap");
+		copy_all_inside(q, b);
+		cbd_step("io-reaped");
+		b->stage = READ_GRANT;
+		cbd_signal_fence();
+		if (b->long_copy)
+			return;
+	}
+	cbd_line_load(&q->ch.t->mem, cbd_channel_backend_line(&q->ch, CBD_CHANNEL_GRANT),
+		      &b->grant);
+}
+
+/* A SIGBUS in a payload is the error of its part.  False: it was in the ring. */
+static bool read_shared(struct cbd_queue *q, struct batch *b, const struct cbd_ce *seen)
+{
+	struct cbd_fault f;
+
+	while (!CBD_FAULT_TRY(&f)) {
+		if (b->stage == READ_RING)
+			return false;
+		if (b->stage == READ_GRANT) {
+			b->grant.epoch = 0; /* matches nothing: it is read again, and judged */
+			return true;
+		}
+		b->copied[b->at++] = -EIO;
+	}
+	read_inside(q, b, seen);
+	cbd_fault_end(&f);
+	return true;
+}
+
+static void set_busy(struct batch *b, bool busy)
+{
+	for (unsigned i = 0; i < b->n; i++)
+		if (b->has_payload[i]) /* not those of others: a write of this batch may be
+					* copied for the next epoch by now */
+			b->part[i]->busy = busy;
+}
+
+/* False: nothing is there, or the queue has ended. */
+static bool read_batch_unlocks(struct cbd_queue *q, struct batch *b, const struct cbd_ce *seen)
+{
+	b->n = b->at = 0;
+	b->stage = READ_RING;
+	b->unknown_tid = false;
+	b->data = q->ch.data;
+	b->seed = q->ch.ce_seed;
+	if (!read_shared(q, b, seen))
+		cbd_queue_break(q, -EIO);
+	if (b->unknown_tid)
+		cbd_leave(q, CBD_LEAVE_UNKNOWN_TID);
+	if (b->n == 0 || cbd_queue_has_ended(q))
+		return false;
+	if (b->long_copy) {
+		set_busy(b, true);
+		pthread_mutex_unlock(&q->lock);
+		read_shared(q, b, NULL);
+		pthread_mutex_lock(&q->lock);
+		set_busy(b, false);
+		read_shared(q, b, NULL);
+	}
+	return true;
+}
+
+/* ---------------------------------------------------------------- results */
+
+/* Rule 10: one bad payload is an accident, many are a channel that is not sane. */
+static void count_bad_payload(struct cbd_queue *q)
 {
 	uint64_t now = cbd_now_ns();
 
@@ -175,111 +253,105 @@ static void note_bad(struct cbd_queue *q)
 }
 
 /* Copied and submitted again, three times, then EIO (rule 10). */
-static void resend(struct cbd_queue *q, struct cbd_part *p)
+static void resend_unlocks(struct cbd_queue *q, struct cbd_part *p)
 {
 	cbd_part_retry(q, p, 0);
-	note_bad(q);
+	count_bad_payload(q);
+	if (p->state == CBD_PART_FREE)
+		return; /* too many epochs were left: the queue broke, and P ended with it */
 	if (p->resends++ == CBD_MAX_RESENDS || !p->pending) {
 		cbd_part_end(q, p, -EIO);
 		return;
 	}
 	q->counters.resends++;
 	p->fill_epoch = 0;
-	cbd_part_publish(q, p);
+	cbd_part_publish_unlocks(q, p);
 }
 
-static void bad_payload(struct cbd_queue *q, struct cbd_part *p)
+static void bad_payload_unlocks(struct cbd_queue *q, struct cbd_part *p)
 {
 	uint64_t now = cbd_now_ns();
 
 	if (!p->retry_until_ns)
 		cbd_part_retry(q, p, now + RETRY_NS);
 	else if (now >= p->retry_until_ns)
-		resend(q, p);
+		resend_unlocks(q, p);
 }
 
-static bool is_write(enum cbd_op op)
-{
-	return op == CBD_OP_WRITE || op == CBD_OP_DISCARD || op == CBD_OP_WRITE_ZEROES;
-}
-
-/* A part with its answer, the epoch still in force. */
-static void arrived(struct cbd_queue *q, struct cbd_part *p, int copied)
+/* A part with its answer, its epoch still in force. */
+static void arrived_unlocks(struct cbd_queue *q, struct cbd_part *p, int copied)
 {
 	int result = cbd_result_to_errno(p->ce.result);
 
 	if (copied == -EAGAIN) {
-		bad_payload(q, p);
+		bad_payload_unlocks(q, p);
 		return;
 	}
 	if (p->ce.result == CBD_RESULT_BADCRC) {
-		resend(q, p);
+		resend_unlocks(q, p);
 		return;
 	}
-	/* the answer of a backend that another one has replaced: not for
-	 * the user, the next epoch executes it again */
-	if (result == 0 && is_write(p->se.op) && !cbd_written(q))
+	/* a backend that was replaced has acknowledged it: the next epoch executes it again,
+	 * and the user is told then */
+	if (result == 0 && cbd_op_writes(p->se.op) && !cbd_written(q))
 		return;
 	cbd_part_end(q, p, copied < 0 ? copied : result);
 }
 
-/* The epoch or the queue ended while these were copied, and whoever ended it
- * passed them by. */
-static void publish_left(struct cbd_queue *q, struct cbd_part **batch, unsigned n)
+/* While these were copied the epoch or the queue ended, or the grant could not be read:
+ * the thread that ended it passed over the parts that were being copied. */
+static void put_back_unlocks(struct cbd_queue *q, struct batch *b)
 {
-	for (unsigned i = 0; i < n; i++) {
-		struct cbd_part *p = batch[i];
+	for (unsigned i = 0; i < b->n; i++) {
+		struct cbd_part *p = b->part[i];
 
 		if (p->busy || p->state == CBD_PART_FREE)
 			continue;
-		if (q->broken)
-			cbd_part_end(q, p, q->broken);
-		else if (p->state == CBD_PART_READY && q->attached)
-			cbd_part_publish(q, p);
+		if (cbd_queue_has_ended(q))
+			cbd_part_end(q, p, q->error);
+		else if (p->state == CBD_PART_READY && cbd_queue_has_epoch(q))
+			cbd_part_publish_unlocks(q, p);
 		else if (p->state == CBD_PART_ARRIVED)
 			cbd_part_retry(q, p, cbd_now_ns() + RETRY_NS); /* its answer stands */
 	}
 }
 
-/*
- * The grant is read again between the copy and the
- * completion: were it no longer ours, what was copied might be another's
- * (rule 5); then the parts are published again in the next epoch.
- */
-bool cbd_reap_ring(struct cbd_queue *q, const struct cbd_ce *peeked)
+static void end_parts_unlocks(struct cbd_queue *q, struct batch *b, uint64_t epoch)
 {
-	struct cbd_part *batch[BATCH];
-	uint64_t epoch = q->ch.epoch;
-	unsigned n;
-	int r[BATCH];
+	for (unsigned i = 0; i < b->n; i++) {
+		/* resending drops the lock, and the epoch may end meanwhile */
+		if (q->ch.epoch != epoch || b->part[i]->state != CBD_PART_ARRIVED)
+			continue;
+		arrived_unlocks(q, b->part[i], b->copied[i]);
+	}
+}
 
-	if (!q->attached)
+/*
+ * The grant is read again between the copies and the completions: were the channel
+ * another blkdev's by now, what was copied might be that one's data (rule 5).  Then the
+ * parts are published again in the next epoch.
+ */
+bool cbd_reap_ring_unlocks(struct cbd_queue *q, const struct cbd_ce *seen)
+{
+	uint64_t epoch = q->ch.epoch;
+	struct batch b;
+
+	if (!cbd_queue_has_epoch(q))
 		return false;
-	n = gather(q, batch, peeked);
-	if (q->parts.n_retries)
-		n = gather_retries(q, batch, n);
-	if (n == 0) {
-		/* closed in order, and all that it did was read */
-		if (q->closing && q->attached)
-			cbd_queue_break(q, -ESHUTDOWN);
+	if (!read_batch_unlocks(q, &b, seen)) {
+		/* the backend has stopped in order, and all its answers were read */
+		if (q->state == CBD_QUEUE_CLOSING)
+			cbd_queue_stop(q);
 		return false;
 	}
-	cbd_step("io-reap");
-	copy_out(q, batch, n, r);
-	cbd_step("io-reaped");
 	q->cursors.moved_ns = cbd_coarse_ns();
 	q->epoch.leaves = 0;
-	if (!cbd_grant_recheck(q) || q->ch.epoch != epoch) {
-		publish_left(q, batch, n);
-		/* when the grant cannot be read: rest, and look again */
-		return q->broken || q->ch.epoch != epoch;
+	if (cbd_grant_recheck_unlocks(q, &b.grant) != CBD_EPOCH_SAME || q->ch.epoch != epoch) {
+		put_back_unlocks(q, &b);
+		/* while the grant cannot be read there is nothing to do but to wait */
+		return cbd_queue_has_ended(q) || q->ch.epoch != epoch;
 	}
-	for (unsigned i = 0; i < n; i++) {
-		/* resending drops the lock, and the epoch may end meanwhile */
-		if (q->ch.epoch != epoch || batch[i]->state != CBD_PART_ARRIVED)
-			continue;
-		arrived(q, batch[i], r[i]);
-	}
-	cbd_queue_issue(q);
+	end_parts_unlocks(q, &b, epoch);
+	cbd_queue_issue_unlocks(q);
 	return true;
 }

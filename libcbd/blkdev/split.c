@@ -11,7 +11,7 @@ uint32_t cbd_split_first(uint64_t offset, uint64_t length, uint32_t most)
 
 	if (length <= most - offset % CBD_UNIT_SIZE)
 		return (uint32_t)length;
-	/* what is over the last boundary goes to the next part */
+	/* what lies behind the last boundary goes to the next part */
 	n = most - offset % CBD_UNIT_SIZE;
 	return (uint32_t)n;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * waiters.c - the threads that wait on a queue while another one polls for them: the
- * list of those that sleep, and how they are woken (rule 11).  Who waits how, and for
- * how long, is decided in lead.c.
+ * waiters.c - the threads that wait on a queue while another one, the leader, polls for
+ * them: the list of those that sleep, and how each is woken (rule 11).  Which thread
+ * waits how, and for how long, is decided in lead.c.
  */
 #include <config.h>
 
@@ -10,11 +10,9 @@
 
 #include "blkdev/blkdev.h"
 
-/*
- * After CBD_WAITER_DONE the waiter may be gone: of it only the address is used any
- * more, which at worst wakes somebody for nothing.
- */
-void cbd_wake(struct cbd_queue *q, struct cbd_waiter *w, uint32_t why)
+/* After CBD_WAITER_DONE the waiter may return and be gone.  Only the address of its word
+ * is used then, which at worst wakes a thread that sleeps on something else there. */
+void cbd_wake(struct cbd_queue *q, struct cbd_waiter *w, enum cbd_waiter_word why)
 {
 	const uint32_t *word = &w->word;
 
@@ -25,9 +23,13 @@ void cbd_wake(struct cbd_queue *q, struct cbd_waiter *w, uint32_t why)
 		cbd_futex_wake_private(word);
 }
 
-/* All that were answered in one batch, without the lock: it is not to be the first
- * thing that those who wake have to wait for. */
-void cbd_waiters_wake_gathered(struct cbd_queue *q)
+void cbd_waiters_gather(struct cbd_queue *q)
+{
+	q->waiters.gathering = true;
+}
+
+/* Without the lock, or those who wake would wait for it first of all. */
+void cbd_waiters_wake_gathered_unlocks(struct cbd_queue *q)
 {
 	const uint32_t *words[CBD_MAX_WAKES];
 	unsigned n = q->waiters.n_to_wake;
@@ -60,8 +62,8 @@ void cbd_waiter_unlink(struct cbd_queue *q, struct cbd_waiter *w)
 	w->linked = false;
 }
 
-/* One that was woken to lead finds out with the lock, because it has to pass that
- * on. */
+/* A thread that was woken to lead (CBD_WAITER_WOKEN) is not told: it finds out with the
+ * lock held, because it has to wake another one in its place. */
 void cbd_waiter_done(struct cbd_queue *q, struct cbd_waiter *w)
 {
 	if (w->word == CBD_WAITER_ASLEEP) {
@@ -69,11 +71,11 @@ void cbd_waiter_done(struct cbd_queue *q, struct cbd_waiter *w)
 		cbd_wake(q, w, CBD_WAITER_DONE);
 	} else if (w->word == CBD_WAITER_AWAKE) {
 		q->waiters.n_awake--;
-		cbd_word_store(&w->word, CBD_WAITER_DONE); /* and then it may be gone */
+		cbd_word_store(&w->word, CBD_WAITER_DONE); /* from here on it may be gone */
 	}
 }
 
-/* One that still waits may lead; whoever is awake finds that out. */
+/* A sleeping thread takes the lead; one that is awake takes it without being told. */
 void cbd_wake_one(struct cbd_queue *q)
 {
 	if (q->waiters.leader || q->waiters.n_awake)
@@ -83,4 +85,14 @@ void cbd_wake_one(struct cbd_queue *q)
 			cbd_wake(q, w, CBD_WAITER_WOKEN);
 			return;
 		}
+}
+
+void cbd_lead_take(struct cbd_queue *q)
+{
+	cbd_flag_set(&q->waiters.leader, true);
+}
+
+void cbd_lead_give(struct cbd_queue *q)
+{
+	cbd_flag_set(&q->waiters.leader, false);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* wait.c - waiting policy and futexes. */
+/* wait.c - waiting policy and futexes; its times are in wait-times.h. */
 #include <config.h>
 
 #include <errno.h>
@@ -15,63 +15,51 @@
 #include "base/clock.h"
 #include "memory/wait.h"
 
-/* The peer answers a small request in 2 to 5 us when it has a CPU; when it has none,
- * spinning keeps it from getting this one. */
-#define SPIN_NS 10000ull
-/* sched_yield() takes 0.2 us when no other thread is ready, 0.9 us with one switch to
- * another and one back, and milliseconds when the other uses up its time slice.  Where
- * reading the clock is a system call (no TSC) each yield seems to let others run, and
- * nothing spins there. */
-#define OTHERS_RAN_NS 600ull
-#define OTHERS_STAY_NS 100000ull
-#define SWITCHES_NS 500ull
-/* A request alone spins this long in each second although the CPU is crowded; the
- * scheduler, which balances every few milliseconds, then moves the peer away. */
-#define INSIST_NS 100000000ull
-#define INSIST_EVERY_NS 1000000000ull
-#define CROWD_BREAK_NS 10000000ull
-#define SPIN_SLEEP_NS 1000ull /* with poll=sleep */
-#define FIRST_SLEEP_US 50
-#define AWAKE_MIN_US 20
-#define AWAKE_START_US 100
-#define AWAKE_MAX_US 500
-
 void cbd_wait_init(struct cbd_wait *w, enum cbd_poll poll, unsigned most_us)
 {
 	memset(w, 0, sizeof(*w));
 	w->poll = poll;
 	w->one_cpu = sysconf(_SC_NPROCESSORS_ONLN) == 1;
-	w->awake_us = poll == CBD_POLL_SLEEP ? 0 : AWAKE_START_US;
+	w->yield_us = poll == CBD_POLL_SLEEP ? 0 : CBD_YIELD_START_US;
 	w->most_us = most_us;
-	w->sleep_us = FIRST_SLEEP_US;
+	w->sleep_us = CBD_FIRST_SLEEP_US;
+}
+
+void cbd_wait_bound(struct cbd_wait *w, unsigned most_us)
+{
+	w->most_us = most_us;
+	if (w->sleep_us > most_us)
+		w->sleep_us = CBD_FIRST_SLEEP_US;
 }
 
 void cbd_wait_hit(struct cbd_wait *w)
 {
-	/* it came after a long wait without a sleep: staying awake longer pays */
-	if (w->poll == CBD_POLL_ADAPTIVE && w->turns && w->sleep_us == FIRST_SLEEP_US &&
-	    w->awake_us < AWAKE_MAX_US && w->last_ns - w->since_ns > w->awake_us * 500ull)
-		w->awake_us += w->awake_us / 2;
+	/* something came after a long wait and before the first sleep: yielding pays */
+	if (w->poll == CBD_POLL_ADAPTIVE && w->turns && w->sleep_us == CBD_FIRST_SLEEP_US &&
+	    w->yield_us < CBD_YIELD_MOST_US && w->last_ns - w->since_ns > w->yield_us * 500ull)
+		w->yield_us += w->yield_us / 2;
 	w->turns = 0;
-	w->sleep_us = FIRST_SLEEP_US;
+	w->sleep_us = CBD_FIRST_SLEEP_US;
 }
 
 static unsigned next_sleep(struct cbd_wait *w)
 {
 	unsigned us = w->sleep_us;
 
-	if (us == FIRST_SLEEP_US && w->poll == CBD_POLL_ADAPTIVE && w->awake_us > AWAKE_MIN_US)
-		w->awake_us -= w->awake_us / 4;
+	if (us == CBD_FIRST_SLEEP_US && w->poll == CBD_POLL_ADAPTIVE &&
+	    w->yield_us > CBD_YIELD_LEAST_US)
+		w->yield_us -= w->yield_us / 4;
 	w->sleep_us = us * 2 < w->most_us ? us * 2 : w->most_us;
 	return us < w->most_us ? us : w->most_us;
 }
 
-/* Threads may run this concurrently; a lost update is harmless. */
+/* Threads may run this concurrently; a lost update is harmless: the next yield that lets
+ * others run writes it again. */
 static void note_crowd(struct cbd_wait *w, uint64_t now)
 {
 	uint64_t last = cbd_shared_get(&w->crowd_ns);
 
-	if (now > last + CROWD_BREAK_NS)
+	if (now > last + CBD_CROWD_BREAK_NS)
 		cbd_shared_set(&w->crowd_since_ns, now);
 	if (now > last)
 		cbd_shared_set(&w->crowd_ns, now);
@@ -84,19 +72,20 @@ uint64_t cbd_wait_yield(struct cbd_wait *w)
 
 	sched_yield();
 	took = cbd_now_ns() - since;
-	others = took > OTHERS_RAN_NS && took < OTHERS_STAY_NS;
+	others = took > CBD_OTHERS_RAN_NS && took < CBD_OTHERS_STAY_NS;
 	cbd_flag_set(&w->crowded, others);
 	if (others)
 		note_crowd(w, since + took);
-	return others ? SWITCHES_NS : took;
+	return others ? CBD_SWITCHES_NS : took;
 }
 
-/* The last yield let other threads run, so this thread yields at once instead of
- * spinning; a request alone ignores that in a tenth of the time. */
-static bool must_yield(const struct cbd_wait *w, uint64_t now)
+/* The last yield let others run who soon gave the CPU back: yield at once.  A lone request
+ * ignores that in a tenth of the time. */
+static bool gives_way(const struct cbd_wait *w, uint64_t now)
 {
 	uint64_t since = cbd_shared_get(&w->crowd_since_ns);
-	bool insists = w->alone && (now < since || (now - since) % INSIST_EVERY_NS < INSIST_NS);
+	bool insists = w->alone &&
+		       (now < since || (now - since) % CBD_INSIST_EVERY_NS < CBD_INSIST_NS);
 
 	return cbd_flag_get(&w->crowded) && !insists;
 }
@@ -107,8 +96,8 @@ static bool may_spin(const struct cbd_wait *w, uint64_t waited_ns)
 		return false;
 	if (w->poll == CBD_POLL_BUSY)
 		return true;
-	return !must_yield(w, w->last_ns) &&
-	       waited_ns < (w->poll == CBD_POLL_SLEEP ? SPIN_SLEEP_NS : SPIN_NS);
+	return !gives_way(w, w->last_ns) &&
+	       waited_ns < (w->poll == CBD_POLL_SLEEP ? CBD_SPIN_SLEEP_NS : CBD_SPIN_NS);
 }
 
 unsigned cbd_wait_next_at(struct cbd_wait *w, uint64_t now)
@@ -122,7 +111,7 @@ unsigned cbd_wait_next_at(struct cbd_wait *w, uint64_t now)
 	if (may_spin(w, waited))
 		return CBD_WAIT_SPIN;
 	if (w->poll == CBD_POLL_BUSY ||
-	    (w->sleep_us == FIRST_SLEEP_US && waited < w->awake_us * 1000ull))
+	    (w->sleep_us == CBD_FIRST_SLEEP_US && waited < w->yield_us * 1000ull))
 		return CBD_WAIT_YIELD;
 	return next_sleep(w);
 }
@@ -148,8 +137,8 @@ void cbd_futex_wait(const uint32_t *word, uint32_t value, unsigned us)
 {
 	struct timespec ts = { .tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000l };
 
-	/* On mappings without struct pages (some devdax) a futex fails: then
-	 * only the bound ends the sleep. */
+	/* where the kernel refuses (a mapping without pages behind it): sleep, and look
+	 * again soon */
 	if (syscall(SYS_futex, word, FUTEX_WAIT, value, &ts, NULL, 0) < 0 && errno != EAGAIN &&
 	    errno != EINTR && errno != ETIMEDOUT)
 		cbd_sleep_us(us < 1000 ? us : 1000);

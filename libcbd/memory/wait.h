@@ -1,49 +1,52 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * wait.h - one waiting policy for queues and handlers: spin for a while, then
- * yield, then sleep with growing intervals; and futexes on words in shared memory.
+ * wait.h - how a side that waits for the other one spends the time: it spins, then
+ * yields, then sleeps with growing intervals; and futexes on words in shared memory.
  *
- * The time awake adapts: it grows when something came shortly before the thread
- * would have slept, and shrinks with each sleep.
+ * How long it yields is learnt: a turn that found something while it was awake makes it
+ * longer, a sleep makes it shorter.  A side does not spin where that takes the CPU from
+ * somebody who would give it back: on one CPU, and while the last yield let others run
+ * for a short time (the other side, or those who wait for it).  Others who keep the CPU
+ * for long do not count: they would take it for milliseconds at each yield.
  *
- * A thread does not spin where that keeps the CPU from a thread that would soon give
- * it back: with one CPU, and while the last yield let other threads run for a short
- * time (the peer, or threads that wait for it).  Threads that keep the CPU for long do
- * not count: the scheduler takes the CPU for them when their turn comes.
- *
- * A request alone is an exception: its thread spins at first even so, and again for a
- * tenth of each second.  Two threads that yield to each other stay on one CPU; when one
- * of them spins, the scheduler moves the other to a CPU that is free.
+ * A lone request spins at first even where others share the CPU, and again from time to
+ * time: two threads that yield to each other stay on one CPU, while one that spins makes
+ * the scheduler move the other to a CPU that is free.
  */
 #ifndef CBD_WAIT_H
 #define CBD_WAIT_H
 
 #include "cbd.h"
+#include "memory/wait-times.h"
 
 struct cbd_wait {
 	enum cbd_poll poll;
-	bool one_cpu;		 /* while this thread spins the peer cannot run */
-	bool crowded;		 /* the last yield let threads run that soon gave the CPU back */
-	uint64_t crowd_ns;	 /* when the last such yield was */
-	uint64_t crowd_since_ns; /* when the first of them was, without a pause of 10 ms since */
+	bool one_cpu;		 /* the other side could not run while this one spins */
+	bool crowded;		 /* the last yield let others run, who soon gave back */
+	uint64_t crowd_ns;	 /* time of the last such yield */
+	uint64_t crowd_since_ns; /* time of the first, with at most short breaks since */
 	bool alone;		 /* set by the owner: there is one request, or none */
-	unsigned awake_us;	 /* how long to stay awake: the adaptive part */
-	unsigned turns;		 /* of waiting, since cbd_wait_hit() */
-	uint64_t since_ns;	 /* when the first of these turns was */
-	uint64_t last_ns;	 /* and the last one */
-	unsigned sleep_us;	 /* the next interval */
-	unsigned most_us;	 /* longest interval */
+	unsigned yield_us;	 /* how long to yield before the first sleep: learnt */
+	unsigned turns;		 /* since the last hit */
+	uint64_t since_ns;	 /* time of the first of them */
+	uint64_t last_ns;	 /* and of the last */
+	unsigned sleep_us;	 /* the next sleep */
+	unsigned most_us;	 /* the longest sleep */
 };
 
+/* MOST_US bounds each sleep. */
 void cbd_wait_init(struct cbd_wait *w, enum cbd_poll poll, unsigned most_us);
 
-/* The caller has found what it waited for. */
+/* Another bound from now on: the other side is another one, on another host perhaps. */
+void cbd_wait_bound(struct cbd_wait *w, unsigned most_us);
+
+/* Something was found: the wait is over. */
 void cbd_wait_hit(struct cbd_wait *w);
 
 /*
- * What the caller shall do next: CBD_WAIT_SPIN, look again at once;
- * CBD_WAIT_YIELD, call cbd_wait_yield(); else sleep so many microseconds, on a futex
- * or an event that ends the sleep early.
+ * What the next turn of waiting is: CBD_WAIT_SPIN, to look again at once;
+ * CBD_WAIT_YIELD, for cbd_wait_yield(); else how many microseconds the caller shall
+ * sleep, on whatever wakes it.
  */
 unsigned cbd_wait_next(struct cbd_wait *w);
 unsigned cbd_wait_next_at(struct cbd_wait *w, uint64_t now); /* as if it were NOW */
@@ -51,25 +54,25 @@ unsigned cbd_wait_next_at(struct cbd_wait *w, uint64_t now); /* as if it were NO
 #define CBD_WAIT_YIELD 0xffffffffu
 
 /*
- * Let other threads run.  Returns what that cost the caller, in nanoseconds: the time
- * of the call when there were none, two switches when there were, all of the time when
- * they kept the CPU for long.  The only function here that several threads may call at
- * once for the same cbd_wait.
+ * Let others run.  Returns what it cost the caller, in nanoseconds: the time of the call
+ * when there were no others or when they kept the CPU for long, CBD_SWITCHES_NS when they
+ * soon gave it back.  Several threads may call it at once for one W, and no other of
+ * these functions.
  */
 uint64_t cbd_wait_yield(struct cbd_wait *w);
 
-/* Sleep until *word differs from VALUE, cbd_futex_wake() of the word, or the end of US
- * microseconds.  The word may lie in memory that processes of this host share. */
+/* Sleep until *word differs from VALUE, somebody wakes it, or the time is
+ * over.  The word may lie in shared memory. */
 void cbd_futex_wait(const uint32_t *word, uint32_t value, unsigned us);
 void cbd_futex_wake(const uint32_t *word);
 
-/* The same between threads of one process, which is cheaper.  A word that has been
- * freed meanwhile may be woken: its address is only looked up. */
+/* The same between threads of this process alone: cheaper.  The word may be gone by
+ * the time of a wake. */
 void cbd_futex_wait_private(const uint32_t *word, uint32_t value, unsigned us);
 void cbd_futex_wake_private(const uint32_t *word);
 
-/* Sleep until one of several words differs or is woken.  With more words than the
- * kernel takes, or a kernel without futex_waitv(2), it sleeps for 1 ms at most. */
+/* The same for several words; COUNT beyond what the kernel takes sleeps for
+ * 1 ms at most. */
 struct cbd_futex {
 	const uint32_t *word;
 	uint32_t value;

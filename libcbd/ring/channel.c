@@ -130,6 +130,13 @@ int cbd_channel_send_se(struct cbd_channel *ch, struct cbd_se *se)
 	return send(ch, &ch->se[se->position & (ch->slots - 1)], se, ch->se_seed);
 }
 
+void cbd_channel_send_se_inside(struct cbd_channel *ch, struct cbd_se *se)
+{
+	se->epoch = ch->epoch;
+	se->crc = entry_crc(ch->se_seed, se);
+	cbd_line_store(&ch->t->mem, &ch->se[se->position & (ch->slots - 1)], se);
+}
+
 int cbd_channel_send_ce(struct cbd_channel *ch, struct cbd_ce *ce)
 {
 	ce->epoch = ch->epoch;
@@ -213,17 +220,22 @@ bool cbd_channel_sleeps(const uint32_t *sleeps)
 	return yes;
 }
 
+void cbd_channel_wake_inside(uint32_t *bell, const uint32_t *sleeps)
+{
+	cbd_store_load_fence();
+	if (cbd_word_load(sleeps)) {
+		cbd_word_store(bell, cbd_word_load(bell) + 1);
+		cbd_futex_wake(bell);
+	}
+}
+
 void cbd_channel_wake(uint32_t *bell, const uint32_t *sleeps)
 {
 	struct cbd_fault f;
 
 	if (!CBD_FAULT_TRY(&f))
 		return; /* the next access to the channel reports it */
-	cbd_store_load_fence();
-	if (cbd_word_load(sleeps)) {
-		cbd_word_store(bell, cbd_word_load(bell) + 1);
-		cbd_futex_wake(bell);
-	}
+	cbd_channel_wake_inside(bell, sleeps);
 	cbd_fault_end(&f);
 }
 

@@ -76,12 +76,31 @@ static inline void cbd_channel_invalidate_ce(const struct cbd_channel *ch, uint6
 }
 
 /*
+ * Inside a recovery point of the caller, for many entries under one: send an SE; copy the
+ * line of CE COUNT when its first word says that it is there (then accept it).
+ */
+void cbd_channel_send_se_inside(struct cbd_channel *ch, struct cbd_se *se);
+
+static inline bool cbd_channel_await_ce_inside(const struct cbd_channel *ch, uint64_t count,
+					       struct cbd_ce *ce)
+{
+	return cbd_line_await(&ch->t->mem, &ch->ce[count & (ch->slots - 1)], count, ce);
+}
+
+static inline bool cbd_op_writes(unsigned op)
+{
+	return op == CBD_OP_WRITE || op == CBD_OP_DISCARD || op == CBD_OP_WRITE_ZEROES;
+}
+
+/*
  * Wake the peer, a process of the same boot (rule 11), after sending an entry.  BELL is
  * the first word of a line that the caller writes and the peer sleeps on, SLEEPS the flag
  * that the peer sets before it sleeps.  A fence orders the entry before the reading of the
  * flag: without it the peer may see no entry and sleep, while the caller sees no flag.
  */
 void cbd_channel_wake(uint32_t *bell, const uint32_t *sleeps);
+void cbd_channel_wake_inside(uint32_t *bell, const uint32_t *sleeps); /* the same inside a
+								 * recovery point */
 
 /*
  * Write back the bell and the flag that one side owns, from FIRST_LINE (its bell) on.

@@ -2,8 +2,9 @@
  * closing.pml - rule 7.4: a backend stops in order while requests are on the
  * way, and starts again or not.  It fetches no more, answers what it has, then
  * stores CLOSED into the grant.  The blkdev reads what is still in the CE ring,
- * then ends the rest with ESHUTDOWN.  Mirrors epoch.c (same_epoch,
- * cbd_epoch_enter), reap.c (cbd_reap_ring), parts.c (cbd_queue_break), admit.c (free_channel).
+ * then ends the rest with ESHUTDOWN.  Mirrors epoch.c
+ * (same_epoch_unlocks, cbd_epoch_enter), reap.c (cbd_reap_ring_unlocks), parts.c
+ * (cbd_queue_stop), admit.c (take_back).
  *
  * Two tags, three requests, one thread (reattach.pml has the others).
  *
@@ -154,7 +155,7 @@ active proctype blkdev()
 		if :: closing && !broken -> queue_break() :: else fi;
 #endif
 		d_step { g_epoch = 0; g_closed = false }
-	/* cbd_reap_ring: the ring is looked at after CLOSED was seen */
+	/* cbd_reap_ring_unlocks: the ring is looked at after CLOSED was seen */
 	:: atomic { closing && !broken && !ANSWER -> queue_break() }
 	:: next == REQUESTS && !used[0] && !used[1] -> break
 	od

@@ -2,7 +2,8 @@
  * late.pml - rule 9: while a write that has timed out is not answered, new
  * writes are refused; its late answer is read at a beat when no thread waits on
  * the queue.  Mirrors queue.c (check_io), parts.c (part_timeout, cbd_part_end),
- * lead.c (cbd_reap_until, cbd_reap_late) and waiters.c (cbd_wake_one).
+ * lead.c (cbd_queue_await_answer_and_unlock, cbd_reap_late_unlocks) and waiters.c
+ * (cbd_wake_one).
  *
  * One queue.  A user writes one block again and again, each time when the write
  * before has returned, acknowledged or timed out; what is refused is tried

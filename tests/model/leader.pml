@@ -4,7 +4,8 @@
  * yield gives the lead away and is awake.  Who leaves wakes one that sleeps, unless
  * one is awake.  One that submits may complete the request of another (with an error)
  * and find its own done: it does not wait, and wakes all the same.  Mirrors lead.c
- * (cbd_reap_until, stay_awake, follow) and waiters.c (cbd_wake_one).
+ * (cbd_queue_await_answer_and_unlock, stay_awake_unlocks, sleep_unlocks) and waiters.c
+ * (cbd_wake_one).
  *
  * Holds: every thread gets its completion (else a hang).
  *

@@ -1,9 +1,9 @@
 /*
  * reattach.pml - rules 5 and 7.3: a queue whose lock is dropped while payload
  * is copied, and a new epoch that another thread enters in the middle.  Mirrors
- * parts.c (cbd_part_publish, part_fill, cbd_queue_break), reap.c (cbd_reap_ring,
- * copy_out, publish_left) and epoch.c (cbd_grant_check, follow_grant,
- * publish_all).
+ * publish.c (add_unlocks, fill_unlocks, send), parts.c (cbd_queue_break), reap.c
+ * (cbd_reap_ring_unlocks, read_batch_unlocks, set_busy, put_back_unlocks) and epoch.c
+ * (cbd_grant_check_unlocks, follow_grant_unlocks, publish_all_unlocks).
  *
  * Two tags, three requests: 0 and 2 are writes (copied in), 1 is a read (copied
  * out).  Threads: two submitters, the leader that reads the CEs, the heartbeat
@@ -21,7 +21,7 @@
  *   ZOMBIE     a grant line of an older epoch, of another blkdev, is stored late
  *
  * Switches, each of which must break it:
- *   CLEAR_ALL   copy_out marks all parts of its batch as not busy when it is
+ *   CLEAR_ALL   set_busy marks all parts of its batch as not busy when it is
  *               through, also those that another thread copies by now
  *   NO_END      (with BREAK) the leader leaves a part alone that it copied
  *               while the queue broke
@@ -69,7 +69,7 @@ byte incarnation = 1;		/* the backend's: true content of the grant line */
 		ce[count % TAGS].position == count)
 #define GRANT_NEWS (!broken && (grant_epoch != epoch || grant_mine != attached))
 
-/* ----------------------------------------------------------------- parts.c */
+/* --------------------------------------------------------------- publish.c */
 
 #define LOCK atomic { !lock -> lock = true }
 #define UNLOCK lock = false
@@ -239,7 +239,7 @@ inline gather_one()
 }
 
 /* The user's buffer is written while the lock is dropped. */
-inline copy_out(t)
+inline copy_unlocked(t)
 {
 	atomic { assert(!ended[part[t].request]); got = data[t] };
 	assert(!ended[part[t].request])
@@ -263,7 +263,7 @@ inline arrived(t)
 	fi
 }
 
-inline publish_left(t)
+inline put_back(t)
 {
 	if
 #ifndef NO_END
@@ -297,8 +297,8 @@ active proctype leader()
 			if :: batch1 -> part[1].busy = copy1 :: else fi
 		};
 		UNLOCK;
-		if :: copy0 -> copy_out(0) :: else fi;
-		if :: copy1 -> copy_out(1) :: else fi;
+		if :: copy0 -> copy_unlocked(0) :: else fi;
+		if :: copy1 -> copy_unlocked(1) :: else fi;
 		LOCK;
 		d_step {
 #ifdef CLEAR_ALL
@@ -317,8 +317,8 @@ active proctype leader()
 			if :: batch0 -> arrived(0) :: else fi;
 			if :: batch1 -> arrived(1) :: else fi
 		:: else ->
-			if :: batch0 -> publish_left(0) :: else fi;
-			if :: batch1 -> publish_left(1) :: else fi
+			if :: batch0 -> put_back(0) :: else fi;
+			if :: batch1 -> put_back(1) :: else fi
 		fi;
 		d_step { looked = 0; got = 0; batch0 = false; batch1 = false; same = false; lock = false }
 	od

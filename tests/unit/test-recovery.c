@@ -330,7 +330,7 @@ END_TEST
 static void check_grant(struct cbd_queue *q)
 {
 	pthread_mutex_lock(&q->lock);
-	cbd_grant_check(q);
+	cbd_grant_check_unlocks(q);
 	pthread_mutex_unlock(&q->lock);
 }
 
@@ -690,7 +690,7 @@ START_TEST(new_epoch_while_copying)
 	unit_wait(cbd_flag_get(&touched));
 	pair_crash(&p);
 	pthread_mutex_lock(&p.q->lock);
-	cbd_grant_check(p.q);
+	cbd_grant_check_unlocks(p.q);
 	pthread_mutex_unlock(&p.q->lock);
 	cbd_flag_set(&go_on, true);
 	pair_fetch_all(&p, r, 1); /* rule 5: the first answer did not count */
@@ -698,6 +698,48 @@ START_TEST(new_epoch_while_copying)
 	pthread_join(thread, NULL);
 	ck_assert_int_eq(c.result, 0);
 	ck_assert_mem_eq(slow, unit_disk_data(&p.disk), 8192);
+	pair_close(&p);
+	munmap(slow, 8192);
+}
+END_TEST
+
+static void *close_blkdev(void *arg)
+{
+	(void)arg;
+	cbd_blkdev_close(p.blkdev);
+	return NULL;
+}
+
+/* The heartbeat thread, which reads late answers, keeps out of the ring while a thread
+ * that closes the blkdev copies what it has found there. */
+START_TEST(late_answers_at_close)
+{
+	struct pair_options o = stepping(0);
+	struct cbd_request *r[2];
+	unsigned char buf[512];
+	pthread_t thread;
+	uint64_t ce_next;
+
+	pair_open(&p, &o);
+	map_slow();
+	cbd_shared_set(&p.blkdev->timed_out, 1);
+	pair_submit(&p, CBD_OP_READ, slow, 0, 8192, 1);
+	pair_submit(&p, CBD_OP_READ, buf, 0, 512, 2);
+	pair_fetch_all(&p, r, 2);
+	pair_complete(&p, r[0]);
+	pthread_create(&thread, NULL, close_blkdev, NULL);
+	unit_wait(cbd_flag_get(&touched));
+	pair_complete(&p, r[1]);
+	pthread_mutex_lock(&p.q->lock);
+	ce_next = p.q->cursors.ce_next;
+	cbd_reap_late_unlocks(p.q); /* as the heartbeat thread does */
+	ck_assert_uint_eq(p.q->cursors.ce_next, ce_next);
+	pthread_mutex_unlock(&p.q->lock);
+	cbd_flag_set(&go_on, true);
+	pthread_join(thread, NULL);
+	ck_assert_mem_eq(slow, unit_disk_data(&p.disk), 8192);
+	ck_assert_mem_eq(buf, unit_disk_data(&p.disk), 512);
+	p.blkdev = NULL;
 	pair_close(&p);
 	munmap(slow, 8192);
 }
@@ -727,6 +769,7 @@ int main(void)
 	tcase_add_loop_test(t, waits_no_longer, 0, WAYS);
 	tcase_add_test(t, broken_while_copying);
 	tcase_add_test(t, new_epoch_while_copying);
+	tcase_add_test(t, late_answers_at_close);
 	t = new_case(s, "durability");
 	tcase_add_loop_test(t, lost_writes, 0, WAYS);
 	tcase_add_loop_test(t, nothing_lost, 0, WAYS);

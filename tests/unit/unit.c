@@ -372,7 +372,7 @@ uint64_t pair_epoch(struct pair *p)
 	uint64_t epoch;
 
 	pthread_mutex_lock(&p->q->lock);
-	epoch = p->q->attached ? p->q->ch.epoch : 0;
+	epoch = cbd_queue_has_epoch(p->q) ? p->q->ch.epoch : 0;
 	pthread_mutex_unlock(&p->q->lock);
 	return epoch;
 }

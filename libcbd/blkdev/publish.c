@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * publish.c - the way in: copy the payloads of writes into their extents, store the
+ * SEs, wake the handler.
+ *
+ * What is submitted together is a batch: one recovery point for its accesses to shared
+ * memory, and one fence before the look at the handler's sleep flag (rule 11).  A long
+ * payload is copied without the queue's lock; until then nothing of a batch is held back.
+ *
+ * Fast path: cbd_queue_issue_unlocks -> cbd_part_take (parts.c) -> add_unlocks -> send ->
+ * send_inside.
+ */
+#include <config.h>
+
+#include <errno.h>
+
+#include "blkdev/blkdev.h"
+#include "memory/fault.h"
+#include "base/step.h"
+
+#define BATCH 32
+
+/* Parts that are published together; the queue's lock is held from the first to the
+ * last. */
+struct batch {
+	unsigned n, n_failed;
+	unsigned at; /* of the copies: the part whose payload is being copied */
+	bool copied; /* all of them: SEs are being stored */
+	bool wake;   /* the handler is on this host */
+	struct cbd_part *part[BATCH];
+	int error[BATCH];
+};
+
+static bool needs_fill(const struct cbd_queue *q, const struct cbd_part *p)
+{
+	return p->se.op == CBD_OP_WRITE && p->fill_epoch != q->ch.epoch;
+}
+
+/* Inside a recovery point.  The CRC is that of the user's buffer, seeded by the epoch, so
+ * a new epoch asks for another. */
+static void fill_inside(const struct cbd_queue *q, struct cbd_part *p, uint32_t seed, char *data)
+{
+	if (q->b->data_crc)
+		p->se.data_crc = cbd_channel_payload_crc(seed, p->buf, p->se.length);
+	cbd_step("io-fill");
+	cbd_mem_store(&q->ch.t->mem, data + p->se.data_offset, p->buf, p->se.length);
+}
+
+static int fill_shared(const struct cbd_queue *q, struct cbd_part *p, uint32_t seed, char *data)
+{
+	struct cbd_fault f;
+
+	if (!CBD_FAULT_TRY(&f))
+		return -EIO;
+	fill_inside(q, p, seed, data);
+	cbd_fault_end(&f);
+	return 0;
+}
+
+/* A long payload.  Another thread may enter a new epoch meanwhile, with another data
+ * area, so all that belongs to the epoch is read before. */
+static int fill_unlocks(struct cbd_queue *q, struct cbd_part *p)
+{
+	uint64_t epoch = q->ch.epoch;
+	uint32_t seed = q->ch.se_seed;
+	char *data = q->ch.data;
+	int r;
+
+	p->busy = true;
+	pthread_mutex_unlock(&q->lock);
+	r = fill_shared(q, p, seed, data);
+	pthread_mutex_lock(&q->lock);
+	p->busy = false;
+	p->fill_epoch = epoch;
+	return r;
+}
+
+/* ------------------------------------------------------------------ batch */
+
+static void store_entries_inside(struct cbd_queue *q, struct batch *b)
+{
+	for (unsigned i = 0; i < b->n; i++) {
+		struct cbd_part *p = b->part[i];
+
+		if (b->error[i] < 0)
+			continue;
+		p->state = CBD_PART_PUBLISHED;
+		p->se.position = q->cursors.se_next++;
+		cbd_step("io-se");
+		cbd_channel_send_se_inside(&q->ch, &p->se);
+		cbd_step("io-se-sent");
+	}
+}
+
+static void send_inside(struct cbd_queue *q, struct batch *b)
+{
+	for (; b->at < b->n; b->at++) {
+		struct cbd_part *p = b->part[b->at];
+
+		cbd_signal_fence(); /* AT is what a SIGBUS finds */
+		if (!needs_fill(q, p))
+			continue;
+		fill_inside(q, p, q->ch.se_seed, q->ch.data);
+		p->fill_epoch = q->ch.epoch;
+	}
+	b->copied = true;
+	cbd_signal_fence();
+	store_entries_inside(q, b);
+	if (b->wake)
+		cbd_channel_wake_inside(cbd_channel_blkdev_line(&q->ch, CBD_CHANNEL_SE_BELL),
+					cbd_channel_backend_line(&q->ch,
+								 CBD_CHANNEL_HANDLER_SLEEPS));
+}
+
+/* A SIGBUS in a payload is the error of its part, one in the ring that of the queue. */
+static bool send_shared(struct cbd_queue *q, struct batch *b)
+{
+	struct cbd_fault f;
+
+	while (!CBD_FAULT_TRY(&f)) {
+		if (b->copied)
+			return false;
+		b->error[b->at++] = -EIO;
+		b->n_failed++;
+	}
+	send_inside(q, b);
+	cbd_fault_end(&f);
+	return true;
+}
+
+static void end_failed(struct cbd_queue *q, struct batch *b)
+{
+	for (unsigned i = 0; i < b->n; i++)
+		if (b->error[i] < 0)
+			cbd_part_end(q, b->part[i], b->error[i]);
+}
+
+/* False: parts have failed, and what they had taken is free again. */
+static bool send(struct cbd_queue *q, struct batch *b)
+{
+	bool sound;
+
+	if (b->n == 0)
+		return true;
+	/* nothing else was in flight: from now on an answer may be late */
+	if (q->parts.n_free + b->n == q->parts.depth)
+		q->cursors.moved_ns = cbd_coarse_ns();
+	b->at = b->n_failed = 0;
+	b->copied = false;
+	b->wake = cbd_flag_get(&q->b->same_boot);
+	if (!send_shared(q, b))
+		cbd_queue_break(q, -EIO);
+	sound = b->n_failed == 0 || cbd_queue_has_ended(q);
+	if (!sound)
+		end_failed(q, b);
+	b->n = 0;
+	return sound;
+}
+
+/* Publish P with the batch, or before it is full what is in the batch: whenever the lock
+ * is to be dropped. */
+static void add_unlocks(struct cbd_queue *q, struct batch *b, struct cbd_part *p)
+{
+	p->state = CBD_PART_READY;
+	if (p->se.length > CBD_COPY_LOCKED && needs_fill(q, p))
+		send(q, b);
+	while (cbd_queue_has_epoch(q) && p->se.length > CBD_COPY_LOCKED && needs_fill(q, p)) {
+		if (fill_unlocks(q, p) < 0) {
+			cbd_part_end(q, p, -EIO);
+			return;
+		}
+	}
+	if (cbd_queue_has_ended(q)) {
+		cbd_part_end(q, p, q->error);
+		return;
+	}
+	/* without an epoch: the thread that enters the next one publishes it */
+	if (!cbd_queue_has_epoch(q) || p->state != CBD_PART_READY)
+		return;
+	b->error[b->n] = 0;
+	b->part[b->n++] = p;
+	if (b->n == BATCH)
+		send(q, b);
+}
+
+void cbd_parts_publish_unlocks(struct cbd_queue *q, struct cbd_part **parts, unsigned n)
+{
+	uint64_t epoch = q->ch.epoch;
+	struct batch b;
+
+	b.n = 0;
+	/* the lock may be dropped for each: see whether another thread has published it,
+	 * or is about to */
+	for (unsigned i = 0; i < n && cbd_queue_has_epoch(q) && q->ch.epoch == epoch; i++)
+		if (parts[i]->state == CBD_PART_READY && !parts[i]->busy)
+			add_unlocks(q, &b, parts[i]);
+	send(q, &b);
+}
+
+void cbd_part_publish_unlocks(struct cbd_queue *q, struct cbd_part *p)
+{
+	struct batch b;
+
+	b.n = 0;
+	add_unlocks(q, &b, p);
+	send(q, &b);
+}
+
+/* The lock may be dropped for each part, so the list is looked at anew each time. */
+static void take_all_unlocks(struct cbd_queue *q, struct batch *b)
+{
+	struct cbd_pending *io;
+
+	while ((io = q->pending.waiting)) {
+		struct cbd_part *p;
+
+		if (cbd_queue_has_ended(q)) {
+			cbd_pending_end_waiting(q, q->error);
+			return;
+		}
+		if (io->result < 0) {
+			cbd_pending_give_up(q, io); /* a part has failed: the rest is not tried */
+			continue;
+		}
+		p = cbd_part_take(q, io);
+		if (!p)
+			return;
+		if (io->left == 0 || io->io.op == CBD_OP_FLUSH)
+			cbd_pending_dequeue(q);
+		add_unlocks(q, b, p);
+	}
+}
+
+void cbd_queue_issue_unlocks(struct cbd_queue *q)
+{
+	struct batch b;
+
+	b.n = 0;
+	do
+		take_all_unlocks(q, &b);
+	while (!send(q, &b));
+}
