@@ -377,7 +377,7 @@ struct cbd_backend_options {
 	unsigned max_blkdevs; /* 0: one */
 	uint64_t allow_hosts; /* bit h; 0: all */
 	enum cbd_poll poll;
-	size_t private_align; /* of private payload buffers; 0: 64 bytes */
+	size_t private_align; /* no effect: payload is aligned to 4096 bytes */
 	bool fenced;	      /* the host that served this slot last is known to be off, or
 		      * cut from the disk: take its slot although it is silent
 		      * only, or its page cache may still be written back */

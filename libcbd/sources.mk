@@ -62,6 +62,8 @@ libcbd_files = \
 	%reldir%/blkdev/heartbeat.c \
 	%reldir%/blkdev/queue.c \
 	%reldir%/blkdev/blkdev.c \
+	%reldir%/backend/payload.c \
+	%reldir%/backend/payload.h \
 	%reldir%/backend/handler.c \
 	%reldir%/backend/handler.h \
 	%reldir%/backend/handler-wait.c \

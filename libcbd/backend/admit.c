@@ -121,26 +121,32 @@ static struct cbd_handler *least_loaded(struct cbd_backend *b)
 	return least;
 }
 
+static void describe_disk(const struct cbd_backend *b, struct cbd_hchannel *hc)
+{
+	hc->data_crc = b->features & CBD_FEATURE_DATA_CRC;
+	hc->disk_size = b->geometry.size;
+	hc->max_data = b->geometry.max_data;
+	hc->max_range = b->geometry.max_range;
+	hc->read_only = b->geometry.flags & CBD_GEOMETRY_READ_ONLY;
+}
+
 /* A new epoch for the blkdev, queue and depth that bc->grant names.  The
  * handler looks for its SE 0 before the blkdev can know of it. */
 static int grant(struct cbd_backend *b, struct cbd_bchannel *bc, unsigned host)
 {
 	struct cbd_hchannel *hc = &bc->hc;
 	struct cbd_handler *h = hc->h ? hc->h : least_loaded(b);
-	int r = cbd_hchannel_prepare(hc, bc->grant.depth);
+	int r;
 
+	describe_disk(b, hc);
+	hc->same_boot = cbd_host_is_local(b->t, host);
+	r = cbd_hchannel_prepare(hc, bc->grant.depth);
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&b->verifier_lock);
 	fill_grant(b, bc);
 	pthread_mutex_unlock(&b->verifier_lock);
 	cbd_channel_enter(&hc->ch, bc->grant.epoch);
-	hc->same_boot = cbd_host_is_local(b->t, host);
-	hc->data_crc = b->features & CBD_FEATURE_DATA_CRC;
-	hc->disk_size = b->geometry.size;
-	hc->max_data = b->geometry.max_data;
-	hc->max_range = b->geometry.max_range;
-	hc->read_only = b->geometry.flags & CBD_GEOMETRY_READ_ONLY;
 	if (!hc->h)
 		h->assigned++;
 	channel_become(bc, CBD_POOL_SERVED);
@@ -161,6 +167,7 @@ static void take_back(struct cbd_backend *b, struct cbd_bchannel *bc)
 	cbd_hchannel_work_become(&bc->hc, CBD_WORK_NONE);
 	cbd_channel_write_back_bells(
 		&bc->hc.ch, cbd_channel_backend_line(&bc->hc.ch, CBD_CHANNEL_CE_BELL));
+	cbd_hchannel_free(&bc->hc);
 	channel_become(bc, b->draining ? CBD_POOL_CLOSED : CBD_POOL_FREE);
 	/* when another process takes over the grant stays: its blkdev waits for the
 	 * grant of that one */

@@ -164,7 +164,7 @@ static int init_handlers(struct cbd_backend *b, const struct cbd_backend_options
 {
 	for (unsigned i = 0; i < o->handlers; i++) {
 		struct cbd_handler *h = &b->handlers[i];
-		int r = cbd_handler_init(h, b, i, b->t->header.channels, o->poll, o->private_align);
+		int r = cbd_handler_init(h, b, i, b->t->header.channels, o->poll);
 
 		b->handlers_ready++;
 		if (r < 0)

@@ -19,16 +19,22 @@
 
 #include "base/error.h"
 #include "memory/fault.h"
-#include "backend/handler.h"
+#include "backend/payload.h"
 #include "base/step.h"
 
 #define RETRY_NS 5000000ull /* copy a payload whose CRC is wrong again for so long */
-#define KEEP_BYTES 65536    /* private buffers up to this size are kept */
 #define SLEEP_LOCAL_US 100000
 #define SLEEP_REMOTE_US 4000
-#define LEASE_BATCH 8	   /* SEs that are fetched on one look at the lease */
-#define INVALIDATE_BATCH 8 /* lines that are invalidated under one fence */
-#define COLD_MISSES 1024   /* looks without a request that make a channel cold */
+#define RETRY_PAUSE_NS 50000ull /* before it is copied again for the first time */
+#define BATCH \
+	8			 /* SEs that are read under one recovery point, one fence
+				 * and one look at the lease */
+#define SHARE 8			 /* SEs of one channel in a round, where others are hot */
+#define ROUND_BYTES (512u << 10) /* the largest request, so none has to be refused */
+#define ROUND_NS 500000ull
+#define SE_BYTES 4096	 /* an SE costs as much as so many bytes of payload */
+#define RANGE_BYTES 16	 /* so many bytes of a discard as much as one of payload */
+#define COLD_MISSES 1024 /* looks without a request that make a channel cold */
 #define COLD_LOOKS \
 	4 /* cold channels looked at in a round, and one more for
 			    * two requests of the round before */
@@ -112,11 +118,6 @@ static void request_put(struct cbd_hrequest *r)
 {
 	struct cbd_hchannel *hc = r->hc;
 
-	if (r->private_size > KEEP_BYTES) {
-		free(r->private);
-		r->private = NULL;
-		r->private_size = 0;
-	}
 	r->next = hc->free;
 	hc->free = r;
 	hc->inflight--;
@@ -189,83 +190,36 @@ static void send_ce(struct cbd_hrequest *r, uint32_t result, uint32_t data_crc)
 		remember_bell(hc);
 }
 
-/* --------------------------------------------------------------- payload */
-
-static bool is_private(const struct cbd_hchannel *hc)
-{
-	return hc->data_crc || hc->ch.t->mem.software;
-}
-
-static int private_buffer(struct cbd_hrequest *r, size_t align)
-{
-	size_t size = (r->se.length + CBD_UNIT_SIZE - 1) / CBD_UNIT_SIZE * CBD_UNIT_SIZE;
-
-	if (r->private_size >= size)
-		return 0;
-	free(r->private);
-	r->private = NULL;
-	r->private_size = 0;
-	if (posix_memalign(&r->private, align, size) != 0)
-		return -ENOMEM;
-	r->private_size = size;
-	return 0;
-}
-
-/* Rule 10: copied while its CRC is checked; only the private copy is used. */
-static int bring_private(struct cbd_hrequest *r)
-{
-	struct cbd_hchannel *hc = r->hc;
-	int e = cbd_fault_load(&hc->ch.t->mem, r->private, hc->ch.data + r->se.data_offset,
-			       r->se.length);
-
-	if (e < 0 || !hc->data_crc)
-		return e;
-	return cbd_channel_payload_crc(hc->ch.se_seed, r->private, r->se.length) == r->se.data_crc
-		       ? 0
-		       : -EAGAIN;
-}
-
-/* Where the disk reads and writes; -EAGAIN: the payload does not check. */
-static int bring(struct cbd_hrequest *r)
-{
-	struct cbd_hchannel *hc = r->hc;
-	char *shared = hc->ch.data + r->se.data_offset;
-	int e;
-
-	r->pub.buf = NULL;
-	r->pub.shared = false;
-	if (r->se.op != CBD_OP_READ && r->se.op != CBD_OP_WRITE)
-		return 0;
-	if (!is_private(hc)) {
-		r->pub.buf = shared;
-		r->pub.shared = true;
-		return r->se.op == CBD_OP_WRITE
-			       ? cbd_fault_take(&hc->ch.t->mem, shared, r->se.length)
-			       : 0;
-	}
-	e = private_buffer(r, hc->h->align);
-	if (e < 0)
-		return e;
-	r->pub.buf = r->private;
-	return r->se.op == CBD_OP_WRITE ? bring_private(r) : 0;
-}
-
 /* ------------------------------------------------------------------ fetch */
 
 static struct cbd_request *accept_se(struct cbd_hrequest *r)
 {
 	r->pub.op = (enum cbd_op)r->se.op;
 	r->pub.flags = r->se.flags;
-	r->pub.offset = r->se.offset;
+	r->pub.offset = r->se.op == CBD_OP_FLUSH ? 0 : r->se.offset;
 	r->pub.length = r->se.op == CBD_OP_FLUSH ? 0 : r->se.length;
 	r->pub.opaque = NULL;
 	cbd_step("io-fetched");
 	return &r->pub;
 }
 
+/* Each pause is twice the one before, so that a blkdev whose payloads never match
+ * costs its neighbours little. */
+static void retry_after_pause(struct cbd_hrequest *r, uint64_t now)
+{
+	r->retry_ns = now + r->retry_pause_ns;
+	if (r->retry_ns > r->retry_until_ns)
+		r->retry_ns = r->retry_until_ns;
+	r->retry_pause_ns *= 2;
+}
+
 static void retry_later(struct cbd_hrequest *r)
 {
-	r->retry_until_ns = cbd_now_ns() + RETRY_NS;
+	uint64_t now = cbd_now_ns();
+
+	r->retry_until_ns = now + RETRY_NS;
+	r->retry_pause_ns = RETRY_PAUSE_NS;
+	retry_after_pause(r, now);
 	r->next = r->hc->retries;
 	r->hc->retries = r;
 	r->hc->h->n_retries++;
@@ -285,13 +239,12 @@ static struct cbd_request *take(struct cbd_hchannel *hc, const struct cbd_se *se
 	}
 	hc->position++;
 	r->se = *se;
-	r->retry_until_ns = 0;
 	result = validate(hc, se);
 	if (result != CBD_RESULT_OK) {
 		send_ce(r, result, 0);
 		return NULL;
 	}
-	e = bring(r);
+	e = cbd_payload_bring(r);
 	if (e == -EAGAIN) {
 		retry_later(r);
 		return NULL;
@@ -317,87 +270,66 @@ bool cbd_handler_may_submit(const struct cbd_handler *h)
 	return lease_holds(h);
 }
 
-/* The SE at hc->position was there: invalidate the lines that follow it. */
-static void invalidate_more(struct cbd_hchannel *hc)
-{
-	struct cbd_fault f;
+/* ------------------------------------------------------------------ round */
 
-	if (!hc->ch.t->mem.software || !CBD_FAULT_TRY(&f))
-		return; /* the load that follows meets the same fault and reports it */
-	for (unsigned i = 0; i < INVALIDATE_BATCH; i++)
-		cbd_channel_invalidate_se(&hc->ch, hc->position + i);
-	cbd_invalidate_done(&hc->ch.t->mem);
-	cbd_fault_end(&f);
+/*
+ * One call of cbd_handler_fetch().  Whatever blkdevs send, a round ends: after MAX
+ * SEs, those included that are refused or have to be copied again; after ROUND_BYTES
+ * of payload; after ROUND_NS.  The engine then works on what it has got, and the next
+ * round begins with the channels that were served least.
+ */
+struct round {
+	struct cbd_handler *h;
+	struct cbd_request **out;
+	unsigned max, n; /* requests for the engine */
+	unsigned seen;	 /* SEs, and payloads that were copied again */
+	uint64_t bytes;
+	uint64_t began_ns; /* CLOCK_BOOTTIME; 0: no SE yet */
+};
+
+/* The time is read for the first SEs of a channel and again after each BATCH. */
+static bool has_time(struct round *round)
+{
+	uint64_t beaten = cbd_shared_get(round->h->beaten_ns); /* before the clock */
+	uint64_t now = cbd_boottime_ns();
+
+	if (!round->began_ns)
+		round->began_ns = now;
+	return now - beaten < round->h->lease_ns && now - round->began_ns < ROUND_NS;
 }
 
-/* The SE that cbd_handler_wait() saw: its copy is used, not the line again, which
- * the peer may have changed since. */
-static int accept_peeked(struct cbd_handler *h, struct cbd_se *se)
+/* What a request costs a handler, in bytes of payload: it is compared with that of
+ * other channels. */
+static uint64_t cost_of(const struct cbd_se *se)
 {
-	struct cbd_hchannel *hc = h->peeked;
+	if (se->op == CBD_OP_READ || se->op == CBD_OP_WRITE)
+		return se->length < ROUND_BYTES ? se->length : ROUND_BYTES;
+	if (se->op == CBD_OP_DISCARD || se->op == CBD_OP_WRITE_ZEROES)
+		return se->length / RANGE_BYTES;
+	return 0;
+}
 
-	h->peeked = NULL;
-	*se = h->peeked_se;
-	return cbd_channel_accept_se(&hc->ch, hc->position, se);
+/* A single request may be larger than what a round has: it has one for itself. */
+static bool has_room(const struct round *round, uint64_t cost)
+{
+	return round->seen < round->max &&
+	       (round->bytes == 0 || round->bytes + cost <= ROUND_BYTES);
 }
 
 /*
- * The line of hc->position was invalidated.  To look at the line behind it costs
- * another invalidation, which a blkdev with one request at a time would have to wait
- * for: the handler looks further only when its last two looks both found an SE.
+ * Start-time fair queueing (Goyal, Vin, Cheng 1996): a channel's tag is the virtual
+ * time at which it has been served for what it got.  A channel that had nothing for a
+ * while begins at the time of the handler, so it saves nothing up.
  */
-static unsigned fetch_channel(struct cbd_handler *h, struct cbd_hchannel *hc,
-			      struct cbd_request **out, unsigned max)
+static void charge(struct round *round, struct cbd_hchannel *hc, uint64_t cost)
 {
-	unsigned n = 0;
+	struct cbd_handler *h = round->h;
 
-	for (unsigned seen = 0; n < max; seen++) {
-		struct cbd_request *request;
-		struct cbd_se se;
-		int r;
-
-		if (seen == 1 && hc->ch.t->mem.software && hc->streak < 2)
-			break;
-		if (seen % INVALIDATE_BATCH == 1)
-			invalidate_more(hc);
-		r = h->peeked == hc
-			    ? accept_peeked(h, &se)
-			    : cbd_channel_receive_invalidated_se(&hc->ch, hc->position, &se);
-		if (r < 0)
-			set_broken(hc);
-		if (r <= 0 || (seen % LEASE_BATCH == 0 && !lease_holds(h)))
-			break;
-		request = take(hc, &se);
-		if (request)
-			out[n++] = request;
-		if (is_broken(hc))
-			break;
-	}
-	return n;
-}
-
-static unsigned fetch_retries(struct cbd_hchannel *hc, struct cbd_request **out, unsigned max)
-{
-	struct cbd_hrequest **p = &hc->retries, *r;
-	unsigned n = 0;
-
-	if (!lease_holds(hc->h))
-		return 0;
-	while ((r = *p) && n < max) {
-		int e = bring(r);
-
-		if (e == -EAGAIN && cbd_now_ns() < r->retry_until_ns) {
-			p = &r->next;
-			continue;
-		}
-		*p = r->next;
-		hc->h->n_retries--;
-		if (e == 0)
-			out[n++] = accept_se(r);
-		else
-			send_ce(r, e == -EAGAIN ? CBD_RESULT_BADCRC : cbd_result_from_errno(e), 0);
-	}
-	return n;
+	round->seen++;
+	round->bytes += cost;
+	if (hc->tag > h->virtual_time)
+		h->virtual_time = hc->tag;
+	hc->tag = h->virtual_time + SE_BYTES + cost;
 }
 
 static void swap(struct cbd_handler *h, unsigned a, unsigned b)
@@ -406,6 +338,139 @@ static void swap(struct cbd_handler *h, unsigned a, unsigned b)
 
 	h->active[a] = h->active[b];
 	h->active[b] = hc;
+}
+
+/* Least served first.  The order of the round before is nearly right. */
+static void sort_hot(struct cbd_handler *h)
+{
+	for (unsigned i = 1; i < h->n_hot; i++)
+		for (unsigned k = i; k > 0 && h->active[k]->tag < h->active[k - 1]->tag; k--)
+			swap(h, k, k - 1);
+}
+
+/* ------------------------------------------------------------------ fetch */
+
+/* The SE that cbd_handler_wait() saw: its copy is used, not the line again, which
+ * the peer may have changed since. */
+static int read_peeked(struct cbd_handler *h, struct cbd_se *se)
+{
+	h->peeked = NULL;
+	*se = h->peeked_se;
+	return 1;
+}
+
+/*
+ * Copy the SEs that have come, from hc->position on, up to MAX: under one recovery
+ * point, and the lines after the first, which the caller has invalidated, under one
+ * fence.  Returns their number; a fault behind the first is found by the next round.
+ */
+static int read_ses(struct cbd_hchannel *hc, struct cbd_se *ses, unsigned max, bool invalidated)
+{
+	const struct cbd_mem *m = &hc->ch.t->mem;
+	volatile unsigned n = 0;
+	struct cbd_fault f;
+
+	if (!CBD_FAULT_TRY(&f))
+		return n > 0 ? (int)n : -EIO;
+	while (n < max) {
+		uint64_t position = hc->position + n;
+
+		if (n == (invalidated ? 1 : 0)) {
+			for (unsigned i = n; i < max; i++)
+				cbd_channel_invalidate_se(&hc->ch, hc->position + i);
+			cbd_invalidate_done(m);
+		}
+		if (!cbd_line_await(m, &hc->ch.se[position & (hc->ch.slots - 1)], position,
+				    &ses[n]))
+			break;
+		n = n + 1;
+	}
+	cbd_fault_end(&f);
+	return (int)n;
+}
+
+/*
+ * How many SEs a look at a channel may bring.  The line of hc->position was
+ * invalidated; to look at the line behind it costs another invalidation, which a
+ * blkdev with one request at a time would have to wait for: the handler looks further
+ * only when its last two looks both found an SE.
+ */
+static unsigned share_of(const struct round *round, const struct cbd_hchannel *hc)
+{
+	unsigned left = round->max - round->seen;
+
+	if (hc->ch.t->mem.software && hc->streak < 2)
+		return 1;
+	return round->h->n_hot > 1 && left > SHARE ? SHARE : left;
+}
+
+/* False: the rest of what was read has to wait for a later round. */
+static bool take_se(struct round *round, struct cbd_hchannel *hc, const struct cbd_se *se)
+{
+	struct cbd_request *request;
+
+	if (cbd_channel_accept_se(&hc->ch, hc->position, se) <= 0)
+		return false;
+	if (!has_room(round, cost_of(se)))
+		return false;
+	request = take(hc, se);
+	if (is_broken(hc))
+		return false;
+	charge(round, hc, cost_of(se));
+	if (request)
+		round->out[round->n++] = request;
+	return true;
+}
+
+static void fetch_channel(struct round *round, struct cbd_hchannel *hc)
+{
+	unsigned share = share_of(round, hc), seen = 0;
+	struct cbd_se ses[BATCH];
+
+	while (seen < share && has_room(round, 0)) {
+		unsigned max = share - seen < BATCH ? share - seen : BATCH;
+		bool peeked = round->h->peeked == hc;
+		int got = peeked ? read_peeked(round->h, ses) : read_ses(hc, ses, max, seen == 0);
+
+		if (got < 0)
+			set_broken(hc);
+		if (got <= 0 || !has_time(round))
+			return;
+		for (int i = 0; i < got; i++, seen++)
+			if (!take_se(round, hc, &ses[i]))
+				return;
+		if (!peeked && got < (int)max)
+			return;
+	}
+}
+
+/* Copy those payloads again whose CRC was wrong and whose pause is over. */
+static void fetch_retries(struct round *round, struct cbd_hchannel *hc)
+{
+	struct cbd_hrequest **p = &hc->retries, *r;
+	uint64_t now = cbd_now_ns();
+
+	while ((r = *p) && has_room(round, r->se.length) && has_time(round)) {
+		int e;
+
+		if (now < r->retry_ns) {
+			p = &r->next;
+			continue;
+		}
+		charge(round, hc, r->se.length);
+		e = cbd_payload_bring(r);
+		if (e == -EAGAIN && now < r->retry_until_ns) {
+			retry_after_pause(r, now);
+			p = &r->next;
+			continue;
+		}
+		*p = r->next;
+		hc->h->n_retries--;
+		if (e == 0)
+			round->out[round->n++] = accept_se(r);
+		else
+			send_ce(r, e == -EAGAIN ? CBD_RESULT_BADCRC : cbd_result_from_errno(e), 0);
+	}
 }
 
 /* Everything is answered: the channel belongs to the control thread again. */
@@ -466,37 +531,41 @@ void cbd_handler_invalidate(const struct cbd_handler *h, unsigned from, unsigned
 	cbd_fault_end(&f);
 }
 
-static unsigned look_at(struct cbd_handler *h, unsigned i, struct cbd_request **out, unsigned max)
+static void look_at(struct round *round, unsigned i)
 {
+	struct cbd_handler *h = round->h;
 	struct cbd_hchannel *hc = h->active[i];
-	unsigned n = 0;
+	unsigned seen = round->seen;
 
 	if (hc->retries)
-		n += fetch_retries(hc, out, max);
+		fetch_retries(round, hc);
 	if (may_fetch(hc)) {
-		n += fetch_channel(h, hc, out + n, max - n);
+		fetch_channel(round, hc);
 	} else if (is_stopping(hc) && hc->inflight == 0) {
 		retire(h, i); /* from here on it belongs to the control thread */
-		return n;
+		return;
 	}
-	hc->misses = n ? 0 : hc->misses + 1;
-	hc->streak = n ? hc->streak + 1 : 0;
-	return n;
+	hc->misses = round->seen > seen ? 0 : hc->misses + 1;
+	hc->streak = round->seen > seen ? hc->streak + 1 : 0;
 }
 
-static unsigned fetch_hot(struct cbd_handler *h, struct cbd_request **out, unsigned max)
+static void fetch_hot(struct round *round)
 {
-	unsigned n = 0;
+	struct cbd_handler *h = round->h;
 
+	sort_hot(h);
 	if (!h->peeked || h->n_hot > 1)
 		cbd_handler_invalidate(h, 0, h->n_hot);
-	h->first++;
-	for (unsigned k = 0; k < h->n_hot && n < max; k++)
-		n += look_at(h, (h->first + k) % h->n_hot, out + n, max - n);
+	for (unsigned i = 0; i < h->n_hot && has_room(round, 0);) {
+		unsigned hot = h->n_hot;
+
+		look_at(round, i);
+		if (h->n_hot == hot)
+			i++; /* else it was retired, and another one has its place */
+	}
 	for (unsigned i = h->n_hot; i-- > 0;)
 		if (h->active[i]->misses > COLD_MISSES && !h->active[i]->retries)
 			swap(h, i, --h->n_hot);
-	return n;
 }
 
 /*
@@ -504,14 +573,15 @@ static unsigned fetch_hot(struct cbd_handler *h, struct cbd_request **out, unsig
  * so that they cost the busy ones a few percent at most, however many there are.
  * cbd_handler_wait() looks at all of them before it sleeps.
  */
-static unsigned fetch_cold(struct cbd_handler *h, struct cbd_request **out, unsigned max)
+static void fetch_cold(struct round *round)
 {
-	unsigned looks = COLD_LOOKS + h->fetched / 2, n = 0;
+	struct cbd_handler *h = round->h;
+	unsigned looks = COLD_LOOKS + h->fetched / 2;
 
 	if (looks > h->n_active - h->n_hot)
 		looks = h->n_active - h->n_hot;
-	while (looks-- > 0 && n < max && h->n_hot < h->n_active) {
-		unsigned i, before = n, active = h->n_active;
+	while (looks-- > 0 && has_room(round, 0) && h->n_hot < h->n_active) {
+		unsigned i, seen = round->seen, active = h->n_active;
 		struct cbd_hchannel *hc;
 
 		if (++h->cold >= h->n_active || h->cold < h->n_hot)
@@ -519,43 +589,28 @@ static unsigned fetch_cold(struct cbd_handler *h, struct cbd_request **out, unsi
 		i = h->cold;
 		hc = h->active[i];
 		cbd_handler_invalidate(h, i, i + 1);
-		n += look_at(h, i, out + n, max - n);
-		if (h->n_active == active && (n > before || hc->retries))
+		look_at(round, i);
+		if (h->n_active == active && (round->seen > seen || hc->retries))
 			swap(h, i, h->n_hot++);
 	}
-	return n;
 }
 
 unsigned cbd_handler_fetch(struct cbd_handler *h, struct cbd_request **out, unsigned max)
 {
-	unsigned n;
+	struct round round = { .h = h, .out = out, .max = max };
 
 	cbd_handler_ring(h);
 	if (cbd_flag_get(&h->changed))
 		take_incoming(h);
-	n = fetch_hot(h, out, max);
-	n += fetch_cold(h, out + n, max - n);
-	h->fetched = n;
-	if (n > 0)
-		h->wait.alone = n == 1;
-	return n;
+	fetch_hot(&round);
+	fetch_cold(&round);
+	h->fetched = round.n;
+	if (round.n > 0)
+		h->wait.alone = round.n == 1;
+	return round.n;
 }
 
 /* --------------------------------------------------------------- complete */
-
-/* The data of a READ is in r->pub.buf: bring it to where the blkdev reads it. */
-static int deliver(struct cbd_hrequest *r, uint32_t *crc)
-{
-	struct cbd_hchannel *hc = r->hc;
-
-	if (r->pub.shared)
-		return cbd_fault_landed(&hc->ch.t->mem, r->pub.buf, r->se.length);
-	if (hc->data_crc)
-		*crc = cbd_channel_payload_crc(hc->ch.ce_seed, r->private, r->se.length);
-	cbd_step("io-deliver");
-	return cbd_fault_store(&hc->ch.t->mem, hc->ch.data + r->se.data_offset, r->private,
-			       r->se.length);
-}
 
 void cbd_handler_complete(struct cbd_handler *h, struct cbd_request *request, int result)
 {
@@ -564,25 +619,8 @@ void cbd_handler_complete(struct cbd_handler *h, struct cbd_request *request, in
 
 	(void)h;
 	if (result == 0 && r->se.op == CBD_OP_READ)
-		result = deliver(r, &crc);
+		result = cbd_payload_deliver(r, &crc);
 	send_ce(r, cbd_result_from_errno(result), crc);
-}
-
-/* Where buf lies in shared memory bring() has invalidated it before a WRITE, and
- * deliver() writes it back after a READ. */
-int cbd_request_store(const struct cbd_request *r, const void *from)
-{
-	return cbd_fault_copy(r->buf, from, r->length) < 0 ? -EFAULT : 0;
-}
-
-int cbd_request_load(const struct cbd_request *r, void *to)
-{
-	return cbd_fault_copy(to, r->buf, r->length) < 0 ? -EFAULT : 0;
-}
-
-int cbd_request_persist(const struct cbd_request *r, void *to)
-{
-	return cbd_fault_persist(to, r->buf, r->length) < 0 ? -EFAULT : 0;
 }
 
 unsigned cbd_handler_inflight(const struct cbd_handler *h)
@@ -593,12 +631,11 @@ unsigned cbd_handler_inflight(const struct cbd_handler *h)
 /* ----------------------------------------------------------- control side */
 
 int cbd_handler_init(struct cbd_handler *h, struct cbd_backend *b, unsigned index, unsigned most,
-		     enum cbd_poll poll, size_t align)
+		     enum cbd_poll poll)
 {
 	memset(h, 0, sizeof(*h));
 	h->b = b;
 	h->index = index;
-	h->align = align > CBD_LINE_SIZE ? align : CBD_LINE_SIZE;
 	pthread_mutex_init(&h->lock, NULL);
 	cbd_wait_init(&h->wait, poll, SLEEP_LOCAL_US);
 	h->active = calloc(most, sizeof(struct cbd_hchannel *));
@@ -613,15 +650,18 @@ void cbd_handler_free(struct cbd_handler *h)
 
 void cbd_hchannel_free(struct cbd_hchannel *hc)
 {
-	for (unsigned i = 0; hc->requests && i < hc->depth; i++)
-		free(hc->requests[i].private);
+	cbd_payload_free(hc);
 	free(hc->requests);
 	hc->requests = NULL;
 }
 
 int cbd_hchannel_prepare(struct cbd_hchannel *hc, unsigned depth)
 {
-	cbd_hchannel_free(hc);
+	int r = cbd_payload_prepare(hc);
+
+	if (r < 0)
+		return r;
+	free(hc->requests);
 	hc->requests = calloc(depth, sizeof(*hc->requests));
 	if (!hc->requests)
 		return cbd_error(ENOMEM, "channel: %m");

@@ -49,9 +49,8 @@ struct cbd_hrequest {
 	struct cbd_request pub; /* first: the engine has a pointer to it */
 	struct cbd_hchannel *hc;
 	struct cbd_se se; /* the private, validated copy */
-	void *private;
-	size_t private_size;
-	uint64_t retry_until_ns;   /* a write's payload did not check; 0: it did */
+	/* of a WRITE whose payload had a wrong CRC: copied again at retry_ns */
+	uint64_t retry_ns, retry_pause_ns, retry_until_ns;
 	struct cbd_hrequest *next; /* free or retrying */
 };
 
@@ -64,11 +63,13 @@ struct cbd_hchannel {
 	bool read_only;
 	uint64_t position, count; /* cursors of the SE and the CE ring */
 	unsigned depth, inflight;
+	uint64_t tag;	 /* virtual time: how much it was served (handler.c) */
 	unsigned misses; /* looks since the last request */
 	unsigned streak; /* looks in a row that found one */
 	/* CEs were stored, and the sleep flag was not read again after the fence */
 	bool bell_due;
 	struct cbd_hchannel *next_bell_due; /* in the handler's list */
+	char *private;			    /* of payload.c: as large as the data area, or NULL */
 	struct cbd_hrequest *requests, *free;
 	struct cbd_hrequest *retries;
 
@@ -81,14 +82,14 @@ struct cbd_hchannel {
 struct cbd_handler {
 	struct cbd_backend *b;
 	unsigned index;
-	size_t align;
 	const uint64_t *beaten_ns; /* CLOCK_BOOTTIME of the last good beat */
 	uint64_t lease_ns;
 	struct cbd_wait wait;
 	struct cbd_hchannel **active; /* the first n_hot are looked at in each round */
 	unsigned n_active, n_hot;
-	unsigned first, cold; /* places in active: where a round begins, in turn */
-	unsigned fetched;     /* in the round before */
+	unsigned cold;	       /* place in active: the cold one looked at last */
+	uint64_t virtual_time; /* of the channels' tags */
+	unsigned fetched;      /* in the round before */
 	/* cbd_handler_wait() saw an SE: its channel, and the copy for the next fetch */
 	struct cbd_hchannel *peeked;
 	struct cbd_se peeked_se;
@@ -103,7 +104,7 @@ struct cbd_handler {
 };
 
 int cbd_handler_init(struct cbd_handler *h, struct cbd_backend *b, unsigned index, unsigned most,
-		     enum cbd_poll poll, size_t align);
+		     enum cbd_poll poll);
 void cbd_handler_free(struct cbd_handler *h);
 
 /* For handler-wait.c: ring the bells that are due. */

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "base/crc.h"
 #include "memory/fault.h"
 
 static __thread struct cbd_fault *current __attribute__((tls_model("initial-exec")));
@@ -95,6 +96,48 @@ int cbd_fault_load(const struct cbd_mem *m, void *dst, const void *src, size_t l
 	if (!CBD_FAULT_TRY(&f))
 		return -EIO;
 	cbd_mem_load(m, dst, src, len);
+	cbd_fault_end(&f);
+	return 0;
+}
+
+/* The CRC of a piece is taken while it is in the first-level cache. */
+#define PIECE (16u << 10)
+
+static size_t piece(size_t left)
+{
+	return left < PIECE ? left : PIECE;
+}
+
+int cbd_fault_store_crc(const struct cbd_mem *m, void *dst, const void *src, size_t len,
+			uint32_t *crc)
+{
+	struct cbd_fault f;
+
+	if (!CBD_FAULT_TRY(&f))
+		return -EIO;
+	for (size_t at = 0; at < len; at += PIECE) {
+		const char *from = (const char *)src + at;
+
+		*crc = cbd_crc32c(*crc, from, piece(len - at));
+		cbd_mem_store(m, (char *)dst + at, from, piece(len - at));
+	}
+	cbd_fault_end(&f);
+	return 0;
+}
+
+int cbd_fault_load_crc(const struct cbd_mem *m, void *dst, const void *src, size_t len,
+		       uint32_t *crc)
+{
+	struct cbd_fault f;
+
+	if (!CBD_FAULT_TRY(&f))
+		return -EIO;
+	for (size_t at = 0; at < len; at += PIECE) {
+		char *to = (char *)dst + at;
+
+		cbd_mem_load(m, to, (const char *)src + at, piece(len - at));
+		*crc = cbd_crc32c(*crc, to, piece(len - at));
+	}
 	cbd_fault_end(&f);
 	return 0;
 }

@@ -37,6 +37,14 @@ void cbd_fault_end(struct cbd_fault *f);
 int cbd_fault_store(const struct cbd_mem *m, void *dst, const void *src, size_t len);
 int cbd_fault_load(const struct cbd_mem *m, void *dst, const void *src, size_t len);
 
+/* The same, and the CRC32C of what was copied: *crc is the CRC of what came before
+ * and becomes that of both.  It is taken of private memory, never of what lies in
+ * shared memory by then. */
+int cbd_fault_store_crc(const struct cbd_mem *m, void *dst, const void *src, size_t len,
+			uint32_t *crc);
+int cbd_fault_load_crc(const struct cbd_mem *m, void *dst, const void *src, size_t len,
+		       uint32_t *crc);
+
 /* A plain copy where either side may fault, without write-back or invalidation;
  * _persist: to durable memory, where it is durable when the call returns. */
 int cbd_fault_copy(void *dst, const void *src, size_t len);

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * payload.c - see payload.h.
+ *
+ * Owns the private memory of channels and the copies between it and the data areas.
+ * The offsets were validated by handler.c.  A blkdev that keeps the rules names an
+ * extent in one SE at a time; one that does not makes its own requests use the same
+ * bytes, in private memory as in the data area, and harms nobody else.
+ */
+#include <config.h>
+
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "backend/payload.h"
+#include "base/error.h"
+#include "base/step.h"
+#include "memory/fault.h"
+
+static bool is_private(const struct cbd_hchannel *hc)
+{
+	return hc->data_crc || hc->ch.t->mem.software;
+}
+
+int cbd_payload_prepare(struct cbd_hchannel *hc)
+{
+	void *area;
+
+	if (!is_private(hc) || hc->private)
+		return 0;
+	area = mmap(NULL, hc->ch.data_size, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (area == MAP_FAILED)
+		return cbd_error(ENOMEM, "channel %u: private memory of %zu bytes: %m", hc->ch.id,
+				 hc->ch.data_size);
+	madvise(area, hc->ch.data_size, MADV_DONTDUMP);
+	hc->private = area;
+	return 0;
+}
+
+void cbd_payload_free(struct cbd_hchannel *hc)
+{
+	if (hc->private)
+		munmap(hc->private, hc->ch.data_size);
+	hc->private = NULL;
+}
+
+static int bring_private(struct cbd_hrequest *r)
+{
+	struct cbd_hchannel *hc = r->hc;
+	const char *shared = hc->ch.data + r->se.data_offset;
+	uint32_t crc = hc->ch.se_seed;
+	int e;
+
+	if (!hc->data_crc)
+		return cbd_fault_load(&hc->ch.t->mem, r->pub.buf, shared, r->se.length);
+	e = cbd_fault_load_crc(&hc->ch.t->mem, r->pub.buf, shared, r->se.length, &crc);
+	if (e < 0)
+		return e;
+	return crc == r->se.data_crc ? 0 : -EAGAIN;
+}
+
+int cbd_payload_bring(struct cbd_hrequest *r)
+{
+	struct cbd_hchannel *hc = r->hc;
+
+	r->pub.buf = NULL;
+	r->pub.shared = false;
+	if (r->se.op != CBD_OP_READ && r->se.op != CBD_OP_WRITE)
+		return 0;
+	if (is_private(hc)) {
+		r->pub.buf = hc->private + r->se.data_offset;
+		return r->se.op == CBD_OP_WRITE ? bring_private(r) : 0;
+	}
+	r->pub.buf = hc->ch.data + r->se.data_offset;
+	r->pub.shared = true;
+	return r->se.op == CBD_OP_WRITE ? cbd_fault_take(&hc->ch.t->mem, r->pub.buf, r->se.length)
+					: 0;
+}
+
+int cbd_payload_deliver(struct cbd_hrequest *r, uint32_t *crc)
+{
+	struct cbd_hchannel *hc = r->hc;
+	char *shared = hc->ch.data + r->se.data_offset;
+
+	if (r->pub.shared)
+		return cbd_fault_landed(&hc->ch.t->mem, r->pub.buf, r->se.length);
+	cbd_step("io-deliver");
+	if (!hc->data_crc)
+		return cbd_fault_store(&hc->ch.t->mem, shared, r->pub.buf, r->se.length);
+	*crc = hc->ch.ce_seed;
+	return cbd_fault_store_crc(&hc->ch.t->mem, shared, r->pub.buf, r->se.length, crc);
+}
+
+/* Where buf lies in shared memory cbd_payload_bring() has invalidated it before a
+ * WRITE, and cbd_payload_deliver() writes it back after a READ. */
+int cbd_request_store(const struct cbd_request *r, const void *from)
+{
+	return cbd_fault_copy(r->buf, from, r->length) < 0 ? -EFAULT : 0;
+}
+
+int cbd_request_load(const struct cbd_request *r, void *to)
+{
+	return cbd_fault_copy(to, r->buf, r->length) < 0 ? -EFAULT : 0;
+}
+
+int cbd_request_persist(const struct cbd_request *r, void *to)
+{
+	return cbd_fault_persist(to, r->buf, r->length) < 0 ? -EFAULT : 0;
+}

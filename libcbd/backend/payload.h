@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * payload.h - the data of a request between the channel's data area and the disk
+ * (rule 10 of docs/protocol.md).
+ */
+#ifndef CBD_PAYLOAD_H
+#define CBD_PAYLOAD_H
+
+#include "backend/handler.h"
+
+/*
+ * Private memory for the payload of a channel, where its data must not be used in
+ * place: as large as its data area and with the same offsets, so that it needs no
+ * allocation and has no more than that, whatever the blkdev asks for.  Its pages
+ * are the kernel's until they are used, and are given back by cbd_payload_free().
+ * Control thread, while the channel belongs to it.  -ENOMEM after a message.
+ */
+int cbd_payload_prepare(struct cbd_hchannel *hc);
+void cbd_payload_free(struct cbd_hchannel *hc);
+
+/* Set where the disk reads or writes, and for a WRITE copy and check what it gets.
+ * -EAGAIN: its CRC is wrong, perhaps only for now; -EIO: the memory is gone. */
+int cbd_payload_bring(struct cbd_hrequest *r);
+
+/* The disk has filled the buffer of a READ: bring it to where the blkdev reads it.
+ * CRC, where the channel has one.  -EIO: the memory is gone. */
+int cbd_payload_deliver(struct cbd_hrequest *r, uint32_t *crc);
+
+#endif

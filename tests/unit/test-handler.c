@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * test-handler.c - what a handler spends on a channel: memory, and its share of each
+ * round, beside neighbours that ask for much and beside liars.  Nothing is measured
+ * by the clock: requests, answers and pages are counted.
+ */
+#include <config.h>
+
+#include <sys/mman.h>
+
+#include "unit.h"
+
+#define LARGE (252u << 10) /* the largest request of a channel of 1 MiB */
+#define ROUND (512u << 10) /* payload of one round */
+#define MAX 32
+
+static struct pair p;
+static struct cbd_request *r[MAX];
+static unsigned char large[4][LARGE], small[512];
+
+static void open_pair(enum cbd_coherence kind, unsigned queues)
+{
+	pair_open(&p, &(struct pair_options){
+			      .kind = kind, .data_crc = true, .queues = queues, .stepping = true });
+}
+
+static const enum cbd_coherence kinds[] = { CBD_COHERENCE_HARDWARE, CBD_COHERENCE_SOFTWARE };
+
+static struct cbd_queue *queue(unsigned i)
+{
+	return cbd_blkdev_queue(p.blkdev, i);
+}
+
+static struct cbd_hchannel *hchannel(unsigned i)
+{
+	return &p.backend->channels[queue(i)->ch.id].hc;
+}
+
+static unsigned fetch(unsigned max)
+{
+	return cbd_handler_fetch(cbd_backend_handler(p.backend, 0), r, max);
+}
+
+static void submit(unsigned i, enum cbd_op op, void *buf, uint64_t length)
+{
+	unit_ok(cbd_queue_submit(queue(i),
+				 &(struct cbd_io){ .op = op, .buf = buf, .length = length }));
+}
+
+static unsigned reap(unsigned i)
+{
+	struct cbd_completion c[MAX];
+	int n = cbd_queue_poll(queue(i), c, MAX, 0);
+
+	unit_ok(n);
+	for (int k = 0; k < n; k++)
+		ck_assert_int_eq(c[k].result, 0);
+	return (unsigned)n;
+}
+
+static bool is_of(const struct cbd_request *request, unsigned i)
+{
+	return ((const struct cbd_hrequest *)request)->hc == hchannel(i);
+}
+
+/* Everything that is in flight, answered. */
+static void finish(void)
+{
+	for (unsigned i = 0; i < cbd_blkdev_queues(p.blkdev); i++)
+		unit_wait(hchannel(i)->inflight == 0 || fetch(MAX) == 0);
+	pair_close(&p);
+}
+
+/* ------------------------------------------------------------------ memory */
+
+static unsigned resident_pages(const struct cbd_hchannel *hc)
+{
+	unsigned pages = (unsigned)(hc->ch.data_size / CBD_PAGE_SIZE), n = 0;
+	unsigned char *in = malloc(pages);
+
+	ck_assert_ptr_nonnull(in);
+	ck_assert_int_eq(mincore(hc->private, hc->ch.data_size, in), 0);
+	for (unsigned i = 0; i < pages; i++)
+		n += in[i] & 1;
+	free(in);
+	return n;
+}
+
+/* SEs that all name one extent, with a CRC that never matches: the copies are no
+ * larger than the extent, however many SEs and rounds. */
+START_TEST(memory_of_a_liar)
+{
+	struct cbd_channel liar;
+	struct cbd_hchannel *hc;
+	struct cbd_ce ce;
+
+	open_pair(kinds[_i], 1);
+	hc = hchannel(0);
+	liar = p.q->ch;
+	ck_assert_uint_eq(resident_pages(hc), 0);
+	for (unsigned i = 0; i < 16; i++)
+		unit_ok(cbd_channel_send_se(&liar, &(struct cbd_se){ .position = i,
+								     .op = CBD_OP_WRITE,
+								     .tid = i,
+								     .length = LARGE,
+								     .data_crc = 1 }));
+	for (unsigned i = 0; i < 16; i++)
+		unit_wait(fetch(MAX) == 0 && hc->count > i);
+	ck_assert_uint_eq(resident_pages(hc), LARGE / CBD_PAGE_SIZE);
+	for (unsigned i = 0; i < 16; i++) {
+		cbd_channel_invalidate_ce(&liar, i);
+		cbd_invalidate_done(&liar.t->mem);
+		ck_assert_int_eq(cbd_channel_receive_ce(&liar, i, &ce), 1);
+		ck_assert_uint_eq(ce.result, CBD_RESULT_BADCRC);
+	}
+	ck_assert_uint_eq(hc->inflight, 0);
+	ck_assert_uint_eq(unit_disk_ops(&p.disk, CBD_OP_WRITE), 0);
+	pair_close(&p);
+}
+END_TEST
+
+/* A channel that is given back has no memory. */
+START_TEST(memory_is_given_back)
+{
+	struct cbd_hchannel *hc;
+
+	open_pair(kinds[_i], 1);
+	hc = hchannel(0);
+	submit(0, CBD_OP_WRITE, large[0], LARGE);
+	pair_fetch_all(&p, r, 1);
+	ck_assert_uint_eq(resident_pages(hc), LARGE / CBD_PAGE_SIZE);
+	pair_complete(&p, r[0]);
+	unit_wait(reap(0) == 1);
+	server_start(&p);
+	cbd_blkdev_close(p.blkdev);
+	p.blkdev = NULL;
+	server_stop(&p);
+	ck_assert_ptr_null(hc->private);
+	ck_assert_ptr_null(hc->requests);
+	pair_close(&p);
+}
+END_TEST
+
+/* ------------------------------------------------------------------- share */
+
+/* SEs that are refused give the engine nothing, and end a round all the same. */
+START_TEST(refused_end_a_round)
+{
+	struct cbd_channel liars[2];
+
+	open_pair(kinds[_i], 2);
+	for (unsigned i = 0; i < 32; i++) {
+		liars[i % 2] = queue(i % 2)->ch;
+		unit_ok(cbd_channel_send_se(&liars[i % 2],
+					    &(struct cbd_se){ .position = i / 2, .op = 99 }));
+	}
+	while (hchannel(0)->count + hchannel(1)->count < 32) {
+		uint64_t before = hchannel(0)->count + hchannel(1)->count;
+
+		ck_assert_uint_eq(fetch(4), 0);
+		ck_assert_uint_le(hchannel(0)->count + hchannel(1)->count - before, 4);
+	}
+	pair_close(&p);
+}
+END_TEST
+
+/* Payload of the requests of a round. */
+static uint64_t bytes(unsigned n)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		sum += r[i]->length;
+	return sum;
+}
+
+/* One round.  Queue I has a small read, the only one of its: it comes first, so that
+ * what is in front of it is the round before, and that is bounded. */
+static void check_round(unsigned i)
+{
+	unsigned n;
+
+	submit(i, CBD_OP_READ, small, sizeof(small));
+	n = fetch(MAX);
+	ck_assert_uint_ge(n, 1);
+	ck_assert_msg(is_of(r[0], i), "the small read does not come first");
+	ck_assert_uint_le(bytes(n), ROUND);
+	while (n-- > 0)
+		pair_complete(&p, r[n]);
+	unit_wait(reap(i) == 1);
+}
+
+/* Beside a neighbour with the largest reads, always four of them. */
+START_TEST(beside_large_reads)
+{
+	unsigned large_one = _i / 2, small_one = 1 - large_one, served = 0;
+
+	open_pair(kinds[_i % 2], 2);
+	for (unsigned i = 0; i < 4; i++)
+		submit(large_one, CBD_OP_READ, large[i], LARGE);
+	for (unsigned i = fetch(MAX); i > 0; i--)
+		pair_complete(&p, r[i - 1]);
+	for (unsigned k = 0; k < 40; k++) {
+		unsigned n = reap(large_one);
+
+		served += n;
+		while (n-- > 0)
+			submit(large_one, CBD_OP_READ, large[n], LARGE);
+		check_round(small_one);
+	}
+	/* and the neighbour is served too */
+	ck_assert_uint_ge(served, 40);
+	finish();
+}
+END_TEST
+
+/* All payloads that wait to be copied again are due; or: how many were copied. */
+static void all_due(void)
+{
+	for (struct cbd_hrequest *q = hchannel(0)->retries; q; q = q->next) {
+		q->retry_ns = 0;
+		q->retry_until_ns = UINT64_MAX;
+	}
+}
+
+static unsigned copied(void)
+{
+	unsigned n = 0;
+
+	for (struct cbd_hrequest *q = hchannel(0)->retries; q; q = q->next)
+		n += q->retry_ns != 0;
+	return n;
+}
+
+/* Beside one whose payloads are copied again and again: what a round copies counts
+ * like requests. */
+START_TEST(beside_a_liar)
+{
+	struct cbd_channel liar;
+
+	open_pair(kinds[_i], 2);
+	liar = queue(0)->ch;
+	for (unsigned i = 0; i < 16; i++)
+		unit_ok(cbd_channel_send_se(&liar, &(struct cbd_se){ .position = i,
+								     .op = CBD_OP_WRITE,
+								     .length = LARGE,
+								     .data_crc = 1 }));
+	for (unsigned k = 0; k < 4; k++) {
+		fetch(MAX);
+		all_due();
+	}
+	for (unsigned k = 0; k < 40; k++) {
+		all_due();
+		check_round(1);
+		ck_assert_uint_ge(copied(), 1);
+		ck_assert_uint_le(copied() * LARGE, ROUND);
+	}
+	pair_close(&p);
+}
+END_TEST
+
+static Suite *handler_suite(void)
+{
+	Suite *s = suite_create("handler");
+	TCase *t = tcase_create("handler");
+
+	tcase_set_timeout(t, UNIT_TIMEOUT);
+	tcase_add_loop_test(t, memory_of_a_liar, 0, 2);
+	tcase_add_loop_test(t, memory_is_given_back, 0, 2);
+	tcase_add_loop_test(t, refused_end_a_round, 0, 2);
+	tcase_add_loop_test(t, beside_large_reads, 0, 4);
+	tcase_add_loop_test(t, beside_a_liar, 0, 2);
+	suite_add_tcase(s, t);
+	return s;
+}
+
+int main(void)
+{
+	return unit_main(handler_suite());
+}
