@@ -205,7 +205,7 @@ static int disk_write(struct disk_queue *q, const void *buf, size_t length, uint
 
 bool disk_wants_sync(const struct disk *d, const struct cbd_request *r)
 {
-	return d->write_through || (r->flags & CBD_SE_FUA) != 0;
+	return d->write_through || (r->flags & CBD_IO_FUA) != 0;
 }
 
 /*
@@ -316,7 +316,7 @@ static int range_write_zeroes(struct disk_queue *q, uint64_t length, uint64_t of
 /* On a block device ZERO always works, slowly if it has to. */
 static bool zero_too_slow(const struct disk *d, unsigned flags)
 {
-	return d->block_device && (flags & CBD_SE_FAST_ZERO) && !d->geometry.fast_zero;
+	return d->block_device && (flags & CBD_IO_FAST_ZERO) && !d->geometry.fast_zero;
 }
 
 /* PUNCH deallocates and reads as zeroes, or is refused. */
@@ -325,13 +325,13 @@ static int range_zero(struct disk_queue *q, unsigned flags, uint64_t length, uin
 	const struct disk *d = q->disk;
 	int err = -EOPNOTSUPP;
 
-	if (flags & CBD_SE_MAY_TRIM)
+	if (flags & CBD_IO_MAY_TRIM)
 		err = range_fallocate(d, PUNCH, length, offset);
 	if (disk_unsupported(err) && !zero_too_slow(d, flags))
 		err = range_fallocate(d, ZERO, length, offset);
 	if (!disk_unsupported(err))
 		return err;
-	if (flags & CBD_SE_FAST_ZERO)
+	if (flags & CBD_IO_FAST_ZERO)
 		return -EOPNOTSUPP;
 	return range_write_zeroes(q, length, offset);
 }
@@ -399,7 +399,7 @@ int disk_fallocate_mode(const struct disk *d, const struct cbd_request *r)
 		return -1;
 	if (r->op == CBD_OP_DISCARD)
 		return d->block_device ? -1 : PUNCH;
-	if (r->flags & CBD_SE_MAY_TRIM)
+	if (r->flags & CBD_IO_MAY_TRIM)
 		return PUNCH;
 	return zero_too_slow(d, r->flags) ? -1 : ZERO;
 }
@@ -408,7 +408,7 @@ int disk_fallocate_mode(const struct disk *d, const struct cbd_request *r)
 
 static int execute_write(struct disk_queue *q, const struct cbd_request *r, uint32_t finished)
 {
-	bool durable = (r->flags & CBD_SE_FUA) != 0 && !q->disk->write_through;
+	bool durable = (r->flags & CBD_IO_FUA) != 0 && !q->disk->write_through;
 	int err = disk_write(q, (const char *)r->buf + finished, r->length - finished,
 			     r->offset + finished, durable ? RWF_DSYNC : 0);
 

@@ -165,7 +165,7 @@ static void submit_transfer(struct uring_queue *u, struct disk_io *io)
 		io_uring_prep_read(sqe, d->fd, buf, length, offset);
 	else
 		io_uring_prep_write(sqe, d->fd, buf, length, offset);
-	if (r->op == CBD_OP_WRITE && (r->flags & CBD_SE_FUA) && !d->write_through)
+	if (r->op == CBD_OP_WRITE && (r->flags & CBD_IO_FUA) && !d->write_through)
 		sqe->rw_flags = RWF_DSYNC;
 	io_uring_sqe_set_data(sqe, io);
 }

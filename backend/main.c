@@ -102,19 +102,17 @@ static int claim(struct program *p)
 {
 	const struct cbd_backend_options options = {
 		.id = p->options.id,
-		.host_id = p->options.host_id,
 		.name = p->options.name,
 		.path = p->disk->path,
 		.handlers = p->options.handlers,
 		.max_blkdevs = p->options.max_blkdevs,
 		.allow_hosts = p->options.allow_hosts,
 		.poll = p->options.poll,
-		.private_align = p->options.direct ? CBD_PAGE_SIZE : 0,
-		.fenced = p->fenced,
-		.fenced_host = p->last_host,
+		.private_align = p->options.direct ? 4096 : 0,
+		.fenced_hosts = p->fenced ? 1ull << p->last_host : 0,
 	};
 
-	if (cbd_backend_open(p->transport, &options, &p->backend) < 0)
+	if (cbd_backend_open(p->transport, &options, sizeof(options), &p->backend) < 0)
 		return library_failed();
 	return 0;
 }
@@ -136,7 +134,7 @@ static void show_ready(const struct program *p)
 /* The last that can fail, while this is the only thread that does anything. */
 static int publish(struct program *p)
 {
-	if (cbd_backend_publish(p->backend, &p->disk->geometry) < 0)
+	if (cbd_backend_publish(p->backend, &p->disk->geometry, sizeof(p->disk->geometry)) < 0)
 		return library_failed();
 	if (!p->options.foreground)
 		daemon_ready();
@@ -171,8 +169,9 @@ static int take_over(struct program *p)
 	struct cbd_backend_info info;
 	int host;
 
-	host = cbd_transport_join(p->transport, o->host_id);
-	if (host < 0 || cbd_backend_get(p->transport, o->id, &info) < 0)
+	host = o->host_id < 0 ? cbd_transport_join(p->transport)
+			      : cbd_transport_join_as(p->transport, (unsigned)o->host_id);
+	if (host < 0 || cbd_backend_get(p->transport, o->id, &info, sizeof(info)) < 0)
 		return library_failed();
 	p->moved = info.incarnation != 0 && (int)info.host_id != host;
 	if (!o->takeover)
@@ -180,13 +179,13 @@ static int take_over(struct program *p)
 	p->fenced = o->fenced;
 	p->last_host = info.host_id;
 	/* clearing a slot that has served makes it free, and nothing durable */
-	if (o->fence != NULL && p->moved && info.state != CBD_SLOT_GONE &&
-	    (info.state != CBD_SLOT_FREE || info.size != 0)) {
+	if (o->fence != NULL && p->moved && info.state != CBD_STATE_GONE &&
+	    (info.state != CBD_STATE_FREE || info.size != 0)) {
 		if (run_fence(p, info.host_id) < 0)
 			return -1;
 		p->fenced = true;
 	}
-	if (cbd_backend_takeover(p->transport, o->host_id, o->id, TAKEOVER_MS) < 0)
+	if (cbd_backend_takeover(p->transport, o->id, TAKEOVER_MS) < 0)
 		return library_failed();
 	return 0;
 }
@@ -195,6 +194,7 @@ static int take_over(struct program *p)
 static int prepare(struct program *p)
 {
 	const struct options *o = &p->options;
+	struct cbd_transport_info info;
 
 	if (o->user != NULL && daemon_find_user(o->user, &p->user) < 0)
 		return -1;
@@ -202,7 +202,8 @@ static int prepare(struct program *p)
 		return -1;
 	if (cbd_transport_open(o->transport, 0, &p->transport) < 0)
 		return library_failed();
-	if (cbd_transport_damaged(p->transport))
+	cbd_transport_get(p->transport, &info, sizeof(info));
+	if (info.damaged)
 		log_warning("%s: the header is damaged, its copy is used; 'cbdctl check --repair' "
 			    "restores it",
 			    o->transport);

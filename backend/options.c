@@ -8,6 +8,7 @@
 #include <config.h>
 
 #include <ctype.h>
+#include <cbd-format.h>
 #include <errno.h>
 #include <getopt.h>
 #include <stdarg.h>

@@ -8,6 +8,7 @@
  */
 #include <config.h>
 
+#include <cbd-format.h>
 #include <errno.h>
 #include <getopt.h>
 #include <sched.h>
@@ -110,6 +111,7 @@ static const char *const kinds[] = {
 struct options {
 	const char *transport;
 	struct cbd_blkdev_options blkdev;
+	int host_id; /* -1: by identity */
 	struct load_options load;
 	unsigned idle;
 	bool json;
@@ -270,7 +272,7 @@ static void parse_option(struct options *o, int option, const char *arg)
 		parse_cpus(o, arg);
 		break;
 	case OPT_HOST_ID:
-		o->blkdev.host_id = (int)parse_number("--host-id", arg, 0, CBD_MAX_HOSTS - 1);
+		o->host_id = (int)parse_number("--host-id", arg, 0, CBD_MAX_HOSTS - 1);
 		break;
 	case OPT_JSON:
 		o->json = true;
@@ -409,7 +411,7 @@ static int run(struct options *o, struct cbd_blkdev *b)
 	static struct load_result result;
 	struct cbd_blkdev_geometry g;
 
-	cbd_blkdev_geometry(b, &g);
+	cbd_blkdev_geometry(b, &g, sizeof(g));
 	if (o->load.size == 0 || o->load.size > g.size)
 		o->load.size = g.size;
 	if (cbd_blkdev_queues(b) < o->load.queues + o->idle) {
@@ -433,7 +435,9 @@ static int attach_and_run(struct options *o, struct cbd_transport *t)
 
 	o->blkdev.queues = o->load.queues + o->idle;
 	o->blkdev.read_only = !writes(&o->load);
-	if (cbd_blkdev_open(t, &o->blkdev, &b) < 0)
+	if (o->host_id >= 0 && cbd_transport_join_as(t, (unsigned)o->host_id) < 0)
+		return failed();
+	if (cbd_blkdev_open(t, &o->blkdev, sizeof(o->blkdev), &b) < 0)
 		return failed();
 	status = cbd_blkdev_start(b) < 0 ? failed() : run(o, b);
 	cbd_blkdev_close(b);
@@ -443,7 +447,7 @@ static int attach_and_run(struct options *o, struct cbd_transport *t)
 int main(int argc, char **argv)
 {
 	static struct options o = {
-		.blkdev = { .host_id = -1 },
+		.host_id = -1,
 		.load = { .block = 4096,
 			  .depth = 1,
 			  .queues = 1,

@@ -162,7 +162,7 @@ static int submit(struct thread *t, struct slot *s)
 		.cookie = s,
 	};
 
-	if (cbd_queue_submit(t->g->q, &io) < 0) {
+	if (cbd_queue_submit(t->g->q, &io, 1) < 0) {
 		fprintf(stderr, "cbd-bench: %s\n", cbd_errmsg());
 		return -1;
 	}
@@ -249,7 +249,7 @@ static void turn(struct thread *t)
 	struct cbd_completion done[BATCH];
 	/* threads that share a queue reap each other's last requests */
 	int timeout_ms = t->l->o->threads > 1 ? 10 : -1;
-	int n = cbd_queue_poll(t->g->q, done, BATCH, timeout_ms);
+	int n = cbd_queue_poll(t->g->q, done, timeout_ms != 0, BATCH, timeout_ms);
 	uint64_t now = now_ns();
 
 	for (int i = 0; i < n; i++) {

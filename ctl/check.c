@@ -53,8 +53,12 @@ static int check(const char *path, unsigned flags)
 	int problems = cbd_transport_check(path, flags, tell, (void *)path);
 
 	if (problems < 0) {
-		complain("%s", cbd_errmsg());
-		return problems == -EBADMSG ? EXIT_DAMAGED : EXIT_FAILURE;
+		if (problems != -EBADMSG)
+			return library_failed(problems);
+		complain("%s: 'cbdctl format --force' makes it usable again, empty; disks that "
+			 "were offered on it are not touched",
+			 cbd_errmsg());
+		return EXIT_DAMAGED;
 	}
 	if (problems == 0) {
 		printf("%s: sound\n", path);

@@ -6,6 +6,7 @@
  */
 #include <config.h>
 
+#include <cbd-format.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,8 +51,8 @@ static void set_option(struct cbd_clear_options *o, int option)
 {
 	switch (option) {
 	case OPT_HOST_GONE:
-		o->host_gone = (int)parse_number("clear", "--host-gone", optarg, 0,
-						 CBD_MAX_HOSTS - 1);
+		o->hosts_gone = 1ull << parse_number("clear", "--host-gone", optarg, 0,
+						     CBD_MAX_HOSTS - 1);
 		break;
 	case OPT_FORCE:
 		o->force = true;
@@ -64,19 +65,40 @@ static void set_option(struct cbd_clear_options *o, int option)
 	}
 }
 
+/* The host of which the operator may say that it is gone, as it is only suspect; -1: none.
+ * cbd_clear() has watched.  Its message stays: what is asked here succeeds. */
+static int host_in_doubt(struct cbd_transport *t, enum cbd_object object, unsigned id)
+{
+	struct cbd_host_info host;
+	struct cbd_backend_info backend;
+	struct cbd_blkdev_info blkdev;
+
+	if (object == CBD_OBJECT_HOST && cbd_host_get(t, id, &host, sizeof host) == 0)
+		return host.liveness == CBD_SUSPECT ? (int)id : -1;
+	if (object == CBD_OBJECT_BACKEND && cbd_backend_get(t, id, &backend, sizeof backend) == 0)
+		return backend.liveness == CBD_SUSPECT && !backend.local ? (int)backend.host_id
+									 : -1;
+	if (object == CBD_OBJECT_BLKDEV && cbd_blkdev_get(t, id, &blkdev, sizeof blkdev) == 0)
+		return blkdev.liveness == CBD_SUSPECT && !blkdev.local ? (int)blkdev.host_id : -1;
+	return -1;
+}
+
 static int clear(const char *path, enum cbd_object object, unsigned id,
 		 const struct cbd_clear_options *o)
 {
 	struct cbd_transport *t;
-	int status = EXIT_SUCCESS;
+	int status = EXIT_SUCCESS, r = cbd_transport_open(path, 0, &t);
 
-	if (cbd_transport_open(path, 0, &t) < 0) {
-		complain("%s", cbd_errmsg());
-		return EXIT_FAILURE;
-	}
+	if (r < 0)
+		return library_failed(r);
 	warn_if_damaged(path, t);
-	if (cbd_clear(t, object, id, o) < 0) {
-		complain("%s", cbd_errmsg());
+	if (cbd_clear(t, object, id, o, sizeof *o) < 0) {
+		int host = o->hosts_gone ? -1 : host_in_doubt(t, object, id);
+
+		if (host < 0)
+			complain("%s", cbd_errmsg());
+		else
+			complain("%s (--host-gone %d)", cbd_errmsg(), host);
 		status = EXIT_FAILURE;
 	}
 	cbd_transport_close(t);
@@ -85,7 +107,7 @@ static int clear(const char *path, enum cbd_object object, unsigned id,
 
 int cmd_clear(int argc, char **argv)
 {
-	struct cbd_clear_options o = { .host_gone = -1 };
+	struct cbd_clear_options o = { 0 };
 	enum cbd_object object;
 	int option;
 	unsigned id;

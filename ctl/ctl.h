@@ -26,6 +26,10 @@ int cmd_check(int argc, char **argv);
 /* usage.c: "cbdctl: MESSAGE" on stderr. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* complain() of what libcbd has refused with ERROR, a negative errno, and of what helps.
+ * Returns EXIT_FAILURE. */
+int library_failed(int error);
+
 /* A damaged header goes on working; say so, and what helps. */
 void warn_if_damaged(const char *path, const struct cbd_transport *t);
 

@@ -7,6 +7,7 @@
  */
 #include <config.h>
 
+#include <cbd-format.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -98,7 +99,7 @@ static uint32_t parse_depth(const char *text)
 	return depth;
 }
 
-static uint32_t parse_coherence(const char *text)
+static enum cbd_coherence parse_coherence(const char *text)
 {
 	if (strcmp(text, "hardware") == 0)
 		return CBD_COHERENCE_HARDWARE;
@@ -168,12 +169,10 @@ static void set_option(struct cbd_format_options *o, int option)
 static int show(const char *path)
 {
 	struct cbd_transport *t;
-	int status;
+	int status, r = cbd_transport_open(path, CBD_TRANSPORT_READ_ONLY, &t);
 
-	if (cbd_transport_open(path, CBD_TRANSPORT_READ_ONLY, &t) < 0) {
-		complain("%s", cbd_errmsg());
-		return EXIT_FAILURE;
-	}
+	if (r < 0)
+		return library_failed(r);
 	status = json_print(json_transport(path, t, false));
 	cbd_transport_close(t);
 	return status;
@@ -183,15 +182,14 @@ int cmd_format(int argc, char **argv)
 {
 	struct cbd_format_options o = { 0 };
 	const char *path;
-	int option;
+	int option, r;
 
 	while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1)
 		set_option(&o, option);
 	path = only_operand("format", argc, argv);
 
-	if (cbd_format(path, &o) < 0) {
-		complain("%s", cbd_errmsg());
-		return EXIT_FAILURE;
-	}
+	r = cbd_format(path, &o, sizeof o);
+	if (r < 0)
+		return library_failed(r);
 	return show(path);
 }

@@ -114,7 +114,7 @@ static struct json_object *json_time(uint64_t seconds, bool human)
 	return json_object_new_string(text);
 }
 
-static const char *coherence_name(uint32_t coherence)
+static const char *coherence_name(enum cbd_coherence coherence)
 {
 	switch (coherence) {
 	case CBD_COHERENCE_HARDWARE:
@@ -126,23 +126,24 @@ static const char *coherence_name(uint32_t coherence)
 	}
 }
 
-static void add_numbers(struct json_object *o, const struct cbd_header *h, bool human)
+static void add_numbers(struct json_object *o, const struct cbd_transport_info *h, bool human)
 {
 	json_object_object_add(o, "hosts", json_object_new_uint64(h->hosts));
 	json_object_object_add(o, "backends", json_object_new_uint64(h->backends));
 	json_object_object_add(o, "blkdevs", json_object_new_uint64(h->blkdevs));
 	json_object_object_add(o, "channels", json_object_new_uint64(h->channels));
 	json_object_object_add(o, "channel_size", json_size(h->channel_size, human));
-	json_object_object_add(o, "depth", json_object_new_uint64(h->ring_slots));
+	json_object_object_add(o, "depth", json_object_new_uint64(h->depth));
 	json_object_object_add(o, "heartbeat_ms", json_object_new_uint64(h->heartbeat_ms));
 	json_object_object_add(o, "dead_after", json_object_new_uint64(h->dead_after));
 }
 
 struct json_object *json_transport(const char *path, const struct cbd_transport *t, bool human)
 {
-	const struct cbd_header *h = cbd_transport_header(t);
 	struct json_object *o = json_object_new_object();
+	struct cbd_transport_info info, *h = &info;
 
+	cbd_transport_get(t, &info, sizeof info);
 	json_object_object_add(o, "path", json_text(path));
 	json_object_object_add(o, "uuid", json_uuid(h->uuid));
 	json_object_object_add(o, "label", json_text(h->label));
@@ -154,9 +155,8 @@ struct json_object *json_transport(const char *path, const struct cbd_transport 
 	json_object_object_add(o, "size", json_size(h->size, human));
 	json_object_object_add(o, "coherence",
 			       json_object_new_string(coherence_name(h->coherence)));
-	json_object_object_add(o, "data_crc",
-			       json_object_new_boolean(h->flags & CBD_HEADER_DATA_CRC));
-	json_object_object_add(o, "damaged", json_object_new_boolean(cbd_transport_damaged(t)));
+	json_object_object_add(o, "data_crc", json_object_new_boolean(h->data_crc));
+	json_object_object_add(o, "damaged", json_object_new_boolean(h->damaged));
 	add_numbers(o, h, human);
 	return o;
 }

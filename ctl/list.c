@@ -7,6 +7,7 @@
  */
 #include <config.h>
 
+#include <cbd-format.h>
 #include <getopt.h>
 #include <limits.h>
 #include <stdio.h>
@@ -25,7 +26,7 @@ enum kind {
 struct list {
 	const char *path;
 	struct cbd_transport *t;
-	const struct cbd_header *header;
+	struct cbd_transport_info info;
 	bool selected[KINDS];
 	bool any_id; /* else only slot `id` */
 	unsigned id;
@@ -71,24 +72,26 @@ static void add_bool(struct json_object *o, const char *key, bool value)
 	json_object_object_add(o, key, json_object_new_boolean(value));
 }
 
-static const char *slot_state(enum cbd_slot_state state)
+static const char *slot_state(enum cbd_state state)
 {
 	static const char *const names[] = {
-		[CBD_SLOT_FREE] = "free",	    [CBD_SLOT_STARTING] = "starting",
-		[CBD_SLOT_LIVE] = "live",	    [CBD_SLOT_DRAINING] = "draining",
-		[CBD_SLOT_HANDOVER] = "handover",   [CBD_SLOT_GONE] = "gone",
-		[CBD_SLOT_ABANDONED] = "abandoned",
+		[CBD_STATE_FREE] = "free",	     [CBD_STATE_STARTING] = "starting",
+		[CBD_STATE_LIVE] = "live",	     [CBD_STATE_DRAINING] = "draining",
+		[CBD_STATE_HANDOVER] = "handover",   [CBD_STATE_GONE] = "gone",
+		[CBD_STATE_ABANDONED] = "abandoned",
 	};
 
 	return state < sizeof names / sizeof *names ? names[state] : "unknown";
 }
 
-static const char *grant_state(enum cbd_grant_state state)
+static const char *grant_state(enum cbd_channel_state state)
 {
 	static const char *const names[] = {
-		[CBD_GRANT_FREE] = "free",	 [CBD_GRANT_GRANTED] = "granted",
-		[CBD_GRANT_LEAVING] = "leaving", [CBD_GRANT_QUARANTINED] = "quarantined",
-		[CBD_GRANT_CLOSED] = "closed",
+		[CBD_CHANNEL_STATE_FREE] = "free",
+		[CBD_CHANNEL_STATE_GRANTED] = "granted",
+		[CBD_CHANNEL_STATE_LEAVING] = "leaving",
+		[CBD_CHANNEL_STATE_QUARANTINED] = "quarantined",
+		[CBD_CHANNEL_STATE_CLOSED] = "closed",
 	};
 
 	return state < sizeof names / sizeof *names ? names[state] : "unknown";
@@ -160,7 +163,7 @@ static struct json_object *channel_held(const struct list *l, const struct cbd_c
 	const struct cbd_blkdev_info *b = &l->blkdevs[info->blkdev_id % CBD_MAX_BLKDEVS];
 	struct json_object *o;
 
-	if (info->state == CBD_GRANT_CLOSED || b->backend_id != info->backend_id)
+	if (info->state == CBD_CHANNEL_STATE_CLOSED || b->backend_id != info->backend_id)
 		return NULL;
 	o = blkdev_held(l, b);
 	if (o)
@@ -188,11 +191,11 @@ static void add_disk(struct json_object *o, const struct cbd_backend_info *info,
 	add_number(o, "logical_block_size", info->logical_block);
 	add_number(o, "physical_block_size", info->physical_block);
 	add_number(o, "optimal_block_size", info->optimal_block);
-	add_bool(o, "rotational", info->flags & CBD_GEOMETRY_ROTATIONAL);
-	add_bool(o, "read_only", info->flags & CBD_GEOMETRY_READ_ONLY);
-	add_bool(o, "write_through", info->flags & CBD_GEOMETRY_WRITE_THROUGH);
-	add_bool(o, "discard", info->flags & CBD_GEOMETRY_DISCARD);
-	add_bool(o, "fast_zero", info->flags & CBD_GEOMETRY_FAST_ZERO);
+	add_bool(o, "rotational", info->rotational);
+	add_bool(o, "read_only", info->read_only);
+	add_bool(o, "write_through", info->write_through);
+	add_bool(o, "discard", info->discard);
+	add_bool(o, "fast_zero", info->fast_zero);
 	json_object_object_add(o, "disk_identity", json_hex(info->disk_identity));
 	json_object_object_add(o, "verifier", json_hex(info->verifier));
 }
@@ -213,7 +216,7 @@ static struct json_object *blkdevs_of(const struct list *l, unsigned backend)
 	struct json_object *array = json_object_new_array();
 	const struct cbd_blkdev_info *b;
 
-	for (b = l->blkdevs; b < l->blkdevs + l->header->blkdevs; b++)
+	for (b = l->blkdevs; b < l->blkdevs + l->info.blkdevs; b++)
 		if (b->liveness != CBD_FREE && b->backend_id == backend)
 			json_object_array_add(array, json_object_new_uint64(b->id));
 	return array;
@@ -298,8 +301,8 @@ static void list_hosts(struct list *l, struct json_object *array)
 	struct cbd_host_info info;
 	unsigned id;
 
-	for (id = 0; id < l->header->hosts; id++)
-		if (wanted(l, id) && check(l, cbd_host_get(l->t, id, &info)) &&
+	for (id = 0; id < l->info.hosts; id++)
+		if (wanted(l, id) && check(l, cbd_host_get(l->t, id, &info, sizeof(info))) &&
 		    info.liveness != CBD_FREE)
 			json_object_array_add(array, json_host(l, &info));
 }
@@ -309,8 +312,8 @@ static void list_backends(struct list *l, struct json_object *array)
 	struct cbd_backend_info info;
 	unsigned id;
 
-	for (id = 0; id < l->header->backends; id++)
-		if (wanted(l, id) && check(l, cbd_backend_get(l->t, id, &info)) &&
+	for (id = 0; id < l->info.backends; id++)
+		if (wanted(l, id) && check(l, cbd_backend_get(l->t, id, &info, sizeof(info))) &&
 		    info.liveness != CBD_FREE)
 			json_object_array_add(array, json_backend(l, &info));
 }
@@ -319,7 +322,7 @@ static void list_blkdevs(struct list *l, struct json_object *array)
 {
 	const struct cbd_blkdev_info *b;
 
-	for (b = l->blkdevs; b < l->blkdevs + l->header->blkdevs; b++)
+	for (b = l->blkdevs; b < l->blkdevs + l->info.blkdevs; b++)
 		if (b->liveness != CBD_FREE && wanted(l, b->id))
 			json_object_array_add(array, json_blkdev(l, b));
 }
@@ -329,9 +332,10 @@ static void list_channels_of(struct list *l, unsigned backend, struct json_objec
 	struct cbd_channel_info info;
 	unsigned id;
 
-	for (id = 0; id < l->header->channels; id++)
-		if (wanted(l, id) && check(l, cbd_channel_get(l->t, backend, id, &info)) &&
-		    info.state != CBD_GRANT_FREE)
+	for (id = 0; id < l->info.channels; id++)
+		if (wanted(l, id) &&
+		    check(l, cbd_channel_get(l->t, backend, id, &info, sizeof(info))) &&
+		    info.state != CBD_CHANNEL_STATE_FREE)
 			json_object_array_add(array, json_channel(l, &info));
 }
 
@@ -339,7 +343,7 @@ static void list_channels(struct list *l, struct json_object *array)
 {
 	unsigned backend;
 
-	for (backend = 0; backend < l->header->backends; backend++)
+	for (backend = 0; backend < l->info.backends; backend++)
 		list_channels_of(l, backend, array);
 }
 
@@ -359,8 +363,8 @@ static void read_blkdevs(struct list *l)
 {
 	unsigned id;
 
-	for (id = 0; id < l->header->blkdevs; id++)
-		if (!check(l, cbd_blkdev_get(l->t, id, &l->blkdevs[id])))
+	for (id = 0; id < l->info.blkdevs; id++)
+		if (!check(l, cbd_blkdev_get(l->t, id, &l->blkdevs[id], sizeof(l->blkdevs[id]))))
 			l->blkdevs[id] = (struct cbd_blkdev_info){ .liveness = CBD_FREE };
 }
 
@@ -372,7 +376,7 @@ static struct json_object *json_kind(struct list *l, enum kind kind)
 	return array;
 }
 
-static unsigned slots(const struct cbd_header *h, enum kind kind)
+static unsigned slots(const struct cbd_transport_info *h, enum kind kind)
 {
 	switch (kind) {
 	case HOSTS:
@@ -394,9 +398,9 @@ static struct json_object *json_one(struct list *l, enum kind kind)
 	if (json_object_array_length(array) > 0)
 		return array;
 	json_object_put(array);
-	if (l->id >= slots(l->header, kind))
+	if (l->id >= slots(&l->info, kind))
 		complain("%s: %s %u: there are only 0 to %u", l->path, kinds[kind].one, l->id,
-			 slots(l->header, kind) - 1);
+			 slots(&l->info, kind) - 1);
 	else if (!l->failed)
 		complain("%s: %s %u: not in use", l->path, kinds[kind].one, l->id);
 	return NULL;
@@ -483,8 +487,7 @@ static int list(struct list *l)
 int cmd_list(int argc, char **argv)
 {
 	struct list l = { .any_id = true };
-	int option;
-	int status;
+	int option, status, r;
 
 	while ((option = getopt_long(argc, argv, "HBDCuh", options, NULL)) != -1)
 		set_option(&l, option);
@@ -493,11 +496,10 @@ int cmd_list(int argc, char **argv)
 		usage_error("list",
 			    "--id: needs one of --hosts, --backends, --blkdevs, --channels");
 
-	if (cbd_transport_open(l.path, CBD_TRANSPORT_READ_ONLY, &l.t) < 0) {
-		complain("%s", cbd_errmsg());
-		return EXIT_FAILURE;
-	}
-	l.header = cbd_transport_header(l.t);
+	r = cbd_transport_open(l.path, CBD_TRANSPORT_READ_ONLY, &l.t);
+	if (r < 0)
+		return library_failed(r);
+	cbd_transport_get(l.t, &l.info, sizeof l.info);
 	status = list(&l);
 	cbd_transport_close(l.t);
 	return status;

@@ -5,6 +5,7 @@
  */
 #include <config.h>
 
+#include <errno.h>
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -29,9 +30,21 @@ void complain(const char *format, ...)
 	va_end(args);
 }
 
+int library_failed(int error)
+{
+	complain("%s%s", cbd_errmsg(),
+		 error == -ENOMEDIUM ? "; 'cbdctl format' makes one"
+		 : error == -EEXIST  ? "; --force formats it"
+				     : "");
+	return EXIT_FAILURE;
+}
+
 void warn_if_damaged(const char *path, const struct cbd_transport *t)
 {
-	if (cbd_transport_damaged(t))
+	struct cbd_transport_info info;
+
+	cbd_transport_get(t, &info, sizeof info);
+	if (info.damaged)
 		complain("%s: the header is damaged, its copy is used; "
 			 "'cbdctl check --repair' restores it",
 			 path);

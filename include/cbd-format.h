@@ -58,9 +58,9 @@ struct cbd_area {
 CBD_PIN(struct cbd_area, 16);
 
 /* Kind of memory, fixed at format. */
-enum cbd_coherence {
-	CBD_COHERENCE_HARDWARE = 1, /* every host sees every store, in order */
-	CBD_COHERENCE_SOFTWARE = 2, /* hosts write back and invalidate lines */
+enum cbd_memory {
+	CBD_MEMORY_HARDWARE = 1, /* every host sees every store, in order */
+	CBD_MEMORY_SOFTWARE = 2, /* hosts write back and invalidate lines */
 };
 
 #define CBD_HEADER_DATA_CRC 1u /* flags: payload always carries a CRC */
@@ -399,13 +399,13 @@ CBD_PIN(struct cbd_word_line, 64);
 
 /* ------------------------------------------------------------------ rings */
 
-enum cbd_op {
-	CBD_OP_READ = 1,
-	CBD_OP_WRITE = 2,
-	CBD_OP_FLUSH = 3,
-	CBD_OP_DISCARD = 4,
-	CBD_OP_WRITE_ZEROES = 5,
-	CBD_OP_EXTENTS = 6, /* reserved */
+enum cbd_se_op {
+	CBD_SE_OP_READ = 1,
+	CBD_SE_OP_WRITE = 2,
+	CBD_SE_OP_FLUSH = 3,
+	CBD_SE_OP_DISCARD = 4,
+	CBD_SE_OP_WRITE_ZEROES = 5,
+	CBD_SE_OP_EXTENTS = 6, /* reserved */
 };
 
 #define CBD_SE_FUA 1u	    /* durable before its CE */
@@ -422,7 +422,7 @@ struct cbd_se {
 	uint64_t position;
 	uint64_t epoch;
 	uint32_t tid;
-	uint16_t op;	      /* enum cbd_op */
+	uint16_t op;	      /* enum cbd_se_op */
 	uint16_t flags;	      /* CBD_SE_* */
 	uint64_t offset;      /* bytes, on the disk */
 	uint32_t length;      /* bytes */
@@ -471,7 +471,7 @@ CBD_PIN(struct cbd_ce, 64);
 
 /* Statistics, one page a writer, stored at each beat; no CRC, for people. */
 struct cbd_counters {
-	uint64_t ops[CBD_COUNTER_OPS]; /* by enum cbd_op */
+	uint64_t ops[CBD_COUNTER_OPS]; /* by enum cbd_se_op */
 	uint64_t bytes[CBD_COUNTER_OPS];
 	uint64_t errors;
 	uint64_t resends;

@@ -10,6 +10,18 @@
  * negative errno on failure, and leave a message for people in cbd_errmsg().
  * The library prints nothing; see cbd_set_log().
  *
+ * Growth.  A function that takes a structure of options or a geometry, or fills in
+ * a structure of information, takes its size too, as openat2(2) does:
+ * f(..., &options, sizeof(options)).
+ *   To the library: members beyond SIZE are zero.  Bytes of SIZE that this version
+ *   does not know must be zero, else -E2BIG: the caller asks for something that
+ *   the library cannot do.  NULL stands for a structure of zeroes.
+ *   From the library: it fills in what both know, and zeroes the rest of SIZE.
+ * Zero is the default of every member.  struct cbd_io and struct cbd_completion, which
+ * come in arrays, do not grow: they have reserved members.  Structures to which the
+ * library gives a pointer (cbd_problem, cbd_request) may grow at their end.
+ * Reserved members must be zero, else -EINVAL.
+ *
  * Signals.  cbd_transport_open() installs a handler for SIGBUS, which turns a
  * poisoned or truncated mapping into an error of one request, and passes
  * every other SIGBUS to the handler that was there before.  The library's own
@@ -26,16 +38,22 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include <cbd-format.h>
-
 #ifdef __cplusplus
 extern "C" {
 #endif
 
+/* Versions are compared as numbers: #if CBD_VERSION >= CBD_VERSION_NUMBER(1, 2, 0). */
+#define CBD_VERSION_NUMBER(major, minor, patch) ((major)*1000000 + (minor)*1000 + (patch))
+#define CBD_VERSION_MAJOR 0
+#define CBD_VERSION_MINOR 1
+#define CBD_VERSION_PATCH 0
+#define CBD_VERSION CBD_VERSION_NUMBER(CBD_VERSION_MAJOR, CBD_VERSION_MINOR, CBD_VERSION_PATCH)
 #define CBD_VERSION_STRING "0.1.0"
 
-/* The version of the library that runs, as "0.1.0".  Any thread. */
+/* The version of the library that runs, as "0.1.0" and as CBD_VERSION.  Any thread.
+ * At the end of this header there is a macro CBD_HAVE_... for each function. */
 const char *cbd_version(void);
+unsigned cbd_version_number(void);
 
 /* The message of the last failure in this thread, never NULL.  Owned by the
  * library, valid until the thread's next call. */
@@ -57,6 +75,13 @@ void cbd_set_log(cbd_log_fn *fn, void *opaque);
 
 struct cbd_transport;
 
+/* How stores of one host become visible to another: see cbd(7). */
+enum cbd_coherence {
+	CBD_COHERENCE_AUTO = 0,	    /* format: by the kind of file */
+	CBD_COHERENCE_HARDWARE = 1, /* every host sees every store */
+	CBD_COHERENCE_SOFTWARE = 2, /* libcbd writes back and invalidates */
+};
+
 /* What to format.  A zero takes the default in brackets. */
 struct cbd_format_options {
 	uint64_t size;	       /* bytes; a file is created or grown to it [as it is] */
@@ -68,10 +93,11 @@ struct cbd_format_options {
 	uint32_t depth;	       /* ring slots, a power of two [128] */
 	uint32_t heartbeat_ms; /* [500] */
 	uint32_t dead_after;   /* [10] */
-	uint32_t coherence;    /* enum cbd_coherence [by the kind of file] */
-	bool data_crc;	       /* payload CRC in hardware mode too */
-	int force;	       /* 1: over file systems and dead owners; 2: over any */
-	const char *label;     /* up to 63 bytes, or NULL */
+	enum cbd_coherence coherence;
+	uint32_t force; /* 1: over file systems and dead owners; 2: over any */
+	bool data_crc;	/* payload CRC in hardware mode too */
+	uint8_t reserved[7];
+	const char *label; /* up to 63 bytes, or NULL */
 };
 
 /*
@@ -80,12 +106,12 @@ struct cbd_format_options {
  * transport already, or is a file with a file system or the like (see force), -EBUSY when it
  * is in use, -EINVAL when the geometry does not fit.
  */
-int cbd_format(const char *path, const struct cbd_format_options *options);
+int cbd_format(const char *path, const struct cbd_format_options *options, size_t size);
 
 /*
  * Open and map a transport; nothing is written.  The header is checked whole;
- * when it is damaged and its copy is sound, the copy serves and
- * cbd_transport_damaged() tells so.  *t is owned by the caller; close it
+ * when it is damaged and its copy is sound, the copy serves, and `damaged` of
+ * cbd_transport_get() tells so.  *t is owned by the caller; close it
  * after everything that was opened on it.
  */
 #define CBD_TRANSPORT_READ_ONLY 1u /* for lists; also allows unknown ro_compat features */
@@ -93,16 +119,16 @@ int cbd_transport_open(const char *path, unsigned flags, struct cbd_transport **
 void cbd_transport_close(struct cbd_transport *t);
 
 /*
- * Take part as a host: find or take this machine's host slot (HOST_ID, or -1:
- * by identity).  Opening a blkdev or a backend does it too.  Returns the slot.
+ * Take part as a host: find or take the host slot of this machine, by its identity, or
+ * slot HOST_ID, which the operator has reserved for it.  A transport takes part as one
+ * host until it is closed.  Opening a blkdev or a backend joins by identity, if nothing
+ * has joined before.  Return the slot.
  * -EADDRINUSE: another machine with the same identity is alive in the slot;
- * -EEXIST: HOST_ID belongs to another machine; -ENOSPC: no free slot.
+ * -EEXIST: HOST_ID belongs to another machine; -ENOSPC: no free slot; -EINVAL: no such
+ * slot, or joined as another host already.
  */
-int cbd_transport_join(struct cbd_transport *t, int host_id);
-
-/* A private copy, valid until close. */
-const struct cbd_header *cbd_transport_header(const struct cbd_transport *t);
-bool cbd_transport_damaged(const struct cbd_transport *t);
+int cbd_transport_join(struct cbd_transport *t);
+int cbd_transport_join_as(struct cbd_transport *t, unsigned host_id);
 
 /* --------------------------------------------------------------- listing */
 
@@ -114,11 +140,54 @@ enum cbd_liveness {
 	CBD_UNDECIDED, /* not watched for long enough */
 };
 
+/* What the owner of a backend or blkdev slot says of itself.  A value comes from shared
+ * memory: it may be one that this version does not know. */
+enum cbd_state {
+	CBD_STATE_FREE = 0,
+	CBD_STATE_STARTING = 1,
+	CBD_STATE_LIVE = 2,
+	CBD_STATE_DRAINING = 3,
+	CBD_STATE_HANDOVER = 4,	 /* another process takes over */
+	CBD_STATE_GONE = 5,	 /* it stopped in order */
+	CBD_STATE_ABANDONED = 6, /* it detached without the backend's answer */
+};
+
+/* What a backend says of one of its channels; as above. */
+enum cbd_channel_state {
+	CBD_CHANNEL_STATE_FREE = 0,
+	CBD_CHANNEL_STATE_GRANTED = 1,
+	CBD_CHANNEL_STATE_LEAVING = 2,	   /* its blkdev is asked to begin anew */
+	CBD_CHANNEL_STATE_QUARANTINED = 3, /* its blkdev is suspect: not reused */
+	CBD_CHANNEL_STATE_CLOSED = 4,	   /* the backend stopped in order */
+};
+
+#define CBD_NAME_SIZE 64  /* of a name, with the terminating 0 */
+#define CBD_PATH_SIZE 256 /* the same of a path */
+
+struct cbd_transport_info {
+	uint8_t uuid[16]; /* new at each format */
+	uint64_t size;	  /* bytes */
+	uint64_t created; /* seconds since 1970 */
+	uint64_t channel_size;
+	uint64_t compat, incompat, ro_compat; /* feature words of the format */
+	uint32_t version;		      /* of the format */
+	enum cbd_coherence coherence;
+	uint32_t hosts, backends, blkdevs; /* slots */
+	uint32_t channels;		   /* of each backend */
+	uint32_t depth;			   /* slots of each ring */
+	uint32_t heartbeat_ms;
+	uint32_t dead_after;
+	bool data_crc;
+	bool damaged; /* the header is, and its copy served */
+	uint8_t reserved[2];
+	char label[64];
+};
+
 struct cbd_host_info {
 	uint32_t id;
-	uint8_t uuid[16], boot_id[16];
-	char name[CBD_TEXT_SIZE + 1];
 	enum cbd_liveness liveness;
+	uint8_t uuid[16], boot_id[16];
+	char name[CBD_NAME_SIZE];
 };
 
 struct cbd_backend_info {
@@ -128,16 +197,17 @@ struct cbd_backend_info {
 	uint32_t pid;
 	uint32_t blkdevs, max_blkdevs;
 	uint32_t handlers;
-	enum cbd_slot_state state;
+	enum cbd_state state;
 	enum cbd_liveness liveness;
-	bool local; /* its process is of this boot of this machine */
-	uint64_t size;
 	uint32_t logical_block, physical_block, optimal_block;
-	uint32_t flags; /* CBD_GEOMETRY_* */
-	uint64_t allow_hosts;
+	bool local; /* its process is of this boot of this machine */
+	bool rotational, read_only, write_through, discard, fast_zero;
+	uint8_t reserved[2];
+	uint64_t size;	      /* bytes */
+	uint64_t allow_hosts; /* bit h: host h may attach; 0: all */
 	uint64_t disk_identity, verifier;
-	char name[CBD_TEXT_SIZE + 1];
-	char path[CBD_TEXT_SIZE * CBD_PATH_LINES + 1];
+	char name[CBD_NAME_SIZE];
+	char path[CBD_PATH_SIZE];
 };
 
 struct cbd_blkdev_info {
@@ -147,20 +217,22 @@ struct cbd_blkdev_info {
 	uint32_t backend_id;
 	uint32_t pid;
 	uint32_t queues;
-	bool read_only;
-	enum cbd_slot_state state;
+	enum cbd_state state;
 	enum cbd_liveness liveness;
+	bool read_only;
 	bool local; /* its process is of this boot of this machine */
+	uint8_t reserved[6];
 };
 
 struct cbd_channel_info {
 	uint32_t backend_id, id;
 	uint32_t blkdev_id, queue;
-	uint64_t epoch;
 	uint32_t depth, ring_slots;
-	uint64_t offset, length;
+	enum cbd_channel_state state;
+	uint32_t reserved;
+	uint64_t epoch;
+	uint64_t offset, length; /* bytes, in the transport */
 	uint64_t data_size;
-	enum cbd_grant_state state;
 };
 
 /*
@@ -171,12 +243,15 @@ struct cbd_channel_info {
  */
 int cbd_transport_watch(struct cbd_transport *t);
 
-/* Read slot ID.  -EINVAL: no such slot.  A free slot gives CBD_FREE. */
-int cbd_host_get(struct cbd_transport *t, unsigned id, struct cbd_host_info *info);
-int cbd_backend_get(struct cbd_transport *t, unsigned id, struct cbd_backend_info *info);
-int cbd_blkdev_get(struct cbd_transport *t, unsigned id, struct cbd_blkdev_info *info);
+/* Read the header's private copy, or slot ID.  -EINVAL: no such slot.  A free slot
+ * gives CBD_FREE.  Any thread. */
+int cbd_transport_get(const struct cbd_transport *t, struct cbd_transport_info *info, size_t size);
+int cbd_host_get(struct cbd_transport *t, unsigned id, struct cbd_host_info *info, size_t size);
+int cbd_backend_get(struct cbd_transport *t, unsigned id, struct cbd_backend_info *info,
+		    size_t size);
+int cbd_blkdev_get(struct cbd_transport *t, unsigned id, struct cbd_blkdev_info *info, size_t size);
 int cbd_channel_get(struct cbd_transport *t, unsigned backend, unsigned id,
-		    struct cbd_channel_info *info);
+		    struct cbd_channel_info *info, size_t size);
 
 /* -------------------------------------------------------- check and clear */
 
@@ -192,6 +267,7 @@ struct cbd_problem {
 	const char *what;   /* "is damaged (CRC)" */
 	uint64_t offset;    /* bytes, of the line; 0 for the header */
 	enum cbd_verdict verdict;
+	uint32_t reserved;
 };
 
 /* Called by cbd_transport_check(), in its thread, once for each finding;
@@ -212,19 +288,20 @@ int cbd_transport_check(const char *path, unsigned flags, cbd_check_fn *fn, void
 enum cbd_object { CBD_OBJECT_HOST, CBD_OBJECT_BACKEND, CBD_OBJECT_BLKDEV };
 
 struct cbd_clear_options {
-	int host_gone; /* the operator says that this host is gone, -1: nothing */
-	bool force;    /* the same of whichever host a suspect owner is on */
+	uint64_t hosts_gone; /* bit h: the operator says that host h is off or was booted */
+	bool force;	     /* the same of whichever host a suspect owner is on */
+	uint8_t reserved[7];
 };
 
 /*
  * Free slot ID of a kind: its owner is proven dead, or gone by the operator's
  * word.  A host gives back all its slots.  -ENOENT: it is not in use; -EBUSY:
  * it is alive, or only suspect, and the message names the owner; -EINVAL: no
- * such slot, or the owner is on another host than host_gone.  Blocks as
+ * such slot, or the owner is on a host that is not in hosts_gone.  Blocks as
  * cbd_transport_watch().
  */
 int cbd_clear(struct cbd_transport *t, enum cbd_object object, unsigned id,
-	      const struct cbd_clear_options *options);
+	      const struct cbd_clear_options *options, size_t size);
 
 /* --------------------------------------------------------------- waiting */
 
@@ -244,22 +321,24 @@ struct cbd_queue;
 
 struct cbd_blkdev_options {
 	const char *backend; /* id or name of the backend; required */
-	int host_id;	     /* -1: found by identity */
 	unsigned queues;     /* 0: one */
 	unsigned depth;	     /* SEs in flight for each queue; 0: all slots */
-	bool read_only;
 	enum cbd_poll poll;
 	unsigned timeout_s;	    /* a request ends with EIO after this; 0: never */
 	unsigned attach_timeout_ms; /* wait for a backend that may come; 0: as
 				     * long as its suspicion takes, and up to
 				     * a minute while it beats */
+	unsigned max_requests;	    /* submitted and not reaped, for each queue; 0: 8192 */
+	bool read_only;
+	uint8_t reserved[7];
 };
 
 struct cbd_blkdev_geometry {
-	uint64_t size;
+	uint64_t size; /* bytes */
 	uint32_t logical_block, physical_block, optimal_block;
-	uint32_t max_data;
+	uint32_t max_data; /* bytes of one part; larger requests are split */
 	bool rotational, read_only, discard, fast_zero, write_through;
+	uint8_t reserved[3];
 };
 
 /*
@@ -268,7 +347,7 @@ struct cbd_blkdev_geometry {
  * blkdevs, or no slot or channel is free; -EACCES: it does not admit this host;
  * -ETIMEDOUT: it is suspect or does not answer.
  */
-int cbd_blkdev_open(struct cbd_transport *t, const struct cbd_blkdev_options *options,
+int cbd_blkdev_open(struct cbd_transport *t, const struct cbd_blkdev_options *options, size_t size,
 		    struct cbd_blkdev **blkdev);
 
 /* Start the heartbeat thread, in the process that will do the I/O. */
@@ -289,7 +368,8 @@ bool cbd_blkdev_suspects(const struct cbd_blkdev *b);
  * may be under way.  Bounded, also when the backend is dead. */
 void cbd_blkdev_close(struct cbd_blkdev *b);
 
-void cbd_blkdev_geometry(const struct cbd_blkdev *b, struct cbd_blkdev_geometry *geometry);
+void cbd_blkdev_geometry(const struct cbd_blkdev *b, struct cbd_blkdev_geometry *geometry,
+			 size_t size);
 unsigned cbd_blkdev_id(const struct cbd_blkdev *b);
 unsigned cbd_blkdev_queues(const struct cbd_blkdev *b);
 
@@ -302,46 +382,65 @@ struct cbd_queue *cbd_blkdev_queue(struct cbd_blkdev *b, unsigned i);
  * none: NULL below means the blkdev's own.  Close it with no I/O under way.
  */
 struct cbd_connection;
-struct cbd_connection *cbd_connection_open(struct cbd_blkdev *b); /* NULL: ENOMEM */
+struct cbd_connection *cbd_connection_open(struct cbd_blkdev *b); /* NULL: no memory */
 void cbd_connection_close(struct cbd_connection *c);
 
-#define CBD_IO_FUA CBD_SE_FUA
-#define CBD_IO_MAY_TRIM CBD_SE_MAY_TRIM
-#define CBD_IO_FAST_ZERO CBD_SE_FAST_ZERO
+enum cbd_op {
+	CBD_OP_READ = 1,
+	CBD_OP_WRITE = 2,
+	CBD_OP_FLUSH = 3,
+	CBD_OP_DISCARD = 4,
+	CBD_OP_WRITE_ZEROES = 5,
+};
 
-/* One request.  Any offset, length and alignment inside the device; 64 MiB is
- * as good as 512 bytes: libcbd splits. */
+#define CBD_IO_FUA 1u	    /* durable before it completes */
+#define CBD_IO_MAY_TRIM 2u  /* WRITE_ZEROES may deallocate */
+#define CBD_IO_FAST_ZERO 4u /* WRITE_ZEROES: -EOPNOTSUPP rather than slow */
+
+/*
+ * One request.  Any offset, length and alignment inside the device; 64 MiB is
+ * as good as 512 bytes: libcbd splits.  What an operation does not need is not looked
+ * at: offset and length of a FLUSH, the buffers of all but READ and WRITE.
+ */
 struct cbd_io {
 	enum cbd_op op;
-	unsigned flags;			   /* CBD_IO_* */
-	uint64_t offset;		   /* bytes */
-	uint64_t length;		   /* bytes */
-	void *buf;			   /* READ, WRITE: held by libcbd until completion, and not
-			  * to be changed meanwhile (its CRC is taken twice) */
+	unsigned flags;	 /* CBD_IO_* */
+	uint64_t offset; /* bytes */
+	uint64_t length; /* bytes */
+	void *buf;	 /* READ, WRITE: held by libcbd until completion, and not to be
+			  * changed meanwhile (its CRC is taken twice) */
 	struct cbd_connection *connection; /* or NULL */
 	void *cookie;			   /* given back with the completion */
+	uint64_t reserved[5];
 };
 
 struct cbd_completion {
 	void *cookie;
 	int result; /* 0 or a negative errno */
+	uint32_t reserved0;
+	uint64_t reserved[2];
 };
 
 /*
- * Submit one request; any thread.  It never fails for want of space: it waits
- * inside the queue.  -EINVAL: beyond the end or nonsense; -EPERM: write to a
- * read-only blkdev; -ENOMEM.  A request of length 0 completes at once.
+ * Submit N requests, in order; any thread.  Returns how many were taken: 0 to N, and
+ * N but for an error in the one after them; the message tells of that one.  A negative
+ * errno when the first was refused:
+ * -EAGAIN: max_requests are submitted and not reaped; -EINVAL: beyond the end or
+ * nonsense; -EPERM: write to a read-only blkdev; -ENOMEM.
+ * A full ring is no error: requests wait inside the queue.  A request of length 0
+ * completes at once.
  */
-int cbd_queue_submit(struct cbd_queue *q, const struct cbd_io *io);
+int cbd_queue_submit(struct cbd_queue *q, const struct cbd_io *ios, unsigned n);
 
 /*
- * Reap up to MAX completions of cbd_queue_submit(), waiting for the first one
- * for up to TIMEOUT_MS (0: do not wait, -1: until one comes).  Returns their
- * number, 0 when none came.  Any thread; several threads may poll one queue,
- * each completion goes to one of them.
+ * Reap up to MAX completions of cbd_queue_submit().  Waits until there are MIN of them
+ * for up to TIMEOUT_MS (-1: without end); with MIN 0 it does not wait.  Returns their
+ * number, which is less than MIN when the time was over.  Any thread; several threads
+ * may poll one queue, each completion goes to one of them.  -EINVAL: MIN is more
+ * than MAX.
  */
-int cbd_queue_poll(struct cbd_queue *q, struct cbd_completion *completions, unsigned max,
-		   int timeout_ms);
+int cbd_queue_poll(struct cbd_queue *q, struct cbd_completion *completions, unsigned min,
+		   unsigned max, int timeout_ms);
 
 /* Submit one request and wait for it; any thread.  io->cookie is not used. */
 int cbd_queue_execute(struct cbd_queue *q, const struct cbd_io *io);
@@ -360,29 +459,27 @@ struct cbd_backend;
 struct cbd_handler;
 
 struct cbd_disk_geometry {
-	uint64_t size;					       /* bytes */
-	uint32_t logical_block, physical_block, optimal_block; /* bytes, powers of two */
-	bool rotational, read_only, write_through, discard, fast_zero;
-	uint8_t disk_id[32]; /* stable: the same disk gives the same id on any host */
+	uint64_t size;	     /* bytes */
 	uint64_t verifier;   /* changes when acknowledged, unflushed data may be gone; its
 			      * low 16 bits are 0: libcbd counts failed syncs there */
+	uint8_t disk_id[32]; /* stable: the same disk gives the same id on any host */
+	uint32_t logical_block, physical_block, optimal_block; /* bytes, powers of two */
+	bool rotational, read_only, write_through, discard, fast_zero;
+	uint8_t reserved[7];
 };
 
 struct cbd_backend_options {
+	const char *name;      /* up to 56 bytes, or NULL */
+	const char *path;      /* of the disk, for lists; or NULL */
+	size_t private_align;  /* no effect: payload is aligned to 4096 bytes */
+	uint64_t allow_hosts;  /* bit h: host h may attach; 0: all */
+	uint64_t fenced_hosts; /* bit h: host h is known to be off, or cut from the disk: if
+				* it served this slot last, take the slot although the host
+				* is silent only, or may still write back its page cache */
 	unsigned id;
-	int host_id;	      /* -1: found by identity */
-	const char *name;     /* up to 56 bytes, or NULL */
-	const char *path;     /* of the disk, for lists */
-	unsigned handlers;    /* 1..channels of the transport */
+	unsigned handlers;    /* up to the channels of the transport; 0: one */
 	unsigned max_blkdevs; /* 0: one */
-	uint64_t allow_hosts; /* bit h; 0: all */
 	enum cbd_poll poll;
-	size_t private_align; /* no effect: payload is aligned to 4096 bytes */
-	bool fenced;	      /* the host that served this slot last is known to be off, or
-		      * cut from the disk: take its slot although it is silent
-		      * only, or its page cache may still be written back */
-	unsigned fenced_host; /* with fenced: the slot of that host.  When another one
-			       * has taken over since, it says nothing of that one */
 };
 
 /*
@@ -391,19 +488,20 @@ struct cbd_backend_options {
  * (also when nobody of this host serves it), -ETIMEDOUT when that takes longer
  * than TIMEOUT_MS.
  */
-int cbd_backend_takeover(struct cbd_transport *t, int host_id, unsigned id, unsigned timeout_ms);
+int cbd_backend_takeover(struct cbd_transport *t, unsigned id, unsigned timeout_ms);
 
 /*
  * Claim backend slot options->id.  Nothing is granted before
  * cbd_backend_publish().  -EBUSY: the slot has an owner (the message names it),
  * or another host that lives has served it, did not stop in order and may
- * still write data back (rule 7.5; see fenced).
+ * still write data back (rule 7.5; see fenced_hosts).
  */
 int cbd_backend_open(struct cbd_transport *t, const struct cbd_backend_options *options,
-		     struct cbd_backend **backend);
+		     size_t size, struct cbd_backend **backend);
 
 /* Publish the disk and begin to grant.  The caller holds the disk's lock. */
-int cbd_backend_publish(struct cbd_backend *b, const struct cbd_disk_geometry *geometry);
+int cbd_backend_publish(struct cbd_backend *b, const struct cbd_disk_geometry *geometry,
+			size_t size);
 
 /*
  * The control work: beat, answer requests, grant, take back the channels of
@@ -441,12 +539,13 @@ struct cbd_handler *cbd_backend_handler(struct cbd_backend *b, unsigned i);
  * takes that of a READ, and stays valid until cbd_handler_complete(). */
 struct cbd_request {
 	enum cbd_op op;
-	unsigned flags;	 /* CBD_SE_* */
+	unsigned flags;	 /* CBD_IO_* */
 	uint64_t offset; /* bytes, inside the disk */
 	uint32_t length; /* bytes */
-	void *buf;
-	bool shared;  /* buf lies in shared memory (no copy): the kernel's
+	bool shared;	 /* buf lies in shared memory (no copy): the kernel's
 			  * reads and writes there may come up short */
+	uint8_t reserved[3];
+	void *buf;
 	void *opaque; /* the engine's */
 };
 
@@ -492,6 +591,67 @@ void cbd_handler_hit(struct cbd_handler *h);
 
 /* Wake a handler out of cbd_handler_wait(), from any thread. */
 void cbd_handler_wake(struct cbd_handler *h);
+
+/* ---------------------------------------------------------------- features */
+
+/* One for each function, so that a program can be built with older headers too. */
+#define CBD_HAVE_BACKEND_CLOSE 1
+#define CBD_HAVE_BACKEND_DATA_LOST 1
+#define CBD_HAVE_BACKEND_DRAIN 1
+#define CBD_HAVE_BACKEND_DRAINED 1
+#define CBD_HAVE_BACKEND_GET 1
+#define CBD_HAVE_BACKEND_HANDED_OVER 1
+#define CBD_HAVE_BACKEND_HANDLER 1
+#define CBD_HAVE_BACKEND_OPEN 1
+#define CBD_HAVE_BACKEND_PUBLISH 1
+#define CBD_HAVE_BACKEND_TAKEOVER 1
+#define CBD_HAVE_BACKEND_TICK 1
+#define CBD_HAVE_BLKDEV_CLOSE 1
+#define CBD_HAVE_BLKDEV_GEOMETRY 1
+#define CBD_HAVE_BLKDEV_GET 1
+#define CBD_HAVE_BLKDEV_ID 1
+#define CBD_HAVE_BLKDEV_OPEN 1
+#define CBD_HAVE_BLKDEV_QUEUE 1
+#define CBD_HAVE_BLKDEV_QUEUES 1
+#define CBD_HAVE_BLKDEV_START 1
+#define CBD_HAVE_BLKDEV_STOP_WAITING 1
+#define CBD_HAVE_BLKDEV_SUSPECTS 1
+#define CBD_HAVE_CHANNEL_GET 1
+#define CBD_HAVE_CLEAR 1
+#define CBD_HAVE_CONNECTION_CLOSE 1
+#define CBD_HAVE_CONNECTION_OPEN 1
+#define CBD_HAVE_ERRMSG 1
+#define CBD_HAVE_FORMAT 1
+#define CBD_HAVE_HANDLER_COMPLETE 1
+#define CBD_HAVE_HANDLER_FETCH 1
+#define CBD_HAVE_HANDLER_HIT 1
+#define CBD_HAVE_HANDLER_INFLIGHT 1
+#define CBD_HAVE_HANDLER_MAY_SUBMIT 1
+#define CBD_HAVE_HANDLER_WAIT 1
+#define CBD_HAVE_HANDLER_WAKE 1
+#define CBD_HAVE_HOST_GET 1
+#define CBD_HAVE_POLL_PARSE 1
+#define CBD_HAVE_QUEUE_DISCARD 1
+#define CBD_HAVE_QUEUE_EXECUTE 1
+#define CBD_HAVE_QUEUE_FLUSH 1
+#define CBD_HAVE_QUEUE_POLL 1
+#define CBD_HAVE_QUEUE_READ 1
+#define CBD_HAVE_QUEUE_SUBMIT 1
+#define CBD_HAVE_QUEUE_WRITE 1
+#define CBD_HAVE_QUEUE_WRITE_ZEROES 1
+#define CBD_HAVE_REQUEST_LOAD 1
+#define CBD_HAVE_REQUEST_PERSIST 1
+#define CBD_HAVE_REQUEST_STORE 1
+#define CBD_HAVE_SET_LOG 1
+#define CBD_HAVE_TRANSPORT_CHECK 1
+#define CBD_HAVE_TRANSPORT_CLOSE 1
+#define CBD_HAVE_TRANSPORT_GET 1
+#define CBD_HAVE_TRANSPORT_JOIN 1
+#define CBD_HAVE_TRANSPORT_JOIN_AS 1
+#define CBD_HAVE_TRANSPORT_OPEN 1
+#define CBD_HAVE_TRANSPORT_WATCH 1
+#define CBD_HAVE_VERSION 1
+#define CBD_HAVE_VERSION_NUMBER 1
 
 #ifdef __cplusplus
 }

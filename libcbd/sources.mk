@@ -10,6 +10,8 @@ libcbd_files = \
 	%reldir%/base/bytes.h \
 	%reldir%/base/lock.c \
 	%reldir%/base/lock.h \
+	%reldir%/base/sized.c \
+	%reldir%/base/sized.h \
 	%reldir%/base/step.c \
 	%reldir%/base/step.h \
 	%reldir%/base/identity.c \

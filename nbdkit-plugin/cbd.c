@@ -21,6 +21,7 @@
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
+#include <cbd-format.h>
 #include <cbd.h>
 
 #include "disk.h"
@@ -74,7 +75,6 @@ static struct cbd_blkdev_options blkdev_options(const char *backend, bool read_o
 {
 	return (struct cbd_blkdev_options){
 		.backend = backend,
-		.host_id = param.host_id,
 		.queues = param.queues,
 		.read_only = read_only,
 		.poll = param.poll,
@@ -123,12 +123,15 @@ static int attach_fixed_disk(void)
  * fails after the fork leaves a stale socket and no message. */
 static int plugin_get_ready(void)
 {
+	struct cbd_transport_info info;
+
 	cbd_set_log(log_event, NULL);
 	if (cbd_transport_open(param.transport, 0, &transport) < 0) {
 		nbdkit_error("%s", cbd_errmsg());
 		return -1;
 	}
-	if (cbd_transport_damaged(transport))
+	cbd_transport_get(transport, &info, sizeof info);
+	if (info.damaged)
 		nbdkit_error("%s: the header is damaged, its copy is used; "
 			     "'cbdctl check --repair' restores it",
 			     param.transport);

@@ -19,6 +19,7 @@
 #include <nbdkit-plugin.h>
 
 #include "disk.h"
+#include "param.h"
 
 /* Guards the list, and state, users and turn of what is in it. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -30,17 +31,18 @@ static unsigned backend_of(struct cbd_transport *t, struct cbd_blkdev *b)
 {
 	struct cbd_blkdev_info info;
 
-	return cbd_blkdev_get(t, cbd_blkdev_id(b), &info) == 0 ? info.backend_id : 0;
+	return cbd_blkdev_get(t, cbd_blkdev_id(b), &info, sizeof(info)) == 0 ? info.backend_id : 0;
 }
 
 static int attach(struct disk *d, struct cbd_transport *t, const struct cbd_blkdev_options *options)
 {
-	if (cbd_blkdev_open(t, options, &d->blkdev) < 0) {
+	if ((param.host_id >= 0 && cbd_transport_join_as(t, (unsigned)param.host_id) < 0) ||
+	    cbd_blkdev_open(t, options, sizeof *options, &d->blkdev) < 0) {
 		nbdkit_error("%s", cbd_errmsg());
 		return -1;
 	}
 	d->read_only = options->read_only;
-	cbd_blkdev_geometry(d->blkdev, &d->geometry);
+	cbd_blkdev_geometry(d->blkdev, &d->geometry, sizeof d->geometry);
 	nbdkit_debug("backend %s: attached as blkdev %u, queues %u, size %" PRIu64,
 		     options->backend, cbd_blkdev_id(d->blkdev), cbd_blkdev_queues(d->blkdev),
 		     d->geometry.size);

@@ -13,6 +13,8 @@
 #include <string.h>
 #include <time.h>
 
+#include <cbd-format.h>
+
 #include "exports.h"
 
 static bool is_number(const char *text)
@@ -22,7 +24,7 @@ static bool is_number(const char *text)
 
 static bool is_live(const struct cbd_backend_info *b)
 {
-	if (b->state != CBD_SLOT_LIVE && b->state != CBD_SLOT_HANDOVER)
+	if (b->state != CBD_STATE_LIVE && b->state != CBD_STATE_HANDOVER)
 		return false;
 	return b->liveness == CBD_ALIVE || b->liveness == CBD_UNDECIDED;
 }
@@ -30,11 +32,14 @@ static bool is_live(const struct cbd_backend_info *b)
 /* The live backends, in the order of their ids. */
 static unsigned find_live(struct cbd_transport *t, struct cbd_backend_info info[CBD_MAX_BACKENDS])
 {
+	struct cbd_transport_info transport;
 	unsigned count = 0;
 	unsigned id;
 
-	for (id = 0; id < cbd_transport_header(t)->backends; id++)
-		if (cbd_backend_get(t, id, &info[count]) == 0 && is_live(&info[count]))
+	cbd_transport_get(t, &transport, sizeof transport);
+	for (id = 0; id < transport.backends; id++)
+		if (cbd_backend_get(t, id, &info[count], sizeof(info[count])) == 0 &&
+		    is_live(&info[count]))
 			count++;
 	return count;
 }
@@ -99,7 +104,7 @@ static void describe(const struct cbd_backend_info *b, char text[EXPORT_DESCRIPT
 int exports_describe(struct cbd_transport *t, unsigned id, char text[EXPORT_DESCRIPTION_SIZE])
 {
 	struct cbd_backend_info info;
-	int r = cbd_backend_get(t, id, &info);
+	int r = cbd_backend_get(t, id, &info, sizeof(info));
 
 	if (r < 0)
 		nbdkit_error("%s", cbd_errmsg());
@@ -146,7 +151,8 @@ static int find_id(struct cbd_transport *t, const char *name, struct cbd_backend
 {
 	unsigned long id = strtoul(name, NULL, 10); /* ULONG_MAX when too large */
 
-	if (id >= CBD_MAX_BACKENDS || cbd_backend_get(t, (unsigned)id, result) < 0) {
+	if (id >= CBD_MAX_BACKENDS ||
+	    cbd_backend_get(t, (unsigned)id, result, sizeof *result) < 0) {
 		nbdkit_error("export \"%s\": no such backend", name);
 		return -1;
 	}

@@ -12,7 +12,7 @@
 
 #include <cbd.h>
 
-#define EXPORT_DESCRIPTION_SIZE (CBD_TEXT_SIZE * CBD_PATH_LINES + 32)
+#define EXPORT_DESCRIPTION_SIZE (CBD_PATH_SIZE + 32)
 
 /* Add all live backends to EXPORTS.  Blocks for some heartbeats. */
 int exports_list(struct cbd_transport *t, struct nbdkit_exports *exports);

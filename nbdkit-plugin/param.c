@@ -6,6 +6,8 @@
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
+#include <cbd-format.h>
+
 #include "param.h"
 
 #define MAX_TIMEOUT_S 86400

@@ -83,14 +83,14 @@ static enum cbd_liveness backend_liveness(const struct check *c, unsigned b)
 {
 	struct cbd_backend_info info;
 
-	return cbd_backend_get(c->t, b, &info) < 0 ? CBD_UNDECIDED : info.liveness;
+	return cbd_backend_get(c->t, b, &info, sizeof(info)) < 0 ? CBD_UNDECIDED : info.liveness;
 }
 
 static enum cbd_liveness blkdev_liveness(const struct check *c, unsigned d)
 {
 	struct cbd_blkdev_info info;
 
-	return cbd_blkdev_get(c->t, d, &info) < 0 ? CBD_UNDECIDED : info.liveness;
+	return cbd_blkdev_get(c->t, d, &info, sizeof(info)) < 0 ? CBD_UNDECIDED : info.liveness;
 }
 
 /* A watch waits for all that is silent, so only when its result is needed. */
@@ -221,10 +221,7 @@ static int judge_failure(const char *path, int r)
 	snprintf(reason, sizeof(reason), "%s", cbd_errmsg());
 	if (!has_trace(path))
 		return cbd_error(-r, "%s", reason);
-	return cbd_error(EBADMSG,
-			 "%s; header and copy are both beyond repair: 'cbdctl format --force' makes "
-			 "it usable again, empty; disks that were offered on it are not touched",
-			 reason);
+	return cbd_error(EBADMSG, "%s; header and copy are both beyond repair", reason);
 }
 
 /* ------------------------------------------------------------------ check */

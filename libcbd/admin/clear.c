@@ -19,6 +19,7 @@
 
 #include "slots/claim.h"
 #include "base/error.h"
+#include "base/sized.h"
 #include "memory/fault.h"
 #include "slots/host.h"
 #include "base/step.h"
@@ -43,8 +44,8 @@ static int find_victim(struct cbd_transport *t, enum cbd_side side, unsigned slo
 	int r;
 
 	*v = (struct victim){ .t = t, .side = side, .slot = slot };
-	r = side == CBD_SIDE_BACKEND ? cbd_backend_get(t, slot, &backend)
-				     : cbd_blkdev_get(t, slot, &blkdev);
+	r = side == CBD_SIDE_BACKEND ? cbd_backend_get(t, slot, &backend, sizeof(backend))
+				     : cbd_blkdev_get(t, slot, &blkdev, sizeof(blkdev));
 	if (r < 0)
 		return r;
 	v->pid = side == CBD_SIDE_BACKEND ? backend.pid : blkdev.pid;
@@ -65,7 +66,7 @@ static bool host_beats(struct cbd_transport *t, unsigned host)
 {
 	struct cbd_host_info info;
 
-	return cbd_host_get(t, host, &info) == 0 && info.liveness == CBD_ALIVE;
+	return cbd_host_get(t, host, &info, sizeof(info)) == 0 && info.liveness == CBD_ALIVE;
 }
 
 static int refuse_alive(const struct victim *v)
@@ -83,9 +84,9 @@ static int refuse_suspect(const struct victim *v)
 
 	return cbd_error(EBUSY,
 			 "%s: %s %u: its owner, process %u on %s, is suspect, not proven dead; "
-			 "end it there, or if that host is off, say --host-gone %d",
+			 "end it there, or declare that host gone if it is off",
 			 v->t->path, cbd_side_name(v->side), v->slot, v->pid,
-			 cbd_host_describe(v->t, (unsigned)v->host, text, sizeof(text)), v->host);
+			 cbd_host_describe(v->t, (unsigned)v->host, text, sizeof(text)));
 }
 
 /* May the slot of a silent owner on HOST be cleared?  Only if the caller says that the
@@ -95,15 +96,15 @@ static int check_gone(struct cbd_transport *t, int host, const struct cbd_clear_
 {
 	char text[100];
 
-	if (o->host_gone >= 0 && o->host_gone != host)
-		return cbd_error(EINVAL, "%s: --host-gone %d: the owner is on %s", t->path,
-				 o->host_gone,
+	bool gone = o->hosts_gone >> host & 1;
+
+	if (o->hosts_gone && !gone)
+		return cbd_error(EINVAL, "%s: the owner is on %s, which is not declared gone",
+				 t->path, cbd_host_describe(t, (unsigned)host, text, sizeof(text)));
+	if (gone && host_beats(t, (unsigned)host))
+		return cbd_error(EBUSY, "%s: %s is not gone, it beats", t->path,
 				 cbd_host_describe(t, (unsigned)host, text, sizeof(text)));
-	if (o->host_gone >= 0 && host_beats(t, (unsigned)host))
-		return cbd_error(EBUSY, "%s: --host-gone %d: %s is not gone, it beats", t->path,
-				 o->host_gone,
-				 cbd_host_describe(t, (unsigned)host, text, sizeof(text)));
-	return o->host_gone >= 0 || o->force ? 0 : -EBUSY;
+	return gone || o->force ? 0 : -EBUSY;
 }
 
 /* ------------------------------------------------------------------ clear */
@@ -202,7 +203,7 @@ static int clear_slot(struct cbd_transport *t, enum cbd_side side, unsigned slot
 	if (v.liveness == CBD_DEAD)
 		return clear_dead(&v);
 	r = check_gone(t, v.host, o);
-	if (r == -EBUSY && o->host_gone < 0)
+	if (r == -EBUSY && !o->hosts_gone)
 		return refuse_suspect(&v);
 	return r < 0 ? r : clear_gone(&v);
 }
@@ -273,10 +274,10 @@ static int refuse_owner(struct cbd_transport *t, unsigned host, const struct vic
 	char text[100];
 
 	return cbd_error(EBUSY,
-			 "%s: %s owns %s %u (process %u) and may come back; if it is off, say "
-			 "--host-gone %u",
+			 "%s: %s owns %s %u (process %u) and may come back; declare it gone "
+			 "if it is off",
 			 t->path, cbd_host_describe(t, host, text, sizeof(text)),
-			 cbd_side_name(v->side), v->slot, v->pid, host);
+			 cbd_side_name(v->side), v->slot, v->pid);
 }
 
 /* The slot is this machine's own: no process of it may run, and what dead ones left is
@@ -297,7 +298,7 @@ static int clear_host(struct cbd_transport *t, unsigned host, const struct cbd_c
 {
 	struct cbd_host_info info;
 	struct victim v;
-	int r = cbd_host_get(t, host, &info);
+	int r = cbd_host_get(t, host, &info, sizeof(info));
 
 	if (r < 0)
 		return r;
@@ -312,7 +313,7 @@ static int clear_host(struct cbd_transport *t, unsigned host, const struct cbd_c
 	}
 	if (owns_any(t, host, &v)) {
 		r = check_gone(t, (int)host, o);
-		if (r == -EBUSY && o->host_gone < 0)
+		if (r == -EBUSY && !o->hosts_gone)
 			return refuse_owner(t, host, &v);
 		if (r == 0)
 			r = clear_slots_of(t, host);
@@ -321,23 +322,28 @@ static int clear_host(struct cbd_transport *t, unsigned host, const struct cbd_c
 }
 
 int cbd_clear(struct cbd_transport *t, enum cbd_object object, unsigned id,
-	      const struct cbd_clear_options *o)
+	      const struct cbd_clear_options *options, size_t size)
 {
-	int r;
+	struct cbd_clear_options o;
+	int r = cbd_sized_get(&o, sizeof(o), options, size, "cbd_clear_options");
 
-	if (o->host_gone >= (int)t->header.hosts)
-		return cbd_error(EINVAL, "%s: --host-gone %d: the transport has hosts 0..%u",
-				 t->path, o->host_gone, t->header.hosts - 1);
+	if (r == 0)
+		r = cbd_reserved_check(o.reserved, sizeof(o.reserved), "cbd_clear_options");
+	if (r < 0)
+		return r;
+	if (t->header.hosts < 64 && o.hosts_gone >> t->header.hosts)
+		return cbd_error(EINVAL, "%s: hosts_gone: the transport has hosts 0..%u", t->path,
+				 t->header.hosts - 1);
 	r = cbd_transport_watch(t);
 	if (r < 0)
 		return r;
 	switch (object) {
 	case CBD_OBJECT_HOST:
-		return clear_host(t, id, o);
+		return clear_host(t, id, &o);
 	case CBD_OBJECT_BACKEND:
-		return clear_slot(t, CBD_SIDE_BACKEND, id, o);
+		return clear_slot(t, CBD_SIDE_BACKEND, id, &o);
 	case CBD_OBJECT_BLKDEV:
-		return clear_slot(t, CBD_SIDE_BLKDEV, id, o);
+		return clear_slot(t, CBD_SIDE_BLKDEV, id, &o);
 	default:
 		return cbd_error(EINVAL, "%s: cannot clear that", t->path);
 	}

@@ -58,7 +58,7 @@ int cbd_foreign_check(const char *path, int fd)
 	int r = 0;
 
 	if (image)
-		return cbd_error(EEXIST, "%s: holds data (%s); --force formats it", path, image);
+		return cbd_error(EEXIST, "%s: holds data (%s)", path, image);
 	probe = blkid_new_probe();
 	if (!probe)
 		return cbd_error(ENOMEM, "%s: %m", path);
@@ -68,13 +68,10 @@ int cbd_foreign_check(const char *path, int fd)
 		blkid_probe_enable_partitions(probe, 1);
 		switch (blkid_do_safeprobe(probe)) {
 		case 0:
-			r = cbd_error(EEXIST, "%s: holds data (%s); --force formats it", path,
-				      name_of(probe));
+			r = cbd_error(EEXIST, "%s: holds data (%s)", path, name_of(probe));
 			break;
 		case -2:
-			r = cbd_error(EEXIST,
-				      "%s: holds data (of several kinds); --force formats it",
-				      path);
+			r = cbd_error(EEXIST, "%s: holds data (of several kinds)", path);
 			break;
 		default:
 			break;

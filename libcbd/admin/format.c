@@ -20,6 +20,7 @@
 #include "base/bytes.h"
 #include "base/crc.h"
 #include "base/error.h"
+#include "base/sized.h"
 #include "base/step.h"
 #include "memory/fault.h"
 #include "slots/info.h"
@@ -108,7 +109,7 @@ static int write_all(const char *path, char *base, const struct cbd_header *h,
 
 /* Refuse a file that holds data of another program: the path is probably wrong.  What a
  * devdax device holds is memory, and means nothing to anybody. */
-static int check_foreign(const char *path, const struct cbd_file *f, int force, bool locked)
+static int check_foreign(const char *path, const struct cbd_file *f, unsigned force, bool locked)
 {
 	if (locked || (!f->devdax && cbd_lock_content_held(f->fd)))
 		return cbd_error(EBUSY, "%s: is in use, and not as a transport", path);
@@ -117,7 +118,7 @@ static int check_foreign(const char *path, const struct cbd_file *f, int force, 
 
 /* Refuse to destroy a transport, or with force 1 one that is in use; see --force in
  * cbdctl(1). */
-static int check_old(const char *path, const struct cbd_file *f, int force, bool locked)
+static int check_old(const char *path, const struct cbd_file *f, unsigned force, bool locked)
 {
 	struct cbd_transport *t = NULL;
 	int r = cbd_transport_open(path, CBD_TRANSPORT_READ_ONLY, &t);
@@ -125,8 +126,7 @@ static int check_old(const char *path, const struct cbd_file *f, int force, bool
 	if (r == -ENOMEDIUM)
 		return check_foreign(path, f, force, locked);
 	if (!force)
-		r = cbd_error(EEXIST, "%s: is a cbd transport already; --force formats it again",
-			      path);
+		r = cbd_error(EEXIST, "%s: is a cbd transport already", path);
 	else if (force > 1 || r == -EBADMSG || r == -EINVAL)
 		r = 0; /* told to, or so damaged that nobody can be using it */
 	else if (r == 0)
@@ -214,14 +214,27 @@ static int format_file(const char *path, const struct cbd_format_options *option
 	return r;
 }
 
-int cbd_format(const char *path, const struct cbd_format_options *o)
+static int check_options(const struct cbd_format_options *o)
 {
+	if (o->coherence > CBD_COHERENCE_SOFTWARE)
+		return cbd_error(EINVAL, "coherence %u: there is no such mode",
+				 (unsigned)o->coherence);
+	return cbd_reserved_check(o->reserved, sizeof(o->reserved), "cbd_format_options");
+}
+
+int cbd_format(const char *path, const struct cbd_format_options *options, size_t size)
+{
+	struct cbd_format_options o;
 	bool fresh = access(path, F_OK) != 0 && errno == ENOENT;
 	struct cbd_lock lock = CBD_LOCK_NONE;
 	struct cbd_file f;
-	int r;
+	int r = cbd_sized_get(&o, sizeof(o), options, size, "cbd_format_options");
 
-	if (fresh && !o->size)
+	if (r == 0)
+		r = check_options(&o);
+	if (r < 0)
+		return r;
+	if (fresh && !o.size)
 		return cbd_error(ENOENT, "%s: %m; give a size to create it", path);
 	cbd_coherence_init();
 	cbd_fault_init();
@@ -229,14 +242,14 @@ int cbd_format(const char *path, const struct cbd_format_options *o)
 	if (r < 0)
 		return r;
 	r = cbd_lock_take(&lock, f.fd, CBD_LOCK_FORMAT, false, 0);
-	if (r == -EBUSY && o->force < 2)
+	if (r == -EBUSY && o.force < 2)
 		r = cbd_error(EBUSY, "%s: is in use by a process on this host", path);
 	else if (r < 0 && r != -EBUSY)
 		cbd_error(-r, "%s: lock: %m", path);
 	else
-		r = fresh ? 0 : check_old(path, &f, o->force, r == -EBUSY);
+		r = fresh ? 0 : check_old(path, &f, o.force, r == -EBUSY);
 	if (r == 0)
-		r = format_file(path, o, &f);
+		r = format_file(path, &o, &f);
 	cbd_lock_release(&lock);
 	close(f.fd);
 	if (r < 0 && fresh)

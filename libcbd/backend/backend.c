@@ -17,6 +17,7 @@
 
 #include "backend/backend.h"
 #include "base/error.h"
+#include "base/sized.h"
 #include "memory/fault.h"
 #include "slots/host.h"
 #include "base/step.h"
@@ -44,12 +45,15 @@ static int check_options(const struct cbd_transport *t, const struct cbd_backend
 {
 	const struct cbd_header *h = &t->header;
 
-	if (o->handlers == 0 || o->handlers > h->channels)
+	if (o->handlers > h->channels)
 		return cbd_error(EINVAL,
-				 "%s: handlers: %u is not in 1..%u, the channels of a backend",
+				 "%s: handlers: %u is more than the %u channels of a backend",
 				 t->path, o->handlers, h->channels);
+	if (o->poll > CBD_POLL_SLEEP)
+		return cbd_error(EINVAL, "%s: poll %u: there is no such policy", t->path,
+				 (unsigned)o->poll);
 	if (o->max_blkdevs > h->blkdevs)
-		return cbd_error(EINVAL, "%s: max-blkdevs: %u is more than the %u of the transport",
+		return cbd_error(EINVAL, "%s: max_blkdevs: %u is more than the %u of the transport",
 				 t->path, o->max_blkdevs, h->blkdevs);
 	if (o->name && strlen(o->name) > CBD_TEXT_SIZE)
 		return cbd_error(EINVAL, "%s: name: longer than %d bytes", t->path, CBD_TEXT_SIZE);
@@ -141,12 +145,12 @@ static struct cbd_backend *new_backend(struct cbd_transport *t, const struct cbd
 	b->t = t;
 	b->id = o->id;
 	b->claim.lock.fd = -1;
-	b->n_handlers = o->handlers;
+	b->n_handlers = o->handlers ? o->handlers : 1;
 	b->max_blkdevs = o->max_blkdevs ? o->max_blkdevs : 1;
 	b->allow_hosts = o->allow_hosts;
-	b->fenced = o->fenced ? (int)o->fenced_host : -1;
+	b->fenced = o->fenced_hosts;
 	pthread_mutex_init(&b->verifier_lock, NULL);
-	b->handlers = calloc(o->handlers, sizeof(*b->handlers));
+	b->handlers = calloc(b->n_handlers, sizeof(*b->handlers));
 	b->channels = calloc(t->header.channels, sizeof(*b->channels));
 	b->att = calloc(t->header.blkdevs, sizeof(*b->att));
 	b->replies = calloc(t->header.blkdevs, sizeof(*b->replies));
@@ -162,7 +166,7 @@ static struct cbd_backend *new_backend(struct cbd_transport *t, const struct cbd
 
 static int init_handlers(struct cbd_backend *b, const struct cbd_backend_options *o)
 {
-	for (unsigned i = 0; i < o->handlers; i++) {
+	for (unsigned i = 0; i < b->n_handlers; i++) {
 		struct cbd_handler *h = &b->handlers[i];
 		int r = cbd_handler_init(h, b, i, b->t->header.channels, o->poll);
 
@@ -174,6 +178,11 @@ static int init_handlers(struct cbd_backend *b, const struct cbd_backend_options
 		h->lease_ns = cbd_interval_ns(b->t) * b->t->header.dead_after / 2;
 	}
 	return 0;
+}
+
+static bool is_fenced(const struct cbd_backend *b, unsigned host)
+{
+	return host < 64 && b->fenced >> host & 1;
 }
 
 /*
@@ -192,7 +201,7 @@ static int check_last_owner(struct cbd_backend *b)
 	    cbd_line_get(b->t, info_line(b, CBD_BACKEND_GEOMETRY), &g) < 0)
 		return 0;
 	/* clearing frees a slot and keeps host and boot: it writes nothing back */
-	if ((int)s.host == b->fenced || s.state == CBD_SLOT_GONE || (int)s.host == b->t->host)
+	if (is_fenced(b, s.host) || s.state == CBD_SLOT_GONE || (int)s.host == b->t->host)
 		return 0;
 	if (g.flags & (CBD_GEOMETRY_WRITE_THROUGH | CBD_GEOMETRY_READ_ONLY))
 		return 0;
@@ -210,7 +219,7 @@ static int claim_slot(struct cbd_backend *b)
 	int owner = cbd_claim_owner(b->t, CBD_SIDE_BACKEND, b->id, &line), r;
 
 	/* of two that fence the same host the second finds the first as owner */
-	if (owner != b->fenced || owner == b->t->host)
+	if (owner < 0 || !is_fenced(b, (unsigned)owner) || owner == b->t->host)
 		owner = -1;
 	r = cbd_claim_take_from(b->t, CBD_SIDE_BACKEND, b->id, owner, &b->claim);
 	if (r == 0)
@@ -240,7 +249,7 @@ static int ask_for_takeover(struct cbd_transport *t, unsigned id, uint32_t incar
 	return r;
 }
 
-int cbd_backend_takeover(struct cbd_transport *t, int host_id, unsigned id, unsigned timeout_ms)
+int cbd_backend_takeover(struct cbd_transport *t, unsigned id, unsigned timeout_ms)
 {
 	uint64_t until = cbd_now_ns() + timeout_ms * 1000000ull;
 	struct cbd_host_request_line q;
@@ -250,7 +259,7 @@ int cbd_backend_takeover(struct cbd_transport *t, int host_id, unsigned id, unsi
 	if (id >= t->header.backends)
 		return cbd_error(EINVAL, "%s: backend %u: the transport has 0..%u", t->path, id,
 				 t->header.backends - 1);
-	r = cbd_host_join(t, host_id);
+	r = cbd_host_join(t, -1);
 	if (r == 0)
 		r = cbd_line_get(t, cbd_backend_info_at(t, id, CBD_BACKEND_STATE), &s);
 	if (r < 0 || !cbd_lock_held(t->fd, CBD_LOCK_BACKEND(id)))
@@ -311,28 +320,31 @@ static void look_at_hosts(struct cbd_backend *b)
 
 /* ------------------------------------------------------------------- open */
 
-int cbd_backend_open(struct cbd_transport *t, const struct cbd_backend_options *o,
-		     struct cbd_backend **out)
+int cbd_backend_open(struct cbd_transport *t, const struct cbd_backend_options *options,
+		     size_t size, struct cbd_backend **out)
 {
+	struct cbd_backend_options o;
 	struct cbd_backend *b;
-	int r = check_options(t, o);
+	int r = cbd_sized_get(&o, sizeof(o), options, size, "cbd_backend_options");
 
 	if (r == 0)
-		r = cbd_host_join(t, o->host_id);
+		r = check_options(t, &o);
+	if (r == 0)
+		r = cbd_host_join(t, -1);
 	if (r == 0)
 		r = cbd_claim_sweep(t, true);
 	if (r < 0)
 		return r;
-	b = new_backend(t, o);
+	b = new_backend(t, &o);
 	if (!b)
 		return cbd_error(ENOMEM, "backend: %m");
 	r = claim_slot(b);
 	if (r == 0)
-		r = enter_slot(b, o);
+		r = enter_slot(b, &o);
 	if (r == 0)
 		r = read_replies(b);
 	if (r == 0)
-		r = init_handlers(b, o);
+		r = init_handlers(b, &o);
 	if (r < 0) {
 		cbd_backend_close(b);
 		return r;
@@ -399,16 +411,22 @@ static void fill_geometry(struct cbd_backend *b, const struct cbd_disk_geometry 
 	};
 }
 
-int cbd_backend_publish(struct cbd_backend *b, const struct cbd_disk_geometry *g)
+int cbd_backend_publish(struct cbd_backend *b, const struct cbd_disk_geometry *geometry,
+			size_t size)
 {
 	bool crc = b->t->mem.software || (b->t->header.flags & CBD_HEADER_DATA_CRC);
-	int r;
+	struct cbd_disk_geometry g;
+	int r = cbd_sized_get(&g, sizeof(g), geometry, size, "cbd_disk_geometry");
 
-	if (g->size == 0 || g->size > INT64_MAX)
-		return cbd_error(EINVAL, "disk size %llu: impossible", (unsigned long long)g->size);
+	if (r == 0)
+		r = cbd_reserved_check(g.reserved, sizeof(g.reserved), "cbd_disk_geometry");
+	if (r < 0)
+		return r;
+	if (g.size == 0 || g.size > INT64_MAX)
+		return cbd_error(EINVAL, "disk size %llu: impossible", (unsigned long long)g.size);
 	b->features = crc ? CBD_FEATURE_DATA_CRC : 0;
-	fill_geometry(b, g);
-	fill_identity(b, g);
+	fill_geometry(b, &g);
+	fill_identity(b, &g);
 	b->access.allow_hosts = b->allow_hosts;
 	b->access.max_blkdevs = b->max_blkdevs;
 	b->access.features = b->features;

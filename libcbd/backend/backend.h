@@ -56,7 +56,7 @@ struct cbd_backend {
 	uint64_t asked[CBD_MAX_HOSTS]; /* request sequences seen, by host */
 	bool handover;		       /* it stops because another process takes over */
 	int handover_host;
-	int fenced; /* the host that the opener says is fenced, -1: none */
+	uint64_t fenced; /* bit h: the opener says that host h is fenced */
 
 	char name[CBD_TEXT_SIZE + 1], path[CBD_PATH_LINES * CBD_TEXT_SIZE + 1];
 	struct cbd_state_line state, found; /* found: as the last owner left it */

@@ -2,6 +2,7 @@
 /* error.c - messages of failures and of events; numbers of results. */
 #include <config.h>
 
+#include <cbd-format.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -16,6 +17,11 @@ static void *log_opaque;
 const char *cbd_version(void)
 {
 	return CBD_VERSION_STRING;
+}
+
+unsigned cbd_version_number(void)
+{
+	return CBD_VERSION;
 }
 
 const char *cbd_errmsg(void)

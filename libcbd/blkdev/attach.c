@@ -31,7 +31,7 @@ static bool looks_live(struct cbd_transport *t, unsigned id)
 {
 	struct cbd_backend_info info;
 
-	return cbd_backend_get(t, id, &info) == 0 && info.state == CBD_SLOT_LIVE &&
+	return cbd_backend_get(t, id, &info, sizeof(info)) == 0 && info.state == CBD_STATE_LIVE &&
 	       info.liveness != CBD_FREE && info.liveness != CBD_DEAD;
 }
 
@@ -361,8 +361,9 @@ static void write_back_bells(struct cbd_blkdev *b)
 		const struct cbd_channel *ch = &b->queues[i].ch;
 
 		if (b->queues[i].parts.depth)
-			cbd_channel_write_back_bells(
-				ch, cbd_channel_blkdev_line(ch, CBD_CHANNEL_SE_BELL));
+			cbd_channel_write_back_bells(ch,
+						     cbd_channel_blkdev_line(ch,
+									     CBD_CHANNEL_SE_BELL));
 	}
 }
 

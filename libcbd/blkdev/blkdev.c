@@ -13,8 +13,11 @@
 
 #include "blkdev/blkdev.h"
 #include "base/error.h"
+#include "base/sized.h"
 #include "slots/host.h"
 #include "base/step.h"
+
+#define MAX_REQUESTS 8192u /* of a queue, unless the user says otherwise: 2 MiB */
 
 /* ------------------------------------------------------------------- open */
 
@@ -117,6 +120,7 @@ static struct cbd_blkdev *new_blkdev(struct cbd_transport *t, const struct cbd_b
 	b->timeout_s = o->timeout_s;
 	b->read_only = o->read_only;
 	b->depth = o->depth;
+	b->max_requests = o->max_requests ? o->max_requests : MAX_REQUESTS;
 	b->n_queues = o->queues ? o->queues : 1;
 	b->own.b = b;
 	pthread_mutex_init(&b->lines, NULL);
@@ -143,27 +147,33 @@ static int check_options(const struct cbd_transport *t, const struct cbd_blkdev_
 	if (o->depth > h->ring_slots)
 		return cbd_error(EINVAL, "%s: depth: %u is more than the %u slots of a ring",
 				 t->path, o->depth, h->ring_slots);
-	return 0;
+	if (o->poll > CBD_POLL_SLEEP)
+		return cbd_error(EINVAL, "%s: poll %u: there is no such policy", t->path,
+				 (unsigned)o->poll);
+	return cbd_reserved_check(o->reserved, sizeof(o->reserved), "cbd_blkdev_options");
 }
 
-int cbd_blkdev_open(struct cbd_transport *t, const struct cbd_blkdev_options *o,
+int cbd_blkdev_open(struct cbd_transport *t, const struct cbd_blkdev_options *options, size_t size,
 		    struct cbd_blkdev **out)
 {
+	struct cbd_blkdev_options o;
 	struct cbd_blkdev *b;
-	int r = check_options(t, o), backend;
+	int r = cbd_sized_get(&o, sizeof(o), options, size, "cbd_blkdev_options"), backend;
 
+	if (r == 0)
+		r = check_options(t, &o);
 	if (r < 0)
 		return r;
-	backend = cbd_attach_find(t, o->backend);
+	backend = cbd_attach_find(t, o.backend);
 	if (backend < 0)
 		return backend;
-	r = cbd_host_join(t, o->host_id);
+	r = cbd_host_join(t, -1);
 	if (r < 0)
 		return r;
 	r = cbd_claim_sweep(t, true);
 	if (r < 0)
 		return r;
-	b = new_blkdev(t, o);
+	b = new_blkdev(t, &o);
 	if (!b || !b->queues) {
 		cbd_blkdev_close(b);
 		return cbd_error(ENOMEM, "blkdev: %m");
@@ -171,7 +181,7 @@ int cbd_blkdev_open(struct cbd_transport *t, const struct cbd_blkdev_options *o,
 	b->backend = (unsigned)backend;
 	r = claim_any(b);
 	if (r == 0)
-		r = open_claimed(b, o);
+		r = open_claimed(b, &o);
 	if (r < 0) {
 		char message[512];
 
@@ -263,11 +273,11 @@ void cbd_blkdev_close(struct cbd_blkdev *b)
 
 /* ------------------------------------------------------------- properties */
 
-void cbd_blkdev_geometry(const struct cbd_blkdev *b, struct cbd_blkdev_geometry *g)
+void cbd_blkdev_geometry(const struct cbd_blkdev *b, struct cbd_blkdev_geometry *geometry,
+			 size_t size)
 {
 	const struct cbd_geometry_line *l = &b->geometry;
-
-	*g = (struct cbd_blkdev_geometry){
+	const struct cbd_blkdev_geometry g = {
 		.size = l->size,
 		.logical_block = l->logical_block,
 		.physical_block = l->physical_block,
@@ -279,6 +289,8 @@ void cbd_blkdev_geometry(const struct cbd_blkdev *b, struct cbd_blkdev_geometry 
 		.fast_zero = l->flags & CBD_GEOMETRY_FAST_ZERO,
 		.write_through = l->flags & CBD_GEOMETRY_WRITE_THROUGH,
 	};
+
+	cbd_sized_put(geometry, size, &g, sizeof(g));
 }
 
 unsigned cbd_blkdev_id(const struct cbd_blkdev *b)

@@ -106,6 +106,7 @@ enum cbd_queue_state {
 struct cbd_requests {
 	struct cbd_pending *waiting, **waiting_tail; /* have bytes without a part */
 	struct cbd_pending *done, **done_tail;	     /* for cbd_queue_poll() */
+	unsigned n_inside;			     /* submitted and not reaped */
 	struct cbd_pending *spare;		     /* allocated, for the next ones */
 };
 
@@ -187,7 +188,7 @@ struct cbd_blkdev {
 	bool read_only, data_crc, same_boot;
 	struct cbd_geometry_line geometry;
 	uint64_t disk_identity;
-	unsigned depth, n_queues;
+	unsigned depth, n_queues, max_requests;
 	struct cbd_queue *queues;
 
 	pthread_mutex_t lines; /* guards the lines of its slot, and stop: */

@@ -13,18 +13,41 @@
 
 #include "blkdev/blkdev.h"
 #include "base/error.h"
+#include "base/sized.h"
 
 /* ----------------------------------------------------------------- checks */
 
+static bool has_range(enum cbd_op op)
+{
+	return op != CBD_OP_FLUSH;
+}
+
+static bool has_buffer(enum cbd_op op)
+{
+	return op == CBD_OP_READ || op == CBD_OP_WRITE;
+}
+
+/* What an operation does not look at is nothing from here on. */
+static struct cbd_io only_used(const struct cbd_io *io)
+{
+	struct cbd_io used = *io;
+
+	if (!has_range(io->op))
+		used.offset = used.length = 0;
+	if (!has_buffer(io->op))
+		used.buf = NULL;
+	return used;
+}
+
 static int check_range(struct cbd_blkdev *b, const struct cbd_io *io)
 {
-	if (io->op == CBD_OP_FLUSH)
+	if (!has_range(io->op))
 		return 0;
 	if (io->offset > b->geometry.size || io->length > b->geometry.size - io->offset)
 		return cbd_error(EINVAL, "%llu bytes at %llu: beyond the end of the device (%llu)",
 				 (unsigned long long)io->length, (unsigned long long)io->offset,
 				 (unsigned long long)b->geometry.size);
-	if ((io->op == CBD_OP_READ || io->op == CBD_OP_WRITE) && io->length && !io->buf)
+	if (has_buffer(io->op) && io->length && !io->buf)
 		return cbd_error(EINVAL, "no buffer");
 	return 0;
 }
@@ -37,6 +60,8 @@ static int check_io(struct cbd_blkdev *b, const struct cbd_io *io)
 		return cbd_error(EINVAL, "operation %d: unknown", (int)io->op);
 	if (io->flags & ~CBD_SE_FLAGS_KNOWN)
 		return cbd_error(EINVAL, "flags %#x: unknown", io->flags);
+	if (cbd_reserved_check(io->reserved, sizeof(io->reserved), "cbd_io") < 0)
+		return -EINVAL;
 	if (!writes)
 		return check_range(b, io);
 	if (b->read_only)
@@ -50,56 +75,86 @@ static int check_io(struct cbd_blkdev *b, const struct cbd_io *io)
 
 /* ----------------------------------------------------------- public calls */
 
-static void submit_unlocks(struct cbd_queue *q, struct cbd_pending *p)
+static void enqueue(struct cbd_queue *q, struct cbd_pending *p)
 {
-	p->at = p->io.op == CBD_OP_FLUSH ? 0 : p->io.offset;
-	p->left = p->io.op == CBD_OP_FLUSH ? 0 : p->io.length;
+	p->at = p->io.offset;
+	p->left = p->io.length;
 	p->next = NULL;
 	p->since_ns = cbd_coarse_ns();
 	if (p->io.op == CBD_OP_FLUSH)
 		cbd_flush_submitted(q->b, p);
-	if (p->result < 0 || (p->left == 0 && p->io.op != CBD_OP_FLUSH)) {
+	if (p->result < 0 || (p->left == 0 && p->io.op != CBD_OP_FLUSH))
 		cbd_pending_complete(q, p);
-		return;
-	}
-	cbd_pending_enqueue(q, p);
-	cbd_queue_issue_unlocks(q);
-	/* a thread may wait in cbd_queue_poll() since before anything was in flight; that of
-	 * a synchronous call leads itself, if nobody does */
-	if (!p->waiter)
-		cbd_wake_one(q);
+	else
+		cbd_pending_enqueue(q, p);
 }
 
-int cbd_queue_submit(struct cbd_queue *q, const struct cbd_io *io)
+static int submit_one(struct cbd_queue *q, const struct cbd_io *io)
 {
+	struct cbd_io used = only_used(io);
 	int r = check_io(q->b, io);
 	struct cbd_pending *p;
 
 	if (r < 0)
 		return r;
-	pthread_mutex_lock(&q->lock);
-	p = cbd_pending_get(q, io);
-	if (p)
-		submit_unlocks(q, p);
-	cbd_queue_unlock_and_tell(q);
-	return p ? 0 : cbd_error(ENOMEM, "request: out of memory");
+	if (q->pending.n_inside >= q->b->max_requests)
+		return cbd_error(EAGAIN,
+				 "backend %u: queue %u: %u requests are submitted and not reaped",
+				 q->b->backend, q->index, q->pending.n_inside);
+	p = cbd_pending_get(q, &used);
+	if (!p)
+		return cbd_error(ENOMEM, "request: out of memory");
+	q->pending.n_inside++;
+	enqueue(q, p);
+	return 0;
 }
 
-int cbd_queue_poll(struct cbd_queue *q, struct cbd_completion *completions, unsigned max,
-		   int timeout_ms)
+int cbd_queue_submit(struct cbd_queue *q, const struct cbd_io *ios, unsigned n)
 {
-	uint64_t deadline = timeout_ms < 0 ? UINT64_MAX
-					   : cbd_now_ns() + (unsigned)timeout_ms * 1000000ull;
+	unsigned done = 0;
+	int r = 0;
+
+	pthread_mutex_lock(&q->lock);
+	while (done < n && (r = submit_one(q, &ios[done])) == 0)
+		done++;
+	cbd_queue_issue_unlocks(q); /* as one batch */
+	/* a thread may wait in cbd_queue_poll() since before anything was in flight */
+	cbd_wake_one(q);
+	cbd_queue_unlock_and_tell(q);
+	return done ? (int)done : r;
+}
+
+/* Those that are done, up to MAX. */
+static unsigned take_done(struct cbd_queue *q, struct cbd_completion *completions, unsigned max)
+{
 	struct cbd_pending *p;
 	unsigned n = 0;
 
-	pthread_mutex_lock(&q->lock);
-	if (!q->pending.done)
-		cbd_queue_await_completion_unlocks(q, deadline);
 	while (n < max && (p = cbd_pending_reap(q))) {
-		completions[n++] = (struct cbd_completion){ p->io.cookie, p->result };
+		completions[n++] = (struct cbd_completion){ .cookie = p->io.cookie,
+							    .result = p->result };
 		cbd_pending_put(q, p);
 	}
+	q->pending.n_inside -= n;
+	return n;
+}
+
+int cbd_queue_poll(struct cbd_queue *q, struct cbd_completion *completions, unsigned min,
+		   unsigned max, int timeout_ms)
+{
+	uint64_t deadline = timeout_ms < 0 ? UINT64_MAX
+					   : cbd_now_ns() + (unsigned)timeout_ms * 1000000ull;
+	unsigned n = 0, before;
+
+	if (min > max)
+		return cbd_error(EINVAL, "poll: min %u is more than max %u", min, max);
+	pthread_mutex_lock(&q->lock);
+	do {
+		if (!q->pending.done)
+			cbd_queue_await_completion_unlocks(q, min ? deadline : 0);
+		before = n;
+		n += take_done(q, completions + n, max - n);
+	} while (n < min && n > before);
 	cbd_queue_unlock_and_tell(q);
 	return (int)n;
 }
@@ -107,14 +162,15 @@ int cbd_queue_poll(struct cbd_queue *q, struct cbd_completion *completions, unsi
 int cbd_queue_execute(struct cbd_queue *q, const struct cbd_io *io)
 {
 	struct cbd_waiter waiter = { .word = CBD_WAITER_WOKEN };
-	struct cbd_pending p = { .io = *io, .waiter = &waiter };
+	struct cbd_pending p = { .io = only_used(io), .waiter = &waiter };
 	int r = check_io(q->b, io);
 
 	if (r < 0)
 		return r;
 	waiter.pending = &p;
 	pthread_mutex_lock(&q->lock);
-	submit_unlocks(q, &p);
+	enqueue(q, &p);
+	cbd_queue_issue_unlocks(q);
 	/* also when it is done: what completed on the way may leave no thread awake */
 	cbd_queue_await_answer_and_unlock(q, &p);
 	return p.result < 0 ? cbd_error(-p.result, "%m") : 0;

@@ -10,6 +10,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -248,9 +249,16 @@ int cbd_host_join(struct cbd_transport *t, int host_id)
 	return r < 0 ? r : cbd_host_beat(t);
 }
 
-int cbd_transport_join(struct cbd_transport *t, int host_id)
+int cbd_transport_join(struct cbd_transport *t)
 {
-	int r = cbd_host_join(t, host_id);
+	int r = cbd_host_join(t, -1);
+
+	return r < 0 ? r : t->host;
+}
+
+int cbd_transport_join_as(struct cbd_transport *t, unsigned host_id)
+{
+	int r = cbd_host_join(t, (int)(host_id <= INT_MAX ? host_id : INT_MAX));
 
 	return r < 0 ? r : t->host;
 }

@@ -12,6 +12,7 @@
 #include "ring/channel.h"
 #include "slots/claim.h"
 #include "base/error.h"
+#include "base/sized.h"
 #include "slots/host.h"
 #include "slots/info.h"
 #include "slots/watch.h"
@@ -71,25 +72,29 @@ static int check_id(const struct cbd_transport *t, const char *what, unsigned id
 	return 0;
 }
 
-int cbd_host_get(struct cbd_transport *t, unsigned id, struct cbd_host_info *info)
+int cbd_host_get(struct cbd_transport *t, unsigned id, struct cbd_host_info *out, size_t size)
 {
+	struct cbd_host_info info;
 	struct cbd_host_claim_line claim;
 	struct cbd_host_line line;
 	int r = check_id(t, "host", id, t->header.hosts);
 
 	if (r < 0)
 		return r;
-	*info = (struct cbd_host_info){ .id = id, .liveness = CBD_FREE };
+	info = (struct cbd_host_info){ .id = id, .liveness = CBD_FREE };
 	r = cbd_line_get(t, cbd_host_claim_at(t, id), &claim);
 	if (r == -EIO)
 		return r;
-	if (r == 0 && cbd_is_zero(&claim, sizeof(claim)))
+	if (r == 0 && cbd_is_zero(&claim, sizeof(claim))) {
+		cbd_sized_put(out, size, &info, sizeof(info));
 		return 0;
-	memcpy(info->uuid, claim.uuid, 16);
-	info->liveness = watched(t, id, CBD_UNDECIDED);
+	}
+	memcpy(info.uuid, claim.uuid, 16);
+	info.liveness = watched(t, id, CBD_UNDECIDED);
 	if (cbd_line_get(t, cbd_host_info_at(t, id, CBD_HOST_STATE), &line) == 0)
-		memcpy(info->boot_id, line.boot_id, 16);
-	cbd_text_get(t, cbd_host_info_at(t, id, CBD_HOST_NAME), CBD_NAME_LINES, info->name);
+		memcpy(info.boot_id, line.boot_id, 16);
+	cbd_text_get(t, cbd_host_info_at(t, id, CBD_HOST_NAME), CBD_NAME_LINES, info.name);
+	cbd_sized_put(out, size, &info, sizeof(info));
 	return 0;
 }
 
@@ -113,7 +118,11 @@ static void disk_get(struct cbd_transport *t, unsigned id, struct cbd_backend_in
 		info->logical_block = g.logical_block;
 		info->physical_block = g.physical_block;
 		info->optimal_block = g.optimal_block;
-		info->flags = g.flags;
+		info->rotational = g.flags & CBD_GEOMETRY_ROTATIONAL;
+		info->read_only = g.flags & CBD_GEOMETRY_READ_ONLY;
+		info->write_through = g.flags & CBD_GEOMETRY_WRITE_THROUGH;
+		info->discard = g.flags & CBD_GEOMETRY_DISCARD;
+		info->fast_zero = g.flags & CBD_GEOMETRY_FAST_ZERO;
 	}
 	if (cbd_line_get(t, cbd_backend_info_at(t, id, CBD_BACKEND_IDENTITY), &i) == 0) {
 		info->disk_identity = i.disk_identity;
@@ -125,8 +134,9 @@ static void disk_get(struct cbd_transport *t, unsigned id, struct cbd_backend_in
 	}
 }
 
-int cbd_backend_get(struct cbd_transport *t, unsigned id, struct cbd_backend_info *info)
+int cbd_backend_get(struct cbd_transport *t, unsigned id, struct cbd_backend_info *out, size_t size)
 {
+	struct cbd_backend_info info;
 	struct cbd_state_line s;
 	int r = check_id(t, "backend", id, t->header.backends);
 
@@ -134,25 +144,27 @@ int cbd_backend_get(struct cbd_transport *t, unsigned id, struct cbd_backend_inf
 		r = state_get(t, cbd_backend_info_at(t, id, CBD_BACKEND_STATE), &s);
 	if (r < 0)
 		return r;
-	*info = (struct cbd_backend_info){
+	info = (struct cbd_backend_info){
 		.id = id,
 		.incarnation = s.incarnation,
 		.host_id = s.host,
 		.pid = s.pid,
 		.blkdevs = s.count,
 		.handlers = s.handlers,
-		.state = s.state,
+		.state = (enum cbd_state)s.state,
 	};
-	info->liveness = watched(t, t->header.hosts + id,
-				 claim_liveness(t, CBD_SIDE_BACKEND, id, s.state, &info->local));
-	cbd_text_get(t, cbd_backend_info_at(t, id, CBD_BACKEND_NAME), CBD_NAME_LINES, info->name);
-	cbd_text_get(t, cbd_backend_info_at(t, id, CBD_BACKEND_PATH), CBD_PATH_LINES, info->path);
-	disk_get(t, id, info);
+	info.liveness = watched(t, t->header.hosts + id,
+				claim_liveness(t, CBD_SIDE_BACKEND, id, s.state, &info.local));
+	cbd_text_get(t, cbd_backend_info_at(t, id, CBD_BACKEND_NAME), CBD_NAME_LINES, info.name);
+	cbd_text_get(t, cbd_backend_info_at(t, id, CBD_BACKEND_PATH), CBD_PATH_LINES, info.path);
+	disk_get(t, id, &info);
+	cbd_sized_put(out, size, &info, sizeof(info));
 	return 0;
 }
 
-int cbd_blkdev_get(struct cbd_transport *t, unsigned id, struct cbd_blkdev_info *info)
+int cbd_blkdev_get(struct cbd_transport *t, unsigned id, struct cbd_blkdev_info *out, size_t size)
 {
+	struct cbd_blkdev_info info;
 	struct cbd_state_line s;
 	struct cbd_request_line q = { .flags = 0 };
 	int r = check_id(t, "blkdev", id, t->header.blkdevs);
@@ -163,7 +175,7 @@ int cbd_blkdev_get(struct cbd_transport *t, unsigned id, struct cbd_blkdev_info 
 		return r;
 	if (cbd_line_get(t, cbd_blkdev_info_at(t, id, CBD_BLKDEV_REQUEST), &q) < 0)
 		q.flags = 0;
-	*info = (struct cbd_blkdev_info){
+	info = (struct cbd_blkdev_info){
 		.id = id,
 		.incarnation = s.incarnation,
 		.host_id = s.host,
@@ -171,16 +183,18 @@ int cbd_blkdev_get(struct cbd_transport *t, unsigned id, struct cbd_blkdev_info 
 		.pid = s.pid,
 		.queues = s.count,
 		.read_only = q.flags & CBD_REQUEST_READ_ONLY,
-		.state = s.state,
+		.state = (enum cbd_state)s.state,
 	};
-	info->liveness = watched(t, t->header.hosts + t->header.backends + id,
-				 claim_liveness(t, CBD_SIDE_BLKDEV, id, s.state, &info->local));
+	info.liveness = watched(t, t->header.hosts + t->header.backends + id,
+				claim_liveness(t, CBD_SIDE_BLKDEV, id, s.state, &info.local));
+	cbd_sized_put(out, size, &info, sizeof(info));
 	return 0;
 }
 
 int cbd_channel_get(struct cbd_transport *t, unsigned backend, unsigned id,
-		    struct cbd_channel_info *info)
+		    struct cbd_channel_info *out, size_t size)
 {
+	struct cbd_channel_info info;
 	struct cbd_channel ch;
 	struct cbd_grant_line g;
 	int r = check_id(t, "backend", backend, t->header.backends);
@@ -195,7 +209,7 @@ int cbd_channel_get(struct cbd_transport *t, unsigned backend, unsigned id,
 		return r;
 	if (r == -EBADMSG)
 		memset(&g, 0, sizeof(g));
-	*info = (struct cbd_channel_info){
+	info = (struct cbd_channel_info){
 		.backend_id = backend,
 		.id = id,
 		.blkdev_id = g.blkdev,
@@ -206,8 +220,9 @@ int cbd_channel_get(struct cbd_transport *t, unsigned backend, unsigned id,
 		.offset = (uint64_t)(ch.base - t->base),
 		.length = ch.length,
 		.data_size = ch.data_size,
-		.state = g.state,
+		.state = (enum cbd_channel_state)g.state,
 	};
+	cbd_sized_put(out, size, &info, sizeof(info));
 	return 0;
 }
 
@@ -222,13 +237,14 @@ static bool slot_in_use(struct cbd_transport *t, unsigned i)
 	enum cbd_liveness l;
 
 	if (i < h->hosts) {
-		l = cbd_host_get(t, i, &host) == 0 ? host.liveness : CBD_FREE;
+		l = cbd_host_get(t, i, &host, sizeof(host)) == 0 ? host.liveness : CBD_FREE;
 	} else if (i < h->hosts + h->backends) {
 		i -= h->hosts;
-		l = cbd_backend_get(t, i, &backend) == 0 ? backend.liveness : CBD_FREE;
+		l = cbd_backend_get(t, i, &backend, sizeof(backend)) == 0 ? backend.liveness
+									  : CBD_FREE;
 	} else {
 		i -= h->hosts + h->backends;
-		l = cbd_blkdev_get(t, i, &blkdev) == 0 ? blkdev.liveness : CBD_FREE;
+		l = cbd_blkdev_get(t, i, &blkdev, sizeof(blkdev)) == 0 ? blkdev.liveness : CBD_FREE;
 	}
 	return l != CBD_FREE && l != CBD_DEAD;
 }
@@ -280,8 +296,8 @@ static int still_owned(const struct cbd_transport *t, const char *kind, unsigned
 		return cbd_error(EBUSY, "%s: %s %u of host %u is alive; stop it there", t->path,
 				 kind, id, host);
 	return cbd_error(EBUSY,
-			 "%s: %s %u of host %u is suspect, not dead; 'cbdctl clear' frees it if "
-			 "that host is off",
+			 "%s: %s %u of host %u is suspect, not dead; clear it if that host is "
+			 "off",
 			 t->path, kind, id, host);
 }
 
@@ -294,12 +310,12 @@ int cbd_transport_owned(struct cbd_transport *t)
 	if (r < 0)
 		return r;
 	for (unsigned i = 0; i < t->header.backends; i++)
-		if (cbd_backend_get(t, i, &backend) == 0 && backend.liveness != CBD_FREE &&
-		    backend.liveness != CBD_DEAD)
+		if (cbd_backend_get(t, i, &backend, sizeof(backend)) == 0 &&
+		    backend.liveness != CBD_FREE && backend.liveness != CBD_DEAD)
 			return still_owned(t, "backend", i, backend.host_id, backend.liveness);
 	for (unsigned i = 0; i < t->header.blkdevs; i++)
-		if (cbd_blkdev_get(t, i, &blkdev) == 0 && blkdev.liveness != CBD_FREE &&
-		    blkdev.liveness != CBD_DEAD)
+		if (cbd_blkdev_get(t, i, &blkdev, sizeof(blkdev)) == 0 &&
+		    blkdev.liveness != CBD_FREE && blkdev.liveness != CBD_DEAD)
 			return still_owned(t, "blkdev", i, blkdev.host_id, blkdev.liveness);
 	return 0;
 }

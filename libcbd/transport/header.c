@@ -137,8 +137,7 @@ int cbd_header_check(const char *path, const struct cbd_header *h, uint64_t size
 	int r;
 
 	if (memcmp(h->magic, CBD_MAGIC, sizeof(h->magic)) != 0)
-		return cbd_error(ENOMEDIUM, "%s: not a cbd transport (no magic); see cbdctl format",
-				 path);
+		return cbd_error(ENOMEDIUM, "%s: not a cbd transport (no magic)", path);
 	/* the version comes first: a newer one may keep its CRC elsewhere */
 	if (h->version != CBD_FORMAT_VERSION)
 		return cbd_error(EPROTONOSUPPORT, "%s: format version %u, this program knows %u",

@@ -6,7 +6,9 @@
 #ifndef CBD_HEADER_H
 #define CBD_HEADER_H
 
-#include "cbd.h"
+#include <cbd-format.h>
+#include <cbd.h>
+
 #include "memory/coherence.h"
 
 /* Pages of one slot in the tables of hosts and of backends. */

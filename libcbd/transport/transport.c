@@ -12,6 +12,7 @@
 
 #include "base/crc.h"
 #include "base/error.h"
+#include "base/sized.h"
 #include "memory/fault.h"
 #include "transport/file.h"
 #include "transport/header.h"
@@ -128,14 +129,33 @@ void cbd_transport_close(struct cbd_transport *t)
 	free(t);
 }
 
-const struct cbd_header *cbd_transport_header(const struct cbd_transport *t)
+int cbd_transport_get(const struct cbd_transport *t, struct cbd_transport_info *info, size_t size)
 {
-	return &t->header;
-}
+	const struct cbd_header *h = &t->header;
+	struct cbd_transport_info i = {
+		.size = h->size,
+		.created = h->created,
+		.channel_size = h->channel_size,
+		.compat = h->compat,
+		.incompat = h->incompat,
+		.ro_compat = h->ro_compat,
+		.version = h->version,
+		.coherence = (enum cbd_coherence)h->coherence,
+		.hosts = h->hosts,
+		.backends = h->backends,
+		.blkdevs = h->blkdevs,
+		.channels = h->channels,
+		.depth = h->ring_slots,
+		.heartbeat_ms = h->heartbeat_ms,
+		.dead_after = h->dead_after,
+		.data_crc = h->flags & CBD_HEADER_DATA_CRC,
+		.damaged = t->damaged,
+	};
 
-bool cbd_transport_damaged(const struct cbd_transport *t)
-{
-	return t->damaged;
+	memcpy(i.uuid, h->uuid, sizeof(i.uuid));
+	memcpy(i.label, h->label, sizeof(i.label));
+	cbd_sized_put(info, size, &i, sizeof(i));
+	return 0;
 }
 
 int cbd_transport_verify(const struct cbd_transport *t)

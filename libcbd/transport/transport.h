@@ -12,7 +12,9 @@
 #include <pthread.h>
 #include <sys/types.h>
 
-#include "cbd.h"
+#include <cbd-format.h>
+#include <cbd.h>
+
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "memory/coherence.h"

@@ -54,8 +54,8 @@ bad_transports()
 		unreadable|1|Permission denied
 		empty|1|too small (0 bytes) to be a cbd transport
 		text|1|too small (5 bytes) to be a cbd transport
-		zeroes|1|not a cbd transport (no magic); see cbdctl format
-		both-magics|1|not a cbd transport (no magic); see cbdctl format
+		zeroes|1|not a cbd transport (no magic)
+		both-magics|1|not a cbd transport (no magic)
 		both-bits 100|3|the header is damaged (CRC)
 		both-bits 4100|3|the channel table is damaged (CRC)
 		shorter|3|is 20971520 bytes, its header says 25165824

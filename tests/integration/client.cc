@@ -21,13 +21,14 @@ static int check(int r, const char *what)
 
 static void list(cbd_transport *t)
 {
-	const cbd_header *header = cbd_transport_header(t);
+	cbd_transport_info transport;
 
+	check(cbd_transport_get(t, &transport, sizeof(transport)), "info");
 	check(cbd_transport_watch(t), "watch");
-	for (unsigned i = 0; i < header->backends; i++) {
+	for (unsigned i = 0; i < transport.backends; i++) {
 		cbd_backend_info info;
 
-		check(cbd_backend_get(t, i, &info), "list");
+		check(cbd_backend_get(t, i, &info, sizeof(info)), "list");
 		if (info.liveness == CBD_ALIVE)
 			std::printf("backend %u: %llu bytes\n", i,
 				    static_cast<unsigned long long>(info.size));
@@ -46,8 +47,7 @@ int main(int argc, char **argv)
 	check(cbd_transport_open(argv[1], 0, &t), "open");
 	list(t);
 	options.backend = argv[2];
-	options.host_id = -1;
-	check(cbd_blkdev_open(t, &options, &b), "attach");
+	check(cbd_blkdev_open(t, &options, sizeof(options), &b), "attach");
 	check(cbd_blkdev_start(b), "start");
 	cbd_queue *q = cbd_blkdev_queue(b, 0);
 	check(cbd_queue_write(q, out.data(), out.size(), 4096, CBD_IO_FUA), "write");

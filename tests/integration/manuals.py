@@ -78,12 +78,18 @@ def check_api(top):
             continue
         items = re.findall(r"^=item (.*)", text, re.M)
         known = {w for item in items for w in re.findall(r"\w+", re.sub(r"[BC]<|>", " ", item))}
+        members = [m for m in members if not re.fullmatch(r"reserved\d*", m)]
         problems += [f"libcbd.pod: struct {name}: no member {m}" for m in members if m not in known]
         problems += [
             f"libcbd.pod: struct {name}: no such member: {m}" for m in known - set(members)
         ]
     constants = [c for values in enumerations(header).values() for c, _ in values]
-    constants += re.findall(r"^#define (CBD_\w+) ", header, re.M)
+    macros = set(re.findall(r"^#define (CBD_\w+)\b", header, re.M))
+    have = {m for m in macros if m.startswith("CBD_HAVE_")}
+    expected = {"CBD_HAVE_" + f[len("cbd_") :].upper() for f in declared}
+    problems += [f"cbd.h does not define {m}" for m in expected - have]
+    problems += [f"cbd.h defines {m}, which is no function" for m in have - expected]
+    constants += macros - have - {"CBD_H"}
     for word in constants + sorted(types):
         if not re.search(rf"\b{word}\b", pod):
             problems.append(f"libcbd.pod does not tell of {word}")
@@ -112,7 +118,7 @@ def plain(text):
 
 # Numbers with a meaning, and the heading in cbd-format(5) where they are told.
 NUMBERS = {
-    "CBD_COHERENCE_": "struct cbd_header",
+    "CBD_MEMORY_": "struct cbd_header",
     "CBD_HEADER_": "struct cbd_header",
     "CBD_CLAIM_": "struct cbd_claim_line",
     "CBD_HOST_REQUEST_": "struct cbd_host_request_line",
@@ -124,8 +130,8 @@ NUMBERS = {
     "CBD_REFUSED_": "struct cbd_reply_line",
     "CBD_GRANT_": "struct cbd_grant_line",
     "CBD_LEAVE_": "struct cbd_leave_line",
-    "CBD_OP_": "struct cbd_se",
     "CBD_SE_": "struct cbd_se",
+    "CBD_SE_OP_": "struct cbd_se",
     "CBD_RESULT_": "struct cbd_ce",
 }
 
@@ -147,7 +153,7 @@ def check_numbers(header, sections):
             continue
         word = "reserved" if constant == "CBD_REFUSED_READ_ONLY" else constant[len(prefix) :]
         word = {"CBD_HEADER_DATA_CRC": "payload", "CBD_FEATURE_DATA_CRC": "payload",
-                "CBD_OP_EXTENTS": "reserved"}.get(constant, word)
+                "CBD_SE_OP_EXTENTS": "reserved"}.get(constant, word)
         if f"{number}{plain(word)}" not in plain(sections.get(NUMBERS[prefix], "")):
             yield f"cbd-format.pod: {NUMBERS[prefix]}: no '{number} {word.lower()}' ({constant})"
 

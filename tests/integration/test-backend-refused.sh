@@ -50,7 +50,7 @@ refused "$transport: backend 1: is in use by a process on this host" \
 refused "$transport: backend 4: the transport has 0..3" "${t[@]}" --id 4 "$disks/free"
 refused "$transport: host id 16: the transport has 0..15" \
 	"${t[@]}" --id 2 --host-id 16 "$disks/free"
-refused "$transport: max-blkdevs: 17 is more than the 16 of the transport" \
+refused "$transport: max_blkdevs: 17 is more than the 16 of the transport" \
 	"${t[@]}" --id 2 --max-blkdevs 17 "$disks/free"
 refused "user nobody-of-that-name: there is no such user" \
 	"${t[@]}" --id 2 -u nobody-of-that-name "$disks/free"

@@ -95,8 +95,8 @@ refused()
 	[ ! -s "$tmp/expect.out" ] || fail "cbdctl format $*: prints to stdout"
 }
 
-refused "$file: is a cbd transport already; --force formats it again" "$file"
-refused "$file: is a cbd transport already; --force formats it again" --size 1G "$file"
+refused "$file: is a cbd transport already; --force formats it" "$file"
+refused "$file: is a cbd transport already; --force formats it" --size 1G "$file"
 refused "$file: " --force --size 1M "$file"
 refused "$memory/none: No such file or directory; give a size to create it" "$memory/none"
 refused "$memory/none/none: No such file or directory" --size 64M "$memory/none/none"

@@ -49,7 +49,7 @@ each_bad_transport refused
 # Both are damaged: no accident makes it an empty one, an order does.
 spoil both-bits 100
 expect 3 "'cbdctl format --force' makes it usable again, empty" cbdctl check "$transport"
-expect 1 "$transport: is a cbd transport already; --force formats it again" \
+expect 1 "$transport: is a cbd transport already; --force formats it" \
 	cbdctl format "$transport"
 cbdctl format --channels 4 --force "$transport" >/dev/null
 cbdctl check "$transport"
@@ -83,7 +83,7 @@ spoil empty
 not_formatted "is empty; give its size"
 not_formatted "too small: 8192 bytes; 32 channels of 1048576 bytes need" --size 8K
 spoil set version=1
-not_formatted "is a cbd transport already; --force formats it again"
+not_formatted "is a cbd transport already; --force formats it"
 not_formatted "format version 1, this program knows 0" --force
 transport=$memory/no/transport
 not_formatted "No such file or directory" --size 24M
@@ -189,7 +189,7 @@ stop_backend 0
 # --- Formatting again -------------------------------------------------------
 
 fresh
-expect 1 "$transport: is a cbd transport already; --force formats it again" \
+expect 1 "$transport: is a cbd transport already; --force formats it" \
 	cbdctl format "$transport"
 
 start_backend 0 "$disk"
@@ -209,7 +209,7 @@ kill_backend 0
 "$patch" "$transport" line backend-claim:0:0 24:8=1
 expect 1 "$transport: backend 0 of host 0 is suspect, not dead; 'cbdctl clear' frees it" \
 	cbdctl format --force "$transport"
-expect 1 "--force formats it again" cbdctl format "$transport"
+expect 1 "--force formats it" cbdctl format "$transport"
 cbdctl format --channels 4 --force --force "$transport" >/dev/null
 expect 0 "" cbdctl check "$transport"
 
@@ -300,5 +300,5 @@ for object in host:16:15 backend:4:3 blkdev:16:15; do
 		cbdctl clear "$kind" "$id" "$transport"
 	expect 1 "$transport: $kind 0: is not in use" cbdctl clear "$kind" 0 "$transport"
 done
-expect 1 "--host-gone 16: the transport has hosts 0..15" \
+expect 1 "hosts_gone: the transport has hosts 0..15" \
 	cbdctl clear host 0 --host-gone 16 "$transport"

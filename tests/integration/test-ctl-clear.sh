@@ -110,15 +110,15 @@ killed
 elsewhere
 for object in "backend 0" "blkdev 0"; do
 	# shellcheck disable=SC2086 # words
-	expect 1 "is suspect, not proven dead; end it there, or if that host is off, say --host-gone 0" \
+	expect 1 "is suspect, not proven dead; end it there, or declare that host gone if it is off (--host-gone 0)" \
 		cbdctl clear $object "$transport"
 	# shellcheck disable=SC2086 # words
-	expect 1 "--host-gone 1: the owner is on host 0 (" \
+	expect 1 ": the owner is on host 0 (" \
 		cbdctl clear $object --host-gone 1 "$transport"
 done
-expect 1 " owns backend 0 (process ${backend_pids[0]}) and may come back; if it is off, say --host-gone 0" \
+expect 1 " owns backend 0 (process ${backend_pids[0]}) and may come back; declare it gone if it is off (--host-gone 0)" \
 	cbdctl clear host 0 "$transport"
-expect 1 "--host-gone 1: the owner is on host 0 (" cbdctl clear host 0 --host-gone 1 "$transport"
+expect 1 ": the owner is on host 0 (" cbdctl clear host 0 --host-gone 1 "$transport"
 was=$(incarnation backend-state:0)
 expect 0 "" cbdctl clear backend 0 --host-gone 0 "$transport"
 expect 0 "" cbdctl clear blkdev 0 --force "$transport"

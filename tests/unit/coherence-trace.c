@@ -171,7 +171,7 @@ static void check_entry(int side, size_t offset, const void *copy)
 {
 	const struct cbd_se *se = copy;
 
-	if (offset >= rings.se && offset < rings.ce && se->op == CBD_OP_WRITE)
+	if (offset >= rings.se && offset < rings.ce && se->op == CBD_SE_OP_WRITE)
 		check_payload(side, se->data_offset, se->length);
 }
 

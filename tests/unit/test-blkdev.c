@@ -104,11 +104,12 @@ START_TEST(one_thread_on_queues)
 				     .length = 4096,
 				     .cookie = (void *)(uintptr_t)i };
 
-		unit_ok(cbd_queue_submit(cbd_blkdev_queue(p.blkdev, i % 4), &io));
+		ck_assert_int_eq(cbd_queue_submit(cbd_blkdev_queue(p.blkdev, i % 4), &io, 1), 1);
 	}
 	for (unsigned k = 0; k < 4; k++)
 		for (unsigned n = 0, got; n < 20; n += got) {
-			got = (unsigned)cbd_queue_poll(cbd_blkdev_queue(p.blkdev, k), c, 8, 20000);
+			got = (unsigned)cbd_queue_poll(cbd_blkdev_queue(p.blkdev, k), c, 1, 8,
+						       20000);
 			ck_assert_uint_gt(got, 0);
 			for (unsigned i = 0; i < got; i++) {
 				ck_assert_int_eq(c[i].result, 0);
@@ -177,15 +178,15 @@ START_TEST(poll_timeouts)
 
 	pair_open(&p, &o);
 	for (int in_flight = 0; in_flight < 2; in_flight++) {
-		ck_assert_int_eq(cbd_queue_poll(p.q, &c, 1, 0), 0);
+		ck_assert_int_eq(cbd_queue_poll(p.q, &c, 0, 1, 0), 0);
 		before = cbd_now_ns();
-		ck_assert_int_eq(cbd_queue_poll(p.q, &c, 1, 30), 0);
+		ck_assert_int_eq(cbd_queue_poll(p.q, &c, 1, 1, 30), 0);
 		ck_assert_uint_ge(cbd_now_ns() - before, 30000000);
 		if (!in_flight)
 			pair_submit(&p, CBD_OP_READ, buf, 0, 512, 1);
 	}
 	server_start(&p);
-	ck_assert_int_eq(cbd_queue_poll(p.q, &c, 1, -1), 1);
+	ck_assert_int_eq(cbd_queue_poll(p.q, &c, 1, 1, -1), 1);
 	ck_assert_int_eq(c.result, 0);
 	pair_close(&p);
 }
@@ -195,7 +196,7 @@ static void *poll_for_ever(void *arg)
 {
 	struct cbd_completion *c = arg;
 
-	return (void *)(uintptr_t)cbd_queue_poll(p.q, c, 1, -1);
+	return (void *)(uintptr_t)cbd_queue_poll(p.q, c, 1, 1, -1);
 }
 
 /* Threads that wait with nothing in flight get what others submit later, one
@@ -301,9 +302,9 @@ START_TEST(nonsense)
 	unit_fails(cbd_queue_write_zeroes(p.q, 1, size, 0), EINVAL);
 	unit_fails(cbd_queue_read(p.q, NULL, 512, 0), EINVAL);
 	unit_fails(cbd_queue_write(p.q, buf, 512, 0, 8), EINVAL);
-	unit_fails(cbd_queue_execute(p.q, &(struct cbd_io){ .op = 0, .length = 1 }), EINVAL);
-	unit_fails(cbd_queue_execute(p.q, &(struct cbd_io){ .op = CBD_OP_EXTENTS }), EINVAL);
-	unit_fails(cbd_queue_submit(p.q, &(struct cbd_io){ .op = 77 }), EINVAL);
+	unit_fails(cbd_queue_execute(p.q, &(struct cbd_io){ .length = 1 }), EINVAL);
+	unit_fails(cbd_queue_execute(p.q, &(struct cbd_io){ .op = (enum cbd_op)6 }), EINVAL);
+	unit_fails(cbd_queue_submit(p.q, &(struct cbd_io){ .op = (enum cbd_op)77 }, 1), EINVAL);
 	pair_reap_none(&p);
 	for (unsigned op = 0; op < UNIT_OPS; op++)
 		ck_assert_uint_eq(unit_disk_ops(&p.disk, op), 0);
@@ -340,7 +341,7 @@ START_TEST(read_only)
 	o.read_only = !_i;
 	o.disk_read_only = _i;
 	pair_open(&p, &o);
-	cbd_blkdev_geometry(p.blkdev, &g);
+	cbd_blkdev_geometry(p.blkdev, &g, sizeof(g));
 	ck_assert(g.read_only);
 	unit_fails(cbd_queue_write(p.q, buf, 512, 0, 0), EPERM);
 	unit_fails(cbd_queue_discard(p.q, 512, 0, 0), EPERM);
@@ -361,7 +362,7 @@ START_TEST(geometry)
 	p.geometry.optimal_block = 65536;
 	pair_publish(&p);
 	pair_attach(&p);
-	cbd_blkdev_geometry(p.blkdev, &g);
+	cbd_blkdev_geometry(p.blkdev, &g, sizeof(g));
 	ck_assert_uint_eq(g.size, p.disk.size);
 	ck_assert_uint_eq(g.logical_block, 512);
 	ck_assert_uint_eq(g.physical_block, 4096);
@@ -470,22 +471,22 @@ START_TEST(no_backend)
 
 	pair_format(&p, &(struct pair_options){ 0 });
 	o = pair_blkdev_options(&p);
-	unit_fails(cbd_blkdev_open(p.ct, &o, &b), ENOENT); /* by name */
+	unit_fails(cbd_blkdev_open(p.ct, &o, sizeof(o), &b), ENOENT); /* by name */
 	o.backend = "0";
-	unit_fails(cbd_blkdev_open(p.ct, &o, &b), ENOENT); /* not running */
+	unit_fails(cbd_blkdev_open(p.ct, &o, sizeof(o), &b), ENOENT); /* not running */
 	o.backend = "1";
-	unit_fails(cbd_blkdev_open(p.ct, &o, &b), ENOENT); /* no such slot */
+	unit_fails(cbd_blkdev_open(p.ct, &o, sizeof(o), &b), ENOENT); /* no such slot */
 	o.backend = "99999999999999999999";
-	unit_fails(cbd_blkdev_open(p.ct, &o, &b), ENOENT);
+	unit_fails(cbd_blkdev_open(p.ct, &o, sizeof(o), &b), ENOENT);
 	o.backend = "";
-	unit_fails(cbd_blkdev_open(p.ct, &o, &b), ENOENT);
+	unit_fails(cbd_blkdev_open(p.ct, &o, sizeof(o), &b), ENOENT);
 	o.backend = NULL;
-	unit_fails(cbd_blkdev_open(p.ct, &o, &b), EINVAL);
+	unit_fails(cbd_blkdev_open(p.ct, &o, sizeof(o), &b), EINVAL);
 	/* and afterwards one that is there, by either */
 	pair_publish(&p);
 	for (int i = 0; i < 2; i++) {
 		o.backend = i ? "0" : "disk";
-		unit_ok(cbd_blkdev_open(p.ct, &o, &b));
+		unit_ok(cbd_blkdev_open(p.ct, &o, sizeof(o), &b));
 		cbd_blkdev_close(b);
 	}
 	pair_close(&p);
@@ -503,9 +504,9 @@ START_TEST(silent_backend)
 	server_stop(&p);
 	o = pair_blkdev_options(&p);
 	o.attach_timeout_ms = 50;
-	unit_fails(cbd_blkdev_open(p.ct, &o, &b), ETIMEDOUT);
+	unit_fails(cbd_blkdev_open(p.ct, &o, sizeof(o), &b), ETIMEDOUT);
 	o.attach_timeout_ms = 0;
-	unit_fails(cbd_blkdev_open(p.ct, &o, &b), ETIMEDOUT);
+	unit_fails(cbd_blkdev_open(p.ct, &o, sizeof(o), &b), ETIMEDOUT);
 	server_start(&p);
 	pair_attach(&p); /* what those left is no obstacle */
 	unit_ok(cbd_queue_flush(p.q));
@@ -530,7 +531,7 @@ START_TEST(senseless_grant)
 			     &p.backend->geometry));
 	server_start(&p);
 	bo = pair_blkdev_options(&p);
-	unit_fails(cbd_blkdev_open(p.ct, &bo, &b), EPROTO);
+	unit_fails(cbd_blkdev_open(p.ct, &bo, sizeof(bo), &b), EPROTO);
 	pair_close(&p);
 }
 END_TEST
@@ -544,19 +545,19 @@ START_TEST(max_blkdevs)
 	pair_format(&p, &(struct pair_options){ .max_blkdevs = (unsigned)_i });
 	pair_publish(&p);
 	o = pair_blkdev_options(&p);
-	unit_ok(cbd_blkdev_open(p.ct, &o, &b[0]));
+	unit_ok(cbd_blkdev_open(p.ct, &o, sizeof(o), &b[0]));
 	if (_i == 2) {
-		unit_ok(cbd_blkdev_open(p.ct, &o, &b[1]));
+		unit_ok(cbd_blkdev_open(p.ct, &o, sizeof(o), &b[1]));
 		ck_assert_uint_ne(cbd_blkdev_id(b[0]), cbd_blkdev_id(b[1]));
-		unit_wait(cbd_backend_get(p.ct, 0, &info) == 0 && info.blkdevs == 2);
+		unit_wait(cbd_backend_get(p.ct, 0, &info, sizeof(info)) == 0 && info.blkdevs == 2);
 	}
-	unit_fails(cbd_blkdev_open(p.ct, &o, &b[2]), EBUSY);
+	unit_fails(cbd_blkdev_open(p.ct, &o, sizeof(o), &b[2]), EBUSY);
 	cbd_blkdev_close(b[0]);
-	unit_ok(cbd_blkdev_open(p.ct, &o, &b[0]));
+	unit_ok(cbd_blkdev_open(p.ct, &o, sizeof(o), &b[0]));
 	cbd_blkdev_close(b[0]);
 	if (_i == 2)
 		cbd_blkdev_close(b[1]);
-	unit_wait(cbd_backend_get(p.ct, 0, &info) == 0 && info.blkdevs == 0);
+	unit_wait(cbd_backend_get(p.ct, 0, &info, sizeof(info)) == 0 && info.blkdevs == 0);
 	pair_close(&p);
 }
 END_TEST
@@ -570,10 +571,10 @@ START_TEST(allow_hosts)
 	pair_publish(&p); /* on host 0, as the blkdev is */
 	o = pair_blkdev_options(&p);
 	if (_i) {
-		unit_ok(cbd_blkdev_open(p.ct, &o, &b));
+		unit_ok(cbd_blkdev_open(p.ct, &o, sizeof(o), &b));
 		cbd_blkdev_close(b);
 	} else {
-		unit_fails(cbd_blkdev_open(p.ct, &o, &b), EACCES);
+		unit_fails(cbd_blkdev_open(p.ct, &o, sizeof(o), &b), EACCES);
 	}
 	pair_close(&p);
 }
@@ -588,19 +589,19 @@ START_TEST(too_many_queues)
 	pair_publish(&p);
 	o = pair_blkdev_options(&p);
 	o.queues = 5;
-	unit_fails(cbd_blkdev_open(p.ct, &o, &b), EINVAL); /* of 4 channels */
+	unit_fails(cbd_blkdev_open(p.ct, &o, sizeof(o), &b), EINVAL); /* of 4 channels */
 	o.queues = 3;
-	unit_ok(cbd_blkdev_open(p.ct, &o, &b));
+	unit_ok(cbd_blkdev_open(p.ct, &o, sizeof(o), &b));
 	o.queues = 2;
-	unit_fails(cbd_blkdev_open(p.ct, &o, &c), EBUSY); /* 1 is left */
+	unit_fails(cbd_blkdev_open(p.ct, &o, sizeof(o), &c), EBUSY); /* 1 is left */
 	o.queues = 1;
-	unit_ok(cbd_blkdev_open(p.ct, &o, &c));
+	unit_ok(cbd_blkdev_open(p.ct, &o, sizeof(o), &c));
 	cbd_blkdev_close(c);
 	cbd_blkdev_close(b);
 	o.depth = 17;
-	unit_fails(cbd_blkdev_open(p.ct, &o, &b), EINVAL);
+	unit_fails(cbd_blkdev_open(p.ct, &o, sizeof(o), &b), EINVAL);
 	o.depth = 16;
-	unit_ok(cbd_blkdev_open(p.ct, &o, &b));
+	unit_ok(cbd_blkdev_open(p.ct, &o, sizeof(o), &b));
 	cbd_blkdev_close(b);
 	pair_close(&p);
 }
@@ -626,7 +627,7 @@ START_TEST(attach_many_times)
 		p.blkdev = NULL;
 	}
 	for (unsigned c = 0; c < 4; c++) {
-		unit_ok(cbd_channel_get(p.ct, 0, c, &info));
+		unit_ok(cbd_channel_get(p.ct, 0, c, &info, sizeof(info)));
 		ck_assert_int_eq(info.state, CBD_GRANT_FREE);
 	}
 	pair_close(&p);
@@ -646,7 +647,7 @@ static void *open_soon(void *arg)
 	struct cbd_blkdev_options options = pair_blkdev_options(&p);
 
 	options.attach_timeout_ms = o->timeout_ms;
-	o->result = cbd_blkdev_open(p.ct, &options, &o->b);
+	o->result = cbd_blkdev_open(p.ct, &options, sizeof(options), &o->b);
 	cbd_flag_set(&o->done, true);
 	return NULL;
 }

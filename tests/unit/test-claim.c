@@ -44,7 +44,7 @@ static void open_kind(enum cbd_coherence kind)
 
 	unit_path(path);
 	unit_path(elsewhere);
-	unit_ok(cbd_format(path, &o));
+	unit_ok(cbd_format(path, &o, sizeof(o)));
 	t1 = open_one();
 	t2 = open_one();
 }
@@ -77,8 +77,7 @@ static void move_away(struct cbd_transport *t, unsigned char who)
 	memset(t->identity.boot_id, who + 1, 16);
 }
 
-static int claim(struct cbd_transport *t, enum cbd_side kind, unsigned slot,
-		 struct cbd_claim *c)
+static int claim(struct cbd_transport *t, enum cbd_side kind, unsigned slot, struct cbd_claim *c)
 {
 	return cbd_claim_take(t, kind, slot, c);
 }
@@ -168,10 +167,10 @@ START_TEST(hosts_of_two_machines)
 	unit_ok(cbd_host_join(t1, -1));
 	unit_ok(cbd_host_join(t2, -1));
 	ck_assert_int_ne(t1->host, t2->host);
-	unit_ok(cbd_host_get(t1, (unsigned)t2->host, &info));
+	unit_ok(cbd_host_get(t1, (unsigned)t2->host, &info, sizeof(info)));
 	ck_assert_mem_eq(info.uuid, t2->identity.uuid, 16);
 	ck_assert_mem_eq(info.boot_id, t2->identity.boot_id, 16);
-	unit_ok(cbd_host_get(t2, (unsigned)t1->host, &info));
+	unit_ok(cbd_host_get(t2, (unsigned)t1->host, &info, sizeof(info)));
 	ck_assert_mem_eq(info.uuid, t1->identity.uuid, 16);
 	teardown();
 }
@@ -521,7 +520,7 @@ static uint32_t backend_incarnation(void)
 {
 	struct cbd_backend_info info;
 
-	unit_ok(cbd_backend_get(p.bt, 0, &info));
+	unit_ok(cbd_backend_get(p.bt, 0, &info, sizeof(info)));
 	return info.incarnation;
 }
 
@@ -529,7 +528,7 @@ static uint32_t blkdev_incarnation(void)
 {
 	struct cbd_blkdev_info info;
 
-	unit_ok(cbd_blkdev_get(p.ct, 0, &info));
+	unit_ok(cbd_blkdev_get(p.ct, 0, &info, sizeof(info)));
 	return info.incarnation;
 }
 
@@ -590,7 +589,7 @@ START_TEST(blkdevs_full)
 	pair_attach(&p); /* in the last one */
 	ck_assert_uint_eq(cbd_blkdev_id(p.blkdev), 0);
 	o = pair_blkdev_options(&p);
-	unit_fails(cbd_blkdev_open(p.ct, &o, &b), EBUSY);
+	unit_fails(cbd_blkdev_open(p.ct, &o, sizeof(o), &b), EBUSY);
 	ck_assert_ptr_nonnull(strstr(cbd_errmsg(), "all 4 blkdev slots"));
 	for (unsigned i = 0; i < 3; i++)
 		cbd_claim_release(&c[i]);
@@ -633,12 +632,12 @@ START_TEST(watch_transport)
 	struct cbd_host_info host;
 
 	pair_open(&p, &(struct pair_options){ .heartbeat_ms = HEARTBEAT_MS });
-	unit_ok(cbd_backend_get(p.ct, 0, &backend));
+	unit_ok(cbd_backend_get(p.ct, 0, &backend, sizeof(backend)));
 	ck_assert_int_eq(backend.liveness, CBD_UNDECIDED);
 	unit_ok(cbd_transport_watch(p.ct));
-	unit_ok(cbd_backend_get(p.ct, 0, &backend));
-	unit_ok(cbd_blkdev_get(p.ct, 0, &blkdev));
-	unit_ok(cbd_host_get(p.ct, 0, &host));
+	unit_ok(cbd_backend_get(p.ct, 0, &backend, sizeof(backend)));
+	unit_ok(cbd_blkdev_get(p.ct, 0, &blkdev, sizeof(blkdev)));
+	unit_ok(cbd_host_get(p.ct, 0, &host, sizeof(host)));
 	ck_assert_int_eq(backend.liveness, CBD_ALIVE);
 	ck_assert_int_eq(blkdev.liveness, CBD_ALIVE);
 	ck_assert_int_eq(host.liveness, CBD_ALIVE);
@@ -648,11 +647,11 @@ START_TEST(watch_transport)
 	/* silent is suspect, not dead: its lock is held */
 	server_stop(&p);
 	unit_ok(cbd_transport_watch(p.ct));
-	unit_ok(cbd_backend_get(p.ct, 0, &backend));
+	unit_ok(cbd_backend_get(p.ct, 0, &backend, sizeof(backend)));
 	ck_assert_int_eq(backend.liveness, CBD_SUSPECT);
 	server_start(&p);
 	unit_ok(cbd_transport_watch(p.ct));
-	unit_ok(cbd_backend_get(p.ct, 0, &backend));
+	unit_ok(cbd_backend_get(p.ct, 0, &backend, sizeof(backend)));
 	ck_assert_int_eq(backend.liveness, CBD_ALIVE);
 	pair_close(&p);
 }

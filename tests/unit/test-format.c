@@ -23,12 +23,11 @@ START_TEST(both_kinds)
 		unit_path(small_path);
 		o.coherence = kind;
 		o.label = kind ? "one" : NULL;
-		unit_ok(cbd_format(small_path, &o));
+		unit_ok(cbd_format(small_path, &o, sizeof(o)));
 		unit_ok(cbd_transport_open(small_path, 0, &t));
 		/* the default of a file in the page cache is hardware */
-		ck_assert_uint_eq(cbd_transport_header(t)->coherence,
-				  kind ? kind : CBD_COHERENCE_HARDWARE);
-		ck_assert_str_eq(cbd_transport_header(t)->label, kind ? "one" : "");
+		ck_assert_uint_eq(t->header.coherence, kind ? kind : CBD_COHERENCE_HARDWARE);
+		ck_assert_str_eq(t->header.label, kind ? "one" : "");
 		cbd_transport_close(t);
 		unlink(small_path);
 	}
@@ -85,20 +84,20 @@ START_TEST(empty_after_format)
 	small_make();
 	unit_ok(cbd_transport_open(small_path, 0, &t));
 	for (unsigned i = 0; i < 4; i++) {
-		unit_ok(cbd_host_get(t, i, &host));
+		unit_ok(cbd_host_get(t, i, &host, sizeof(host)));
 		ck_assert_int_eq(host.liveness, CBD_FREE);
-		unit_ok(cbd_blkdev_get(t, i, &blkdev));
+		unit_ok(cbd_blkdev_get(t, i, &blkdev, sizeof(blkdev)));
 		ck_assert_int_eq(blkdev.liveness, CBD_FREE);
-		unit_ok(cbd_backend_get(t, i / 2, &backend));
+		unit_ok(cbd_backend_get(t, i / 2, &backend, sizeof(backend)));
 		ck_assert_int_eq(backend.liveness, CBD_FREE);
-		unit_ok(cbd_channel_get(t, i / 2, i % 2, &channel));
+		unit_ok(cbd_channel_get(t, i / 2, i % 2, &channel, sizeof(channel)));
 		ck_assert_int_eq(channel.state, CBD_GRANT_FREE);
 		ck_assert_uint_eq(channel.epoch, 0);
 	}
-	unit_fails(cbd_host_get(t, 4, &host), EINVAL);
-	unit_fails(cbd_backend_get(t, 2, &backend), EINVAL);
-	unit_fails(cbd_blkdev_get(t, 4, &blkdev), EINVAL);
-	unit_fails(cbd_channel_get(t, 0, 2, &channel), EINVAL);
+	unit_fails(cbd_host_get(t, 4, &host, sizeof(host)), EINVAL);
+	unit_fails(cbd_backend_get(t, 2, &backend, sizeof(backend)), EINVAL);
+	unit_fails(cbd_blkdev_get(t, 4, &blkdev, sizeof(blkdev)), EINVAL);
+	unit_fails(cbd_channel_get(t, 0, 2, &channel, sizeof(channel)), EINVAL);
 	/* of an older format nothing is met again */
 	first = incarnation(t, 0);
 	ck_assert_uint_ne(first, incarnation(t, 1));
@@ -118,11 +117,11 @@ START_TEST(format_again)
 	unit_fill(noise, sizeof(noise), 2);
 	small_write(8192, noise, sizeof(noise));
 	small_write(139264 + 8192, noise, sizeof(noise));
-	unit_fails(cbd_format(small_path, &o), EEXIST);
+	unit_fails(cbd_format(small_path, &o, sizeof(o)), EEXIST);
 	small_read(offsetof(struct cbd_header, uuid), after, 16);
 	ck_assert_mem_eq(before, after, 16);
 	o.force = 1;
-	unit_ok(cbd_format(small_path, &o));
+	unit_ok(cbd_format(small_path, &o, sizeof(o)));
 	small_read(offsetof(struct cbd_header, uuid), after, 16);
 	ck_assert_mem_ne(before, after, 16);
 	small_read(8192, noise, sizeof(noise));
@@ -143,11 +142,11 @@ START_TEST(format_smaller)
 	small_make();
 	o.force = 1;
 	o.size = 6 * MIB;
-	unit_ok(cbd_format(small_path, &o));
+	unit_ok(cbd_format(small_path, &o, sizeof(o)));
 	small_flip(100);
 	unit_ok(cbd_transport_open(small_path, 0, &t));
-	ck_assert(cbd_transport_damaged(t));
-	ck_assert_uint_eq(cbd_transport_header(t)->size, 6 * MIB);
+	ck_assert(t->damaged);
+	ck_assert_uint_eq(t->header.size, 6 * MIB);
 	cbd_transport_close(t);
 	small_write(0, zeroes, sizeof(zeroes)); /* nothing says where it ends */
 	small_open_fails(ENOMEDIUM);
@@ -161,9 +160,9 @@ START_TEST(format_damaged)
 	small_make();
 	small_flip(100);
 	small_flip(SMALL_SIZE - 8192 + 100);
-	unit_fails(cbd_format(small_path, &o), EEXIST);
+	unit_fails(cbd_format(small_path, &o, sizeof(o)), EEXIST);
 	o.force = 1;
-	unit_ok(cbd_format(small_path, &o));
+	unit_ok(cbd_format(small_path, &o, sizeof(o)));
 	small_opens(false);
 }
 END_TEST
@@ -175,16 +174,16 @@ START_TEST(format_in_use)
 
 	small_make();
 	unit_ok(cbd_transport_open(small_path, 0, &t));
-	unit_fails(cbd_format(small_path, &o), EBUSY);
+	unit_fails(cbd_format(small_path, &o, sizeof(o)), EBUSY);
 	o.force = 1;
-	unit_fails(cbd_format(small_path, &o), EBUSY);
+	unit_fails(cbd_format(small_path, &o, sizeof(o)), EBUSY);
 	o.force = 2;
-	unit_ok(cbd_format(small_path, &o));
+	unit_ok(cbd_format(small_path, &o, sizeof(o)));
 	cbd_transport_close(t);
 	/* who only lists is no user */
 	unit_ok(cbd_transport_open(small_path, CBD_TRANSPORT_READ_ONLY, &t));
 	o.force = 1;
-	unit_ok(cbd_format(small_path, &o));
+	unit_ok(cbd_format(small_path, &o, sizeof(o)));
 	cbd_transport_close(t);
 }
 END_TEST
@@ -203,17 +202,17 @@ START_TEST(format_foreign)
 	small_write(SMALL_SIZE - 8192, zeroes, sizeof(zeroes));
 	small_write(4096 - 10, magic, 10);
 	small_write(1024, version_and_pages, sizeof(version_and_pages));
-	unit_fails(cbd_format(small_path, &o), EEXIST);
+	unit_fails(cbd_format(small_path, &o, sizeof(o)), EEXIST);
 	small_read(4096 - 10, zeroes, 10);
 	ck_assert_mem_eq(zeroes, magic, 10);
 	/* a program that uses it is no user of a transport */
 	o.force = 2;
 	fd = open(small_path, O_RDWR);
 	ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &lock), 0);
-	unit_fails(cbd_format(small_path, &o), EBUSY);
+	unit_fails(cbd_format(small_path, &o, sizeof(o)), EBUSY);
 	close(fd);
 	o.force = 1;
-	unit_ok(cbd_format(small_path, &o));
+	unit_ok(cbd_format(small_path, &o, sizeof(o)));
 	small_opens(false);
 }
 END_TEST
@@ -243,12 +242,12 @@ START_TEST(format_over_owners)
 	o.force = 1;
 	small_make();
 	leave_claim(false);
-	unit_ok(cbd_format(small_path, &o)); /* proven dead */
+	unit_ok(cbd_format(small_path, &o, sizeof(o))); /* proven dead */
 	leave_claim(true);
-	unit_fails(cbd_format(small_path, &o), EBUSY); /* silent, perhaps not dead */
+	unit_fails(cbd_format(small_path, &o, sizeof(o)), EBUSY); /* silent, perhaps not dead */
 	ck_assert_ptr_nonnull(strstr(cbd_errmsg(), "backend 1"));
 	o.force = 2;
-	unit_ok(cbd_format(small_path, &o));
+	unit_ok(cbd_format(small_path, &o, sizeof(o)));
 	small_opens(false);
 }
 END_TEST
@@ -261,20 +260,20 @@ START_TEST(format_fails_cleanly)
 
 	unit_path(small_path);
 	o.size = 0;
-	unit_fails(cbd_format(small_path, &o), ENOENT);
+	unit_fails(cbd_format(small_path, &o, sizeof(o)), ENOENT);
 	o.size = 100000;
-	unit_fails(cbd_format(small_path, &o), ENOSPC);
+	unit_fails(cbd_format(small_path, &o, sizeof(o)), ENOSPC);
 	ck_assert_int_ne(access(small_path, F_OK), 0); /* it was not there before */
 	fd = open(small_path, O_CREAT | O_WRONLY, 0600);
 	close(fd);
 	o.size = 0;
-	unit_fails(cbd_format(small_path, &o), EINVAL);
+	unit_fails(cbd_format(small_path, &o, sizeof(o)), EINVAL);
 	o.size = 100000;
-	unit_fails(cbd_format(small_path, &o), ENOSPC);
+	unit_fails(cbd_format(small_path, &o, sizeof(o)), ENOSPC);
 	ck_assert_int_eq(stat(small_path, &st), 0);
 	ck_assert_int_eq(st.st_size, 0);
-	unit_fails(cbd_format("/dev/zero", &small_options), ENODEV);
-	unit_fails(cbd_format("/dev", &small_options), EISDIR);
+	unit_fails(cbd_format("/dev/zero", &small_options, sizeof(small_options)), ENODEV);
+	unit_fails(cbd_format("/dev", &small_options, sizeof(small_options)), EISDIR);
 }
 END_TEST
 
@@ -286,19 +285,19 @@ START_TEST(format_sizes)
 
 	unit_path(small_path);
 	o.size = SMALL_SIZE + 1000;
-	unit_ok(cbd_format(small_path, &o));
+	unit_ok(cbd_format(small_path, &o, sizeof(o)));
 	unit_ok(cbd_transport_open(small_path, 0, &t));
-	ck_assert_uint_eq(cbd_transport_header(t)->size, SMALL_SIZE);
+	ck_assert_uint_eq(t->header.size, SMALL_SIZE);
 	cbd_transport_close(t);
 	ck_assert_int_eq(stat(small_path, &st), 0);
 	ck_assert_int_ge(st.st_size, SMALL_SIZE + 1000);
 	o.force = 1;
 	o.size = 0; /* as it is */
-	unit_ok(cbd_format(small_path, &o));
+	unit_ok(cbd_format(small_path, &o, sizeof(o)));
 	o.channel_size = 1u << 20;
-	unit_ok(cbd_format(small_path, &o));
+	unit_ok(cbd_format(small_path, &o, sizeof(o)));
 	unit_ok(cbd_transport_open(small_path, 0, &t));
-	ck_assert_uint_eq(cbd_transport_header(t)->channel_size, MIB);
+	ck_assert_uint_eq(t->header.channel_size, MIB);
 	ck_assert_uint_eq(t->table[3].length, MIB);
 	cbd_transport_close(t);
 }

@@ -112,10 +112,10 @@ static void expect_unharmed(void)
 	ck_assert_int_eq(cbd_transport_check(p.path, 0, tell, NULL), 0);
 	unit_ok(cbd_queue_read(p.q, buf, sizeof(buf), 4096));
 	ck_assert_mem_eq(buf, unit_disk_data(&p.disk) + 4096, sizeof(buf));
-	unit_ok(cbd_backend_get(p.ct, 0, &backend));
+	unit_ok(cbd_backend_get(p.ct, 0, &backend, sizeof(backend)));
 	ck_assert_str_eq(backend.name, "disk");
 	ck_assert_int_eq(backend.state, CBD_SLOT_LIVE);
-	unit_ok(cbd_blkdev_get(p.ct, 0, &blkdev));
+	unit_ok(cbd_blkdev_get(p.ct, 0, &blkdev, sizeof(blkdev)));
 	ck_assert_int_eq(blkdev.state, CBD_SLOT_LIVE);
 	ck_assert_uint_eq(blkdev.queues, p.o.queues);
 }
@@ -253,7 +253,7 @@ static void setup(void)
 					.dead_after = 3 };
 
 	unit_path(path);
-	unit_ok(cbd_format(path, &o));
+	unit_ok(cbd_format(path, &o, sizeof(o)));
 	zombie = open_machine(0x30);
 	unit_ok(cbd_host_join(zombie, 0));
 	other = open_machine(0x50);
@@ -281,9 +281,9 @@ static void expect_refused(int error)
 
 static void clear_host(void)
 {
-	struct cbd_clear_options o = { .host_gone = 0 };
+	struct cbd_clear_options o = { .hosts_gone = 1 };
 
-	unit_ok(cbd_clear(other, CBD_OBJECT_HOST, 0, &o));
+	unit_ok(cbd_clear(other, CBD_OBJECT_HOST, 0, &o, sizeof(o)));
 }
 
 START_TEST(cleared_host)

@@ -45,7 +45,7 @@ static void setup(void)
 					.dead_after = 3 };
 
 	unit_path(path);
-	unit_ok(cbd_format(path, &o));
+	unit_ok(cbd_format(path, &o, sizeof(o)));
 	here = open_machine(0);
 	there = open_machine(1);
 	third = open_machine(2);
@@ -63,9 +63,9 @@ static void teardown(void)
 
 static int open_backend(struct cbd_transport *t, bool fenced)
 {
-	struct cbd_backend_options o = { .host_id = -1, .handlers = 1, .fenced = fenced };
+	struct cbd_backend_options o = { .handlers = 1, .fenced_hosts = fenced ? 1 : 0 };
 
-	return cbd_backend_open(t, &o, &backend);
+	return cbd_backend_open(t, &o, sizeof(o), &backend);
 }
 
 static void serve(struct cbd_transport *t, bool write_through)
@@ -77,7 +77,7 @@ static void serve(struct cbd_transport *t, bool write_through)
 				       .verifier = 0x10000 };
 
 	unit_ok(open_backend(t, false));
-	unit_ok(cbd_backend_publish(backend, &g));
+	unit_ok(cbd_backend_publish(backend, &g, sizeof(g)));
 	unit_ok(cbd_backend_tick(backend));
 }
 
@@ -97,8 +97,7 @@ static void stop(void)
 
 static void clear(struct cbd_transport *t)
 {
-	unit_ok(cbd_clear(t, CBD_OBJECT_BACKEND, 0,
-			  &(struct cbd_clear_options){ .host_gone = -1 }));
+	unit_ok(cbd_clear(t, CBD_OBJECT_BACKEND, 0, NULL, 0));
 }
 
 static void refused(void)
@@ -179,7 +178,7 @@ START_TEST(replaced_while_stopping)
 	ck_assert(cbd_backend_drained(first));
 	unit_ok(open_backend(there, true));
 	cbd_backend_close(first);
-	unit_ok(cbd_backend_get(third, 0, &info));
+	unit_ok(cbd_backend_get(third, 0, &info, sizeof(info)));
 	ck_assert_uint_eq(info.state, CBD_SLOT_STARTING);
 	ck_assert_uint_eq(info.host_id, 1);
 	ck_assert(!cbd_lock_held(here->fd, CBD_LOCK_BACKEND(0)));

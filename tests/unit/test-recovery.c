@@ -48,7 +48,7 @@ START_TEST(drained_in_order)
 	unit_fails(cbd_queue_read(p.q, buf[0], 512, 0), ESHUTDOWN);
 	unit_fails(cbd_queue_flush(p.q), ESHUTDOWN);
 	bo = pair_blkdev_options(&p);
-	unit_fails(cbd_blkdev_open(p.ct, &bo, &b), ENOENT);
+	unit_fails(cbd_blkdev_open(p.ct, &bo, sizeof(bo), &b), ENOENT);
 	cbd_backend_close(p.backend);
 	p.backend = NULL;
 	pair_close(&p);
@@ -62,7 +62,7 @@ static bool attached_again(uint64_t epoch)
 	struct cbd_completion c;
 	uint64_t now;
 
-	if (cbd_queue_poll(p.q, &c, 1, 2) != 0)
+	if (cbd_queue_poll(p.q, &c, 1, 1, 2) != 0)
 		return false;
 	now = pair_epoch(&p);
 	return now != 0 && now != epoch;
@@ -642,7 +642,7 @@ static void map_slow(void)
 
 static void *poll_one(void *arg)
 {
-	cbd_queue_poll(p.q, arg, 1, 10000);
+	cbd_queue_poll(p.q, arg, 1, 1, 10000);
 	return NULL;
 }
 

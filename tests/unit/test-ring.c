@@ -33,7 +33,7 @@ static void open_channel(enum cbd_coherence kind, unsigned slots)
 					.coherence = kind };
 
 	unit_path(path);
-	unit_ok(cbd_format(path, &o));
+	unit_ok(cbd_format(path, &o, sizeof(o)));
 	unit_ok(cbd_transport_open(path, 0, &ta));
 	unit_ok(cbd_transport_open(path, 0, &tb));
 	cbd_channel_init(&a, ta, 0, 0);
@@ -414,7 +414,7 @@ START_TEST(random_order)
 			pair_complete(&p, r[k]);
 			r[k] = r[--held];
 		}
-		while (cbd_queue_poll(p.q, &c, 1, 0) == 1) {
+		while (cbd_queue_poll(p.q, &c, 0, 1, 0) == 1) {
 			unsigned n = (unsigned)(uintptr_t)c.cookie;
 
 			ck_assert(!seen[n] && c.result == 0);
@@ -440,7 +440,7 @@ static bool both_sides(struct cbd_completion *c)
 
 	for (unsigned i = 0; i < n; i++)
 		pair_complete(&p, r[i]);
-	return cbd_queue_poll(p.q, c, 1, 2) == 1;
+	return cbd_queue_poll(p.q, c, 1, 1, 2) == 1;
 }
 
 static struct cbd_completion drive(void)
@@ -465,7 +465,7 @@ static bool reap_none(void)
 {
 	struct cbd_completion c;
 
-	ck_assert_int_eq(cbd_queue_poll(p.q, &c, 1, 2), 0);
+	ck_assert_int_eq(cbd_queue_poll(p.q, &c, 1, 1, 2), 0);
 	return true;
 }
 
@@ -528,7 +528,7 @@ static const struct nonsense {
 	uint32_t result;
 } nonsenses[] = {
 	{ { .op = 0, .length = 512 }, CBD_RESULT_NOTSUP },
-	{ { .op = CBD_OP_EXTENTS, .length = 512 }, CBD_RESULT_NOTSUP },
+	{ { .op = CBD_SE_OP_EXTENTS, .length = 512 }, CBD_RESULT_NOTSUP },
 	{ { .op = 7, .length = 512 }, CBD_RESULT_NOTSUP },
 	{ { .op = 0xffff, .length = 512 }, CBD_RESULT_NOTSUP },
 	{ { .op = 0x101, .length = 512 }, CBD_RESULT_NOTSUP },
@@ -703,7 +703,7 @@ START_TEST(unknown_tid_is_slept_through)
 	send_bogus(0xffff);
 	pair_reap_none(&p);
 	cpu = cpu_ns();
-	ck_assert_int_eq(cbd_queue_poll(p.q, &c, 1, 400), 0);
+	ck_assert_int_eq(cbd_queue_poll(p.q, &c, 1, 1, 400), 0);
 	ck_assert_uint_lt(cpu_ns() - cpu, 200000000);
 	pair_complete(&p, r[0]);
 	pair_close(&p);

@@ -270,7 +270,7 @@ void pair_format(struct pair *p, const struct pair_options *o)
 		.data_crc = p->o.data_crc,
 	};
 	unit_path(p->path);
-	unit_ok(cbd_format(p->path, &f));
+	unit_ok(cbd_format(p->path, &f, sizeof(f)));
 	unit_ok(cbd_transport_open(p->path, 0, &p->bt));
 	unit_ok(cbd_transport_open(p->path, 0, &p->ct));
 	p->disk.size = p->o.disk_size;
@@ -294,15 +294,14 @@ void pair_format(struct pair *p, const struct pair_options *o)
 static void backend_open(struct pair *p)
 {
 	struct cbd_backend_options o = {
-		.host_id = -1,
 		.name = "disk",
 		.handlers = p->o.handlers,
 		.max_blkdevs = p->o.max_blkdevs,
 		.allow_hosts = p->o.allow_hosts,
 	};
 
-	unit_ok(cbd_backend_open(p->bt, &o, &p->backend));
-	unit_ok(cbd_backend_publish(p->backend, &p->geometry));
+	unit_ok(cbd_backend_open(p->bt, &o, sizeof(o), &p->backend));
+	unit_ok(cbd_backend_publish(p->backend, &p->geometry, sizeof(p->geometry)));
 }
 
 void pair_publish(struct pair *p)
@@ -315,11 +314,11 @@ struct cbd_blkdev_options pair_blkdev_options(const struct pair *p)
 {
 	return (struct cbd_blkdev_options){
 		.backend = "disk",
-		.host_id = -1,
 		.queues = p->o.queues,
 		.depth = p->o.depth,
 		.read_only = p->o.read_only,
 		.timeout_s = p->o.timeout_s,
+		.max_requests = p->o.max_requests,
 		.attach_timeout_ms = 10000,
 	};
 }
@@ -328,7 +327,7 @@ void pair_attach(struct pair *p)
 {
 	struct cbd_blkdev_options o = pair_blkdev_options(p);
 
-	unit_ok(cbd_blkdev_open(p->ct, &o, &p->blkdev));
+	unit_ok(cbd_blkdev_open(p->ct, &o, sizeof(o), &p->blkdev));
 	p->q = cbd_blkdev_queue(p->blkdev, 0);
 	if (p->o.stepping)
 		server_stop(p);
@@ -405,14 +404,14 @@ void pair_submit(struct pair *p, enum cbd_op op, void *buf, uint64_t offset, uin
 		.op = op, .buf = buf, .offset = offset, .length = length, .cookie = (void *)cookie
 	};
 
-	unit_ok(cbd_queue_submit(p->q, &io));
+	ck_assert_int_eq(cbd_queue_submit(p->q, &io, 1), 1);
 }
 
 struct cbd_completion pair_reap(struct pair *p)
 {
 	struct cbd_completion c = { .result = 1 };
 
-	ck_assert_int_eq(cbd_queue_poll(p->q, &c, 1, 20000), 1);
+	ck_assert_int_eq(cbd_queue_poll(p->q, &c, 1, 1, 20000), 1);
 	return c;
 }
 
@@ -420,7 +419,7 @@ void pair_reap_none(struct pair *p)
 {
 	struct cbd_completion c;
 
-	ck_assert_int_eq(cbd_queue_poll(p->q, &c, 1, 0), 0);
+	ck_assert_int_eq(cbd_queue_poll(p->q, &c, 0, 1, 0), 0);
 }
 
 /* ------------------------------------------------------------------- ways */

@@ -117,6 +117,7 @@ struct pair_options {
 	unsigned dead_after;   /* [10] */
 	unsigned timeout_s;
 	unsigned max_blkdevs;
+	unsigned max_requests;
 	uint64_t allow_hosts;
 	size_t disk_size; /* [1 MiB] */
 	bool disk_read_only, read_only;
