@@ -51,7 +51,7 @@ int actor_run(struct sim_host *h, const char *name, int (*fn)(struct sim_proc *,
 
 int actor_format(struct sim_proc *p, void *arg)
 {
-	int r = cbd_format(sim.path, arg);
+	int r = cbd_format(sim.path, arg, sizeof(struct cbd_format_options));
 	struct cbd_transport *t;
 
 	(void)p;
@@ -59,7 +59,7 @@ int actor_format(struct sim_proc *p, void *arg)
 		sim_trace("format: %s", cbd_errmsg());
 	if (r < 0 || (r = open_transport(&t)) < 0)
 		return r;
-	sim.header = *cbd_transport_header(t);
+	sim.header = t->header;
 	cbd_transport_close(t);
 	return 0;
 }
@@ -187,24 +187,22 @@ static int start_backend(struct sim_proc *p, struct actor_backend *a, struct cbd
 {
 	struct cbd_backend_options o = {
 		.id = a->id,
-		.host_id = -1,
 		.name = "disk",
 		.handlers = a->handlers,
 		.max_blkdevs = a->max_blkdevs,
 		.poll = CBD_POLL_SLEEP,
-		.fenced = a->fenced,
-		.fenced_host = a->fenced_host,
+		.fenced_hosts = a->fenced ? 1ull << a->fenced_host : 0,
 	};
-	int r = a->takeover ? cbd_backend_takeover(t, -1, a->id, 5000) : 0;
+	int r = a->takeover ? cbd_backend_takeover(t, a->id, 5000) : 0;
 
 	if (r < 0)
 		return r;
 	lock_disk(a);
 	if (a->disk->holder != p)
 		return -EBUSY;
-	r = cbd_backend_open(t, &o, &a->b);
+	r = cbd_backend_open(t, &o, sizeof(o), &a->b);
 	if (r == 0)
-		r = cbd_backend_publish(a->b, &geometry);
+		r = cbd_backend_publish(a->b, &geometry, sizeof(geometry));
 	for (unsigned i = 0; r == 0 && i < a->handlers; i++) {
 		struct handler *h = malloc(sizeof(*h));
 
@@ -396,7 +394,6 @@ int actor_client(struct sim_proc *p, void *arg)
 {
 	struct actor_client *c = arg;
 	struct cbd_blkdev_options o = { .backend = c->backend ? "1" : "0",
-					.host_id = -1,
 					.queues = c->threads > 1 && sim_chance(2) ? 2 : 1,
 					.depth = sim_chance(2) ? 4 : 0,
 					.poll = sim_chance(4) ? CBD_POLL_ADAPTIVE : CBD_POLL_SLEEP,
@@ -408,7 +405,7 @@ int actor_client(struct sim_proc *p, void *arg)
 	c->running = 0;
 	if (r < 0)
 		return r;
-	r = cbd_blkdev_open(t, &o, &c->b);
+	r = cbd_blkdev_open(t, &o, sizeof(o), &c->b);
 	if (r == 0)
 		r = cbd_blkdev_start(c->b);
 	if (r < 0) {
@@ -430,14 +427,16 @@ int actor_client(struct sim_proc *p, void *arg)
 int actor_clear(struct sim_proc *p, void *arg)
 {
 	const struct actor_clear *a = arg;
-	struct cbd_clear_options o = { .host_gone = a->host_gone };
+	struct cbd_clear_options o = {
+		.hosts_gone = a->host_gone < 0 ? 0 : 1ull << a->host_gone,
+	};
 	struct cbd_transport *t;
 	int r = open_transport(&t);
 
 	(void)p;
 	if (r < 0)
 		return r;
-	r = cbd_clear(t, a->object, a->id, &o);
+	r = cbd_clear(t, a->object, a->id, &o, sizeof(o));
 	if (r < 0)
 		sim_trace("clear: %s", cbd_errmsg());
 	cbd_transport_close(t);
@@ -468,7 +467,7 @@ int actor_join(struct sim_proc *p, void *arg)
 	(void)arg;
 	if (r < 0)
 		return r;
-	r = cbd_transport_join(t, -1);
+	r = cbd_transport_join(t);
 	if (r < 0)
 		sim_trace("join: %s", cbd_errmsg());
 	cbd_transport_close(t);

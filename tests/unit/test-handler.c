@@ -43,14 +43,15 @@ static unsigned fetch(unsigned max)
 
 static void submit(unsigned i, enum cbd_op op, void *buf, uint64_t length)
 {
-	unit_ok(cbd_queue_submit(queue(i),
-				 &(struct cbd_io){ .op = op, .buf = buf, .length = length }));
+	struct cbd_io io = { .op = op, .buf = buf, .length = length };
+
+	ck_assert_int_eq(cbd_queue_submit(queue(i), &io, 1), 1);
 }
 
 static unsigned reap(unsigned i)
 {
 	struct cbd_completion c[MAX];
-	int n = cbd_queue_poll(queue(i), c, MAX, 0);
+	int n = cbd_queue_poll(queue(i), c, 0, MAX, 0);
 
 	unit_ok(n);
 	for (int k = 0; k < n; k++)
