@@ -59,17 +59,6 @@ struct device_id {
 _Static_assert(sizeof(struct file_id) == sizeof(((struct cbd_disk_geometry *)0)->disk_id), "");
 _Static_assert(sizeof(struct device_id) == sizeof(((struct cbd_disk_geometry *)0)->disk_id), "");
 
-/* FNV-1a; names are chosen by administrators, not by enemies. */
-uint64_t disk_digest(uint64_t seed, const void *data, size_t length)
-{
-	const unsigned char *p = data;
-	uint64_t hash = 0xcbf29ce484222325ull ^ seed;
-
-	while (length-- > 0)
-		hash = (hash ^ *p++) * 0x100000001b3ull;
-	return hash;
-}
-
 static uint64_t file_birth(int fd)
 {
 	struct statx stx;
