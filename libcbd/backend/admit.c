@@ -165,8 +165,8 @@ static void take_back(struct cbd_backend *b, struct cbd_bchannel *bc)
 	bc->hc.h->assigned--;
 	bc->hc.h = NULL;
 	cbd_hchannel_work_become(&bc->hc, CBD_WORK_NONE);
-	cbd_channel_write_back_bells(
-		&bc->hc.ch, cbd_channel_backend_line(&bc->hc.ch, CBD_CHANNEL_CE_BELL));
+	cbd_channel_write_back_bells(&bc->hc.ch,
+				     cbd_channel_backend_line(&bc->hc.ch, CBD_CHANNEL_CE_BELL));
 	cbd_hchannel_free(&bc->hc);
 	channel_become(bc, b->draining ? CBD_POOL_CLOSED : CBD_POOL_FREE);
 	/* when another process takes over the grant stays: its blkdev waits for the

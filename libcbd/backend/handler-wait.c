@@ -10,9 +10,6 @@
 #include "memory/fault.h"
 #include "backend/handler.h"
 
-#define PEEKS_LOCAL 64	    /* looks at the rings between two at the clock, about 1 us */
-#define PEEKS_INVALIDATED 4 /* the same where each look invalidates the line */
-
 /* Is there a reason not to sleep: an SE, a channel to take or to retire? */
 static bool something(const struct cbd_handler *h)
 {
@@ -110,7 +107,8 @@ static void peek(struct cbd_handler *h)
 
 	if (h->n_hot == 0 || h->peeked || !CBD_FAULT_TRY(&f))
 		return; /* the next fetch meets the same fault and reports it */
-	times = h->active[0]->ch.t->mem.software ? PEEKS_INVALIDATED : PEEKS_LOCAL / h->n_hot;
+	times = h->active[0]->ch.t->mem.software ? CBD_LOOKS_INVALIDATED
+						 : CBD_LOOKS_CACHED / h->n_hot;
 	while (times-- > 0 && !peek_once(h))
 		cbd_relax();
 	cbd_fault_end(&f);
@@ -131,10 +129,10 @@ void cbd_handler_wait(struct cbd_handler *h, unsigned max_us)
 	}
 	if (us > max_us)
 		us = max_us;
-	if (h->n_retries && us > 200)
-		us = 200;
-	if (h->n_active >= CBD_FUTEX_MAX && us > 1000)
-		us = 1000; /* more bells than one call can watch */
+	if (h->n_retries && us > CBD_WAIT_RETRY_US)
+		us = CBD_WAIT_RETRY_US;
+	if (h->n_active >= CBD_FUTEX_MAX && us > CBD_WAIT_MANY_BELLS_US)
+		us = CBD_WAIT_MANY_BELLS_US; /* more bells than one call can watch */
 	/* Rule 11: sample, flag, look again, sleep on the sample. */
 	n = sample(h, futexes);
 	set_sleeps(h, 1);

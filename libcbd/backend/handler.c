@@ -22,9 +22,7 @@
 #include "backend/payload.h"
 #include "base/step.h"
 
-#define RETRY_NS 5000000ull /* copy a payload whose CRC is wrong again for so long */
-#define SLEEP_LOCAL_US 100000
-#define SLEEP_REMOTE_US 4000
+#define RETRY_NS 5000000ull	/* copy a payload whose CRC is wrong again for so long */
 #define RETRY_PAUSE_NS 50000ull /* before it is copied again for the first time */
 #define BATCH \
 	8			 /* SEs that are read under one recovery point, one fence
@@ -491,10 +489,10 @@ static void retire(struct cbd_handler *h, unsigned i)
 
 static void set_longest_sleep(struct cbd_handler *h)
 {
-	h->wait.most_us = SLEEP_LOCAL_US;
+	h->wait.most_us = CBD_WAIT_HANDLER_LOCAL_US;
 	for (unsigned i = 0; i < h->n_active; i++)
 		if (!h->active[i]->same_boot)
-			h->wait.most_us = SLEEP_REMOTE_US;
+			h->wait.most_us = CBD_WAIT_HANDLER_REMOTE_US;
 }
 
 static void take_incoming(struct cbd_handler *h)
@@ -637,7 +635,7 @@ int cbd_handler_init(struct cbd_handler *h, struct cbd_backend *b, unsigned inde
 	h->b = b;
 	h->index = index;
 	pthread_mutex_init(&h->lock, NULL);
-	cbd_wait_init(&h->wait, poll, SLEEP_LOCAL_US);
+	cbd_wait_init(&h->wait, poll, CBD_WAIT_HANDLER_LOCAL_US);
 	h->active = calloc(most, sizeof(struct cbd_hchannel *));
 	return h->active ? 0 : cbd_error(ENOMEM, "handler: %m");
 }

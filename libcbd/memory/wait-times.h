@@ -56,6 +56,11 @@
 #define CBD_WAIT_HANDLER_LOCAL_US 100000
 #define CBD_WAIT_HANDLER_REMOTE_US 4000
 
+/* A handler's, while a payload is read again, and while it has more channels than one
+ * call can watch bells. */
+#define CBD_WAIT_RETRY_US 200
+#define CBD_WAIT_MANY_BELLS_US 1000
+
 /* ------------------------------------------- threads of one queue (lead.c) */
 
 /* How long a thread whose request the leader polls for stays awake before it sleeps:

@@ -99,8 +99,9 @@ static inline bool cbd_op_writes(unsigned op)
  * flag: without it the peer may see no entry and sleep, while the caller sees no flag.
  */
 void cbd_channel_wake(uint32_t *bell, const uint32_t *sleeps);
-void cbd_channel_wake_inside(uint32_t *bell, const uint32_t *sleeps); /* the same inside a
-								 * recovery point */
+
+/* The same inside a recovery point of the caller. */
+void cbd_channel_wake_inside(uint32_t *bell, const uint32_t *sleeps);
 
 /*
  * Write back the bell and the flag that one side owns, from FIRST_LINE (its bell) on.
