@@ -31,9 +31,9 @@ static const char help[] =
 	"Free what a dead host, backend or blkdev has left.  Refused while it is alive,\n"
 	"and while it is only suspect.\n"
 	"\n"
-	"      --host-gone=H      host H is off or was rebooted: what it owns and is\n"
-	"                         suspect is dead\n"
-	"      --force            the same, of whichever host the owner is on\n"
+	"      --host-gone=H      host H is off or was rebooted: free also what is\n"
+	"                         only suspect of it\n"
+	"      --force            the same, whatever host the owner is on\n"
 	"  -h, --help             show this help and exit";
 
 static enum cbd_object parse_object(const char *text)

@@ -30,7 +30,7 @@ void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
  * Returns EXIT_FAILURE. */
 int library_failed(int error);
 
-/* A damaged header goes on working; say so, and what helps. */
+/* If the header is damaged, and its copy is used, say so and what repairs it. */
 void warn_if_damaged(const char *path, const struct cbd_transport *t);
 
 /* complain(), a hint to the --help of COMMAND (NULL: of cbdctl), exit. */
@@ -43,7 +43,7 @@ void unknown_option(const char *command) __attribute__((noreturn));
 /* After getopt_long(): the only operand.  Does not return without one. */
 const char *only_operand(const char *command, int argc, char **argv);
 
-/* Value of an option.  Does not return when it is none in MIN..MAX. */
+/* The number that TEXT is.  Does not return unless it is one in MIN..MAX. */
 uint32_t parse_number(const char *command, const char *option, const char *text, uint32_t min,
 		      uint32_t max);
 

@@ -15,7 +15,7 @@
 
 #include "ctl.h"
 
-/* An x86-64 process maps 128 TiB in all. */
+/* An x86-64 process can map 128 TiB in all: a larger transport could not be used. */
 #define MAX_SIZE (64ull << 40)
 
 enum {
@@ -66,7 +66,8 @@ static const char help[] =
 	"                         (default 128)\n"
 	"  --heartbeat=MS         milliseconds between two beats (default 500)\n"
 	"  --dead-after=N         missed beats that make a suspect (default 10)\n"
-	"  --coherence=KIND       hardware or software (default: by the kind of file)\n"
+	"  --coherence=MODE       hardware or software (default: software on DAX, else\n"
+	"                         hardware)\n"
 	"  --data-crc             protect payloads by a CRC in hardware mode too\n"
 	"  --label=TEXT           a name for people\n"
 	"  --force                format over a file system, or over a transport whose owners\n"

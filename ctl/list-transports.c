@@ -52,7 +52,7 @@ static struct json_object *describe(const char *path, const struct cbd_transport
 	return o;
 }
 
-/* Named by the user, what carries no transport is worth a word. */
+/* The user has named the file: say why it is not shown. */
 static void add_path(struct json_object *array, const char *path, bool named, bool human)
 {
 	struct cbd_transport *t;

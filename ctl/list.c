@@ -108,7 +108,7 @@ static void add_state(struct json_object *o, enum cbd_liveness liveness, const c
 					 : written);
 }
 
-/* Why a slot is kept for one who is not seen to live, and what frees it. */
+/* Why a slot is kept although its owner does not beat, and what frees it. */
 static struct json_object *json_held(const char *reason, const char *free)
 {
 	struct json_object *o = json_object_new_object();
@@ -473,7 +473,7 @@ static int list(struct list *l)
 	int status;
 
 	warn_if_damaged(l->path, l->t);
-	/* Who is alive is seen only by watching for a while. */
+	/* Whether an owner lives shows only after its beats were watched for a while. */
 	if (cbd_transport_watch(l->t) < 0) {
 		complain("%s", cbd_errmsg());
 		return EXIT_FAILURE;

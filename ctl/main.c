@@ -66,7 +66,7 @@ static int run_command(int argc, char **argv)
 	return command->run(argc, argv);
 }
 
-/* A result that could not be written is none. */
+/* Output that could not be written, to a full disk for example, is a failure. */
 static int flush_output(int status)
 {
 	if (fflush(stdout) == 0 && !ferror(stdout))

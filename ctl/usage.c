@@ -81,7 +81,8 @@ const char *only_operand(const char *command, int argc, char **argv)
 	return argv[optind];
 }
 
-/* What does not fit is as large as can be: it is beyond any limit here. */
+/* strtoull() makes a number that is too large the largest, which is above all limits
+ * here. */
 static bool starts_with_digits(const char *text, char **end, uint64_t *value)
 {
 	if (*text < '0' || *text > '9')
@@ -102,7 +103,7 @@ uint32_t parse_number(const char *command, const char *option, const char *text,
 	return (uint32_t)value;
 }
 
-/* The shift that the suffix stands for; -1: it is none. */
+/* K is 10, M 20 and so on; none is 0; -1: SUFFIX is something else. */
 static int suffix_shift(const char *suffix)
 {
 	static const char suffixes[] = "KMGT";
