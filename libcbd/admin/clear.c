@@ -170,7 +170,7 @@ static int clear_gone(struct victim *v)
 		return r;
 	r = cbd_lock_take(&lock, v->t->fd, cbd_side_lock_byte(v->side, v->slot), false, 0);
 	if (r < 0)
-		r = cbd_error(-r, "%s: %s %u: lock: %m", v->t->path, cbd_side_name(v->side),
+		r = cbd_error(-r, "%s: %s %u: cannot lock: %m", v->t->path, cbd_side_name(v->side),
 			      v->slot);
 	if (r == 0)
 		r = put_free(v, true);

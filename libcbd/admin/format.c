@@ -245,7 +245,7 @@ int cbd_format(const char *path, const struct cbd_format_options *options, size_
 	if (r == -EBUSY && o.force < 2)
 		r = cbd_error(EBUSY, "%s: is in use by a process on this host", path);
 	else if (r < 0 && r != -EBUSY)
-		cbd_error(-r, "%s: lock: %m", path);
+		cbd_error(-r, "%s: cannot lock: %m", path);
 	else
 		r = fresh ? 0 : check_old(path, &f, o.force, r == -EBUSY);
 	if (r == 0)

@@ -213,7 +213,7 @@ static int take_locked(struct cbd_claim *c)
 		return cbd_error(EBUSY, "%s: %s %u: is in use by a process on this host", t->path,
 				 cbd_side_name(c->side), c->slot);
 	if (r < 0)
-		return cbd_error(-r, "%s: lock: %m", t->path);
+		return cbd_error(-r, "%s: cannot lock: %m", t->path);
 	cbd_step("claim-locked");
 	r = bury(t, c->side, c->slot);
 	if (r >= 0)
@@ -293,7 +293,7 @@ int cbd_claim_renew(struct cbd_claim *c)
 {
 	int r = cbd_lock_renew(&c->lock);
 
-	return r < 0 ? cbd_error(-r, "%s: lock: %m", c->t->path) : 0;
+	return r < 0 ? cbd_error(-r, "%s: cannot lock: %m", c->t->path) : 0;
 }
 
 /* ------------------------------------------------------------------ sweep */

@@ -223,9 +223,11 @@ int cbd_join_lock(struct cbd_transport *t, struct cbd_lock *lock)
 	int r = cbd_lock_take(lock, t->fd, CBD_LOCK_JOIN, false, wait_ms);
 
 	if (r == -EBUSY)
-		return cbd_error(EBUSY, "%s: another process of this host holds the join lock",
-				 t->path);
-	return r < 0 ? cbd_error(-r, "%s: lock: %m", t->path) : 0;
+		return cbd_error(
+			EBUSY,
+			"%s: another process of this host is still taking or clearing a slot",
+			t->path);
+	return r < 0 ? cbd_error(-r, "%s: cannot lock: %m", t->path) : 0;
 }
 
 int cbd_host_join(struct cbd_transport *t, int host_id)
@@ -399,5 +401,5 @@ int cbd_host_renew(struct cbd_transport *t)
 	if (r == 0 && t->host_lock.fd >= 0)
 		cbd_lock_release(&t->host_lock); /* taken again at the next beat */
 	pthread_mutex_unlock(&t->host_mutex);
-	return r < 0 ? cbd_error(-r, "%s: lock: %m", t->path) : 0;
+	return r < 0 ? cbd_error(-r, "%s: cannot lock: %m", t->path) : 0;
 }

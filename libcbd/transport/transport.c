@@ -66,7 +66,7 @@ static int transport_map(struct cbd_transport *t, const struct cbd_file *f)
 	r = cbd_lock_take(&t->in_use, t->fd, CBD_LOCK_FORMAT, true, 0);
 	if (r == -EBUSY)
 		return cbd_error(EBUSY, "%s: is being formatted", t->path);
-	return r < 0 ? cbd_error(-r, "%s: lock: %m", t->path) : 0;
+	return r < 0 ? cbd_error(-r, "%s: cannot lock: %m", t->path) : 0;
 }
 
 int cbd_transport_open(const char *path, unsigned flags, struct cbd_transport **out)
