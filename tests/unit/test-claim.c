@@ -1,265 +1,23 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * test-claim.c - who owns what: OFD locks, host slots, claims of backend and
- * blkdev slots, incarnations, and what a dead process leaves.
- *
- * Another machine is a transport with another identity whose locks go to a
- * file of their own: local locks do not reach it, as between real hosts.
+ * test-claim.c - claims of backend and blkdev slots: taken and lost, by processes and
+ * machines that die; and incarnations.
  */
 #include <config.h>
 
 #include <errno.h>
-#include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "unit.h"
-
-#define HEARTBEAT_MS 20
-#define DEAD_AFTER 3
-
-static char path[UNIT_PATH], elsewhere[UNIT_PATH];
-static struct cbd_transport *t1, *t2;
-
-static struct cbd_transport *open_one(void)
-{
-	struct cbd_transport *t;
-
-	unit_ok(cbd_transport_open(path, 0, &t));
-	return t;
-}
-
-static void open_kind(enum cbd_coherence kind)
-{
-	struct cbd_format_options o = { .size = 6u << 20,
-					.hosts = 4,
-					.backends = 2,
-					.blkdevs = 3,
-					.channels = 2,
-					.heartbeat_ms = HEARTBEAT_MS,
-					.dead_after = DEAD_AFTER,
-					.coherence = kind };
-
-	unit_path(path);
-	unit_path(elsewhere);
-	unit_ok(cbd_format(path, &o, sizeof(o)));
-	t1 = open_one();
-	t2 = open_one();
-}
-
-static void setup(void)
-{
-	open_kind(CBD_COHERENCE_HARDWARE);
-}
-
-static void teardown(void)
-{
-	cbd_transport_close(t1);
-	cbd_transport_close(t2);
-	t1 = t2 = NULL;
-	unlink(path);
-	unlink(elsewhere);
-}
-
-/* Make T another machine's. */
-static void move_away(struct cbd_transport *t, unsigned char who)
-{
-	int fd = open(elsewhere, O_CREAT | O_RDWR, 0600);
-
-	ck_assert_int_ge(fd, 0);
-	cbd_lock_release(&t->in_use);
-	close(t->fd);
-	t->fd = fd;
-	t->ino++;
-	memset(t->identity.uuid, who, 16);
-	memset(t->identity.boot_id, who + 1, 16);
-}
+#include "machines.h"
 
 static int claim(struct cbd_transport *t, enum cbd_side kind, unsigned slot, struct cbd_claim *c)
 {
 	return cbd_claim_take(t, kind, slot, c);
 }
-
-/* ------------------------------------------------------------------ locks */
-
-START_TEST(locks)
-{
-	struct cbd_lock a = CBD_LOCK_NONE, b = CBD_LOCK_NONE, c = CBD_LOCK_NONE;
-
-	unit_ok(cbd_lock_take(&a, t1->fd, CBD_LOCK_BLKDEV(0), false, 0));
-	/* through another open file, through the same one, and after a fork */
-	unit_fails(cbd_lock_take(&b, t2->fd, CBD_LOCK_BLKDEV(0), false, 0), EBUSY);
-	unit_fails(cbd_lock_take(&b, t1->fd, CBD_LOCK_BLKDEV(0), false, 0), EBUSY);
-	ck_assert_int_eq(b.fd, -1);
-	ck_assert(cbd_lock_held(t1->fd, CBD_LOCK_BLKDEV(0)));
-	ck_assert(cbd_lock_held(t2->fd, CBD_LOCK_BLKDEV(0)));
-	ck_assert(!cbd_lock_held(t2->fd, CBD_LOCK_BLKDEV(1)));
-	unit_ok(cbd_lock_take(&b, t1->fd, CBD_LOCK_BLKDEV(1), false, 0));
-	cbd_lock_release(&b);
-	cbd_lock_release(&a);
-	cbd_lock_release(&a); /* nothing */
-	ck_assert(!cbd_lock_held(t2->fd, CBD_LOCK_BLKDEV(0)));
-	unit_ok(cbd_lock_take(&a, t1->fd, CBD_LOCK_JOIN, true, 0));
-	unit_ok(cbd_lock_take(&b, t2->fd, CBD_LOCK_JOIN, true, 0));
-	unit_fails(cbd_lock_take(&c, t2->fd, CBD_LOCK_JOIN, false, 5), EBUSY);
-	cbd_lock_release(&a);
-	cbd_lock_release(&b);
-}
-END_TEST
-
-/* A forked child's copy of the descriptor keeps nothing, once renewed or
- * released. */
-START_TEST(locks_and_fork)
-{
-	struct cbd_lock a = CBD_LOCK_NONE, b = CBD_LOCK_NONE;
-	pid_t child;
-
-	unit_ok(cbd_lock_take(&a, t1->fd, CBD_LOCK_BLKDEV(0), false, 0));
-	child = fork();
-	if (child == 0) {
-		pause();
-		_exit(0);
-	}
-	cbd_lock_release(&a);
-	unit_ok(cbd_lock_take(&b, t2->fd, CBD_LOCK_BLKDEV(0), false, 0));
-	cbd_lock_release(&b);
-	kill(child, SIGKILL);
-	waitpid(child, NULL, 0);
-}
-END_TEST
-
-START_TEST(renewed_lock)
-{
-	struct cbd_lock a = CBD_LOCK_NONE;
-	int old;
-
-	unit_ok(cbd_lock_take(&a, t1->fd, CBD_LOCK_BLKDEV(0), false, 0));
-	old = dup(a.fd); /* as a parent process keeps it */
-	unit_ok(cbd_lock_renew(&a));
-	ck_assert(cbd_lock_held(t2->fd, CBD_LOCK_BLKDEV(0)));
-	cbd_lock_release(&a);
-	ck_assert(!cbd_lock_held(t2->fd, CBD_LOCK_BLKDEV(0)));
-	close(old);
-}
-END_TEST
-
-/* ------------------------------------------------------------------ hosts */
-
-START_TEST(same_host)
-{
-	unit_ok(cbd_host_join(t1, -1));
-	unit_ok(cbd_host_join(t2, -1));
-	ck_assert_int_eq(t1->host, 0);
-	ck_assert_int_eq(t2->host, 0); /* found again under its identity */
-	unit_ok(cbd_host_join(t1, 0));
-	unit_fails(cbd_host_join(t1, 1), EINVAL);
-}
-END_TEST
-
-START_TEST(hosts_of_two_machines)
-{
-	struct cbd_host_info info;
-
-	open_kind(_i ? CBD_COHERENCE_SOFTWARE : CBD_COHERENCE_HARDWARE);
-	move_away(t2, 0x30);
-	unit_ok(cbd_host_join(t1, -1));
-	unit_ok(cbd_host_join(t2, -1));
-	ck_assert_int_ne(t1->host, t2->host);
-	unit_ok(cbd_host_get(t1, (unsigned)t2->host, &info, sizeof(info)));
-	ck_assert_mem_eq(info.uuid, t2->identity.uuid, 16);
-	ck_assert_mem_eq(info.boot_id, t2->identity.boot_id, 16);
-	unit_ok(cbd_host_get(t2, (unsigned)t1->host, &info, sizeof(info)));
-	ck_assert_mem_eq(info.uuid, t1->identity.uuid, 16);
-	teardown();
-}
-END_TEST
-
-START_TEST(configured_host)
-{
-	move_away(t2, 0x30);
-	unit_fails(cbd_host_join(t1, 4), EINVAL);
-	unit_ok(cbd_host_join(t1, 3));
-	ck_assert_int_eq(t1->host, 3);
-	unit_fails(cbd_host_join(t2, 3), EEXIST);
-	ck_assert_int_eq(t2->host, -1);
-	unit_ok(cbd_host_join(t2, 1));
-	ck_assert_int_eq(t2->host, 1);
-}
-END_TEST
-
-START_TEST(hosts_full)
-{
-	move_away(t2, 0);
-	for (unsigned char who = 1; who < 5; who++) {
-		cbd_host_leave(t2);
-		memset(t2->identity.uuid, who, 16);
-		unit_ok(cbd_host_join(t2, -1));
-	}
-	unit_fails(cbd_host_join(t1, -1), ENOSPC);
-	cbd_host_leave(t2);
-	unit_ok(cbd_host_join(t2, -1)); /* a known one has its slot */
-	ck_assert_int_eq(t2->host, 3);
-}
-END_TEST
-
-/* One that died between token and name is finished by its own machine. */
-START_TEST(half_taken_host)
-{
-	struct cbd_host_claim_line *line = cbd_host_line(t1, 0, CBD_HOST_CLAIM, 0);
-
-	memcpy(&line->token, t1->identity.uuid, 8);
-	line->token |= 1;
-	move_away(t2, 0x30);
-	unit_ok(cbd_host_join(t2, -1));
-	ck_assert_int_eq(t2->host, 1);
-	unit_ok(cbd_host_join(t1, -1));
-	ck_assert_int_eq(t1->host, 0);
-}
-END_TEST
-
-static bool stop_beating;
-
-static void *beat(void *arg)
-{
-	while (!cbd_flag_get(&stop_beating)) {
-		if (cbd_host_beat(arg) < 0)
-			return arg;
-		cbd_sleep_us(HEARTBEAT_MS * 200);
-	}
-	return NULL;
-}
-
-/* A cloned machine: the same identity under another boot. */
-START_TEST(cloned_machine)
-{
-	pthread_t thread;
-	void *lost;
-	struct cbd_host_line line;
-
-	unit_ok(cbd_host_join(t1, -1));
-	move_away(t2, 0x30);
-	memcpy(t2->identity.uuid, t1->identity.uuid, 16);
-	stop_beating = false;
-	ck_assert_int_eq(pthread_create(&thread, NULL, beat, t1), 0);
-	unit_fails(cbd_host_join(t2, -1), EADDRINUSE);
-	unit_fails(cbd_host_join(t2, 0), EADDRINUSE);
-	cbd_flag_set(&stop_beating, true);
-	pthread_join(thread, &lost);
-	ck_assert_ptr_null(lost);
-	/* silent: this is its next boot */
-	unit_ok(cbd_host_join(t2, -1));
-	ck_assert_int_eq(t2->host, 0);
-	unit_ok(cbd_line_get(t1, cbd_host_line(t1, 0, CBD_HOST_INFO, CBD_HOST_STATE), &line));
-	ck_assert_mem_eq(line.boot_id, t2->identity.boot_id, 16);
-	ck_assert_uint_eq(line.incarnation, 2);
-	/* and the first one, coming back, must not go on */
-	unit_fails(cbd_host_beat(t1), EADDRINUSE);
-}
-END_TEST
-
-/* ----------------------------------------------------------------- claims */
 
 static const enum cbd_side claim_kinds[] = { CBD_SIDE_BACKEND, CBD_SIDE_BLKDEV };
 
@@ -300,8 +58,8 @@ START_TEST(two_machines)
 	struct cbd_claim a = CBD_CLAIM_INIT, b = CBD_CLAIM_INIT;
 	struct cbd_claim_line line;
 
-	open_kind(_i / 2 ? CBD_COHERENCE_SOFTWARE : CBD_COHERENCE_HARDWARE);
-	move_away(t2, 0x30);
+	machines_format(_i / 2 ? CBD_COHERENCE_SOFTWARE : CBD_COHERENCE_HARDWARE);
+	machines_move(t2, 0x30);
 	unit_ok(cbd_host_join(t1, -1));
 	unit_ok(cbd_host_join(t2, -1));
 	unit_ok(claim(t1, kind, 1, &a));
@@ -319,7 +77,7 @@ START_TEST(two_machines)
 	ck_assert_int_eq(cbd_claim_sweep(t1, true), 0);
 	unit_ok(claim(t2, kind, 1, &b));
 	cbd_claim_release(&b);
-	teardown();
+	machines_teardown();
 }
 END_TEST
 
@@ -352,8 +110,8 @@ START_TEST(race_of_machines)
 {
 	pthread_t a, b;
 
-	open_kind(_i ? CBD_COHERENCE_SOFTWARE : CBD_COHERENCE_HARDWARE);
-	move_away(t2, 0x30);
+	machines_format(_i ? CBD_COHERENCE_SOFTWARE : CBD_COHERENCE_HARDWARE);
+	machines_move(t2, 0x30);
 	unit_ok(cbd_host_join(t1, -1));
 	unit_ok(cbd_host_join(t2, -1));
 	ck_assert_int_eq(pthread_create(&a, NULL, race, t1), 0);
@@ -362,7 +120,7 @@ START_TEST(race_of_machines)
 	pthread_join(b, NULL);
 	ck_assert_uint_eq(most_owners, 1);
 	ck_assert_uint_eq(taken, 2 * RACE_TURNS);
-	teardown();
+	machines_teardown();
 }
 END_TEST
 
@@ -371,7 +129,7 @@ START_TEST(next_boot)
 	struct cbd_claim a = CBD_CLAIM_INIT, b = CBD_CLAIM_INIT;
 	struct cbd_claim_line line;
 
-	move_away(t2, 0x30);
+	machines_move(t2, 0x30);
 	unit_ok(cbd_host_join(t1, -1));
 	unit_ok(cbd_host_join(t2, -1));
 	unit_ok(claim(t2, CBD_SIDE_BACKEND, 0, &b));
@@ -392,7 +150,7 @@ START_TEST(damaged_line)
 	struct cbd_claim a = CBD_CLAIM_INIT, b = CBD_CLAIM_INIT;
 	unsigned char *line;
 
-	move_away(t2, 0x30);
+	machines_move(t2, 0x30);
 	unit_ok(cbd_host_join(t1, -1));
 	unit_ok(cbd_host_join(t2, -1));
 	unit_ok(claim(t1, CBD_SIDE_BACKEND, 0, &a));
@@ -420,7 +178,7 @@ START_TEST(lost_claim)
 	struct cbd_claim a = CBD_CLAIM_INIT, b = CBD_CLAIM_INIT;
 	struct cbd_claim_line line;
 
-	move_away(t2, 0x30);
+	machines_move(t2, 0x30);
 	unit_ok(cbd_host_join(t1, -1));
 	unit_ok(cbd_host_join(t2, -1));
 	unit_ok(claim(t1, CBD_SIDE_BACKEND, 0, &a));
@@ -450,7 +208,7 @@ static void die_with_claim(enum cbd_side kind, unsigned slot, bool killed)
 	ck_assert_int_eq(pipe(ready), 0);
 	child = fork();
 	if (child == 0) {
-		byte = cbd_transport_open(path, 0, &t) == 0 && cbd_host_join(t, -1) == 0 &&
+		byte = cbd_transport_open(machines_path, 0, &t) == 0 && cbd_host_join(t, -1) == 0 &&
 		       cbd_claim_take(t, kind, slot, &c) == 0;
 		if (write(ready[1], &byte, 1) == 1 && killed)
 			pause();
@@ -476,7 +234,7 @@ START_TEST(dead_owner)
 	struct cbd_claim_line line;
 	struct cbd_claim c;
 
-	open_kind(_i / 4 ? CBD_COHERENCE_SOFTWARE : CBD_COHERENCE_HARDWARE);
+	machines_format(_i / 4 ? CBD_COHERENCE_SOFTWARE : CBD_COHERENCE_HARDWARE);
 	unit_ok(cbd_host_join(t1, -1));
 	die_with_claim(kind, 1, _i / 2 % 2);
 	ck_assert_int_eq(cbd_claim_owner(t1, kind, 1, &line), 0);
@@ -489,7 +247,7 @@ START_TEST(dead_owner)
 	die_with_claim(kind, 1, false);
 	unit_ok(claim(t1, kind, 1, &c));
 	cbd_claim_release(&c);
-	teardown();
+	machines_teardown();
 }
 END_TEST
 
@@ -597,128 +355,28 @@ START_TEST(blkdevs_full)
 }
 END_TEST
 
-/* ------------------------------------------------------------------ beats */
-
-START_TEST(watch_counts_samples)
-{
-	struct cbd_watch w = { .counter = 0 };
-	const uint64_t ms = 1000000;
-	uint64_t now = 1000 * ms;
-
-	/* interval 10 ms, 3 unchanged samples */
-	ck_assert_int_eq(cbd_watch_sample(&w, 5, now, 10 * ms, 3), CBD_UNDECIDED);
-	ck_assert_int_eq(cbd_watch_sample(&w, 6, now += 10 * ms, 10 * ms, 3), CBD_ALIVE);
-	for (int i = 0; i < 2; i++)
-		ck_assert_int_eq(cbd_watch_sample(&w, 6, now += 10 * ms, 10 * ms, 3), CBD_ALIVE);
-	ck_assert_int_eq(cbd_watch_sample(&w, 6, now += 10 * ms, 10 * ms, 3), CBD_SUSPECT);
-	/* more looks do not make more samples */
-	ck_assert_int_eq(cbd_watch_sample(&w, 7, now += 10 * ms, 10 * ms, 3), CBD_ALIVE);
-	for (int i = 0; i < 25; i++)
-		ck_assert_int_eq(cbd_watch_sample(&w, 7, now += ms, 10 * ms, 3), CBD_ALIVE);
-	/* a gap of my own starts the count again */
-	ck_assert_int_eq(cbd_watch_sample(&w, 7, now += 1000 * ms, 10 * ms, 3), CBD_UNDECIDED);
-	ck_assert_int_eq(cbd_watch_sample(&w, 7, now += 10 * ms, 10 * ms, 3), CBD_UNDECIDED);
-	ck_assert_int_eq(cbd_watch_sample(&w, 7, now += 10 * ms, 10 * ms, 3), CBD_UNDECIDED);
-	ck_assert_int_eq(cbd_watch_sample(&w, 7, now += 10 * ms, 10 * ms, 3), CBD_SUSPECT);
-	/* any change is life, also to a lower number */
-	ck_assert_int_eq(cbd_watch_sample(&w, 1, now += 10 * ms, 10 * ms, 3), CBD_ALIVE);
-}
-END_TEST
-
-START_TEST(watch_transport)
-{
-	struct cbd_backend_info backend;
-	struct cbd_blkdev_info blkdev;
-	struct cbd_host_info host;
-
-	pair_open(&p, &(struct pair_options){ .heartbeat_ms = HEARTBEAT_MS });
-	unit_ok(cbd_backend_get(p.ct, 0, &backend, sizeof(backend)));
-	ck_assert_int_eq(backend.liveness, CBD_UNDECIDED);
-	unit_ok(cbd_transport_watch(p.ct));
-	unit_ok(cbd_backend_get(p.ct, 0, &backend, sizeof(backend)));
-	unit_ok(cbd_blkdev_get(p.ct, 0, &blkdev, sizeof(blkdev)));
-	unit_ok(cbd_host_get(p.ct, 0, &host, sizeof(host)));
-	ck_assert_int_eq(backend.liveness, CBD_ALIVE);
-	ck_assert_int_eq(blkdev.liveness, CBD_ALIVE);
-	ck_assert_int_eq(host.liveness, CBD_ALIVE);
-	ck_assert_str_eq(backend.name, "disk");
-	ck_assert_uint_eq(backend.size, p.disk.size);
-	ck_assert_uint_eq(blkdev.queues, 1);
-	/* silent is suspect, not dead: its lock is held */
-	server_stop(&p);
-	unit_ok(cbd_transport_watch(p.ct));
-	unit_ok(cbd_backend_get(p.ct, 0, &backend, sizeof(backend)));
-	ck_assert_int_eq(backend.liveness, CBD_SUSPECT);
-	server_start(&p);
-	unit_ok(cbd_transport_watch(p.ct));
-	unit_ok(cbd_backend_get(p.ct, 0, &backend, sizeof(backend)));
-	ck_assert_int_eq(backend.liveness, CBD_ALIVE);
-	pair_close(&p);
-}
-END_TEST
-
-/* -------------------------------------------------------------------- uuid */
-
-START_TEST(uuids)
-{
-	uint8_t uuid[16];
-	char text[CBD_UUID_TEXT];
-
-	ck_assert(cbd_uuid_parse("00112233445566778899aabbccddeeff\n", uuid));
-	ck_assert_str_eq(cbd_uuid_text(uuid, text), "00112233-4455-6677-8899-aabbccddeeff");
-	ck_assert(cbd_uuid_parse("00112233-4455-6677-8899-AABBCCDDEEFF", uuid));
-	ck_assert_uint_eq(uuid[15], 0xff);
-	ck_assert(!cbd_uuid_parse("", uuid));
-	ck_assert(!cbd_uuid_parse("00112233445566778899aabbccddeef", uuid));
-	ck_assert(!cbd_uuid_parse("00112233445566778899aabbccddeeff0", uuid));
-	ck_assert(!cbd_uuid_parse("0011223344556677 899aabbccddeeff", uuid));
-	ck_assert(!cbd_uuid_parse("uninitialized", uuid));
-	ck_assert(!cbd_uuid_parse("00000000000000000000000000000000", uuid));
-}
-END_TEST
-
-static TCase *new_case(const char *name, bool fixture)
-{
-	TCase *t = tcase_create(name);
-
-	tcase_set_timeout(t, UNIT_TIMEOUT);
-	if (fixture)
-		tcase_add_checked_fixture(t, setup, teardown);
-	return t;
-}
-
 int main(void)
 {
 	Suite *s = suite_create("claim");
-	TCase *t = new_case("with transport", true);
+	TCase *t;
 
-	tcase_add_test(t, locks);
-	tcase_add_test(t, locks_and_fork);
-	tcase_add_test(t, renewed_lock);
-	tcase_add_test(t, same_host);
-	tcase_add_test(t, configured_host);
-	tcase_add_test(t, hosts_full);
-	tcase_add_test(t, half_taken_host);
-	tcase_add_test(t, cloned_machine);
+	t = tcase_create("with transport");
+	tcase_set_timeout(t, UNIT_TIMEOUT);
+	tcase_add_checked_fixture(t, machines_setup, machines_teardown);
 	tcase_add_loop_test(t, take_and_release, 0, 2);
 	tcase_add_test(t, next_boot);
 	tcase_add_test(t, damaged_line);
 	tcase_add_test(t, lost_claim);
 	tcase_add_test(t, other_device_node);
 	suite_add_tcase(s, t);
-	t = new_case("of both modes", false);
-	tcase_add_loop_test(t, hosts_of_two_machines, 0, 2);
+	t = tcase_create("of its own");
+	tcase_set_timeout(t, UNIT_TIMEOUT);
 	tcase_add_loop_test(t, two_machines, 0, 4);
 	tcase_add_loop_test(t, race_of_machines, 0, 2);
 	tcase_add_loop_test(t, dead_owner, 0, 8);
-	suite_add_tcase(s, t);
-	t = new_case("pair", false);
 	tcase_add_test(t, incarnations_rise);
 	tcase_add_test(t, incarnations_wrap);
 	tcase_add_test(t, blkdevs_full);
-	tcase_add_test(t, watch_counts_samples);
-	tcase_add_test(t, watch_transport);
-	tcase_add_test(t, uuids);
 	suite_add_tcase(s, t);
 	return unit_main(s);
 }

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * test-host.c - host slots: found again, configured, half taken, of a cloned machine.
+ */
+#include <config.h>
+
+#include <errno.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "machines.h"
+
+START_TEST(same_host)
+{
+	unit_ok(cbd_host_join(t1, -1));
+	unit_ok(cbd_host_join(t2, -1));
+	ck_assert_int_eq(t1->host, 0);
+	ck_assert_int_eq(t2->host, 0); /* found again under its identity */
+	unit_ok(cbd_host_join(t1, 0));
+	unit_fails(cbd_host_join(t1, 1), EINVAL);
+}
+END_TEST
+
+START_TEST(hosts_of_two_machines)
+{
+	struct cbd_host_info info;
+
+	machines_format(_i ? CBD_COHERENCE_SOFTWARE : CBD_COHERENCE_HARDWARE);
+	machines_move(t2, 0x30);
+	unit_ok(cbd_host_join(t1, -1));
+	unit_ok(cbd_host_join(t2, -1));
+	ck_assert_int_ne(t1->host, t2->host);
+	unit_ok(cbd_host_get(t1, (unsigned)t2->host, &info, sizeof(info)));
+	ck_assert_mem_eq(info.uuid, t2->identity.uuid, 16);
+	ck_assert_mem_eq(info.boot_id, t2->identity.boot_id, 16);
+	unit_ok(cbd_host_get(t2, (unsigned)t1->host, &info, sizeof(info)));
+	ck_assert_mem_eq(info.uuid, t1->identity.uuid, 16);
+	machines_teardown();
+}
+END_TEST
+
+START_TEST(configured_host)
+{
+	machines_move(t2, 0x30);
+	unit_fails(cbd_host_join(t1, 4), EINVAL);
+	unit_ok(cbd_host_join(t1, 3));
+	ck_assert_int_eq(t1->host, 3);
+	unit_fails(cbd_host_join(t2, 3), EEXIST);
+	ck_assert_int_eq(t2->host, -1);
+	unit_ok(cbd_host_join(t2, 1));
+	ck_assert_int_eq(t2->host, 1);
+}
+END_TEST
+
+START_TEST(hosts_full)
+{
+	machines_move(t2, 0);
+	for (unsigned char who = 1; who < 5; who++) {
+		cbd_host_leave(t2);
+		memset(t2->identity.uuid, who, 16);
+		unit_ok(cbd_host_join(t2, -1));
+	}
+	unit_fails(cbd_host_join(t1, -1), ENOSPC);
+	cbd_host_leave(t2);
+	unit_ok(cbd_host_join(t2, -1)); /* a known one has its slot */
+	ck_assert_int_eq(t2->host, 3);
+}
+END_TEST
+
+/* One that died between token and name is finished by its own machine. */
+START_TEST(half_taken_host)
+{
+	struct cbd_host_claim_line *line = cbd_host_line(t1, 0, CBD_HOST_CLAIM, 0);
+
+	memcpy(&line->token, t1->identity.uuid, 8);
+	line->token |= 1;
+	machines_move(t2, 0x30);
+	unit_ok(cbd_host_join(t2, -1));
+	ck_assert_int_eq(t2->host, 1);
+	unit_ok(cbd_host_join(t1, -1));
+	ck_assert_int_eq(t1->host, 0);
+}
+END_TEST
+
+static bool stop_beating;
+
+static void *beat(void *arg)
+{
+	while (!cbd_flag_get(&stop_beating)) {
+		if (cbd_host_beat(arg) < 0)
+			return arg;
+		cbd_sleep_us(HEARTBEAT_MS * 200);
+	}
+	return NULL;
+}
+
+/* A cloned machine: the same identity under another boot. */
+START_TEST(cloned_machine)
+{
+	pthread_t thread;
+	void *lost;
+	struct cbd_host_line line;
+
+	unit_ok(cbd_host_join(t1, -1));
+	machines_move(t2, 0x30);
+	memcpy(t2->identity.uuid, t1->identity.uuid, 16);
+	stop_beating = false;
+	ck_assert_int_eq(pthread_create(&thread, NULL, beat, t1), 0);
+	unit_fails(cbd_host_join(t2, -1), EADDRINUSE);
+	unit_fails(cbd_host_join(t2, 0), EADDRINUSE);
+	cbd_flag_set(&stop_beating, true);
+	pthread_join(thread, &lost);
+	ck_assert_ptr_null(lost);
+	/* silent: this is its next boot */
+	unit_ok(cbd_host_join(t2, -1));
+	ck_assert_int_eq(t2->host, 0);
+	unit_ok(cbd_line_get(t1, cbd_host_line(t1, 0, CBD_HOST_INFO, CBD_HOST_STATE), &line));
+	ck_assert_mem_eq(line.boot_id, t2->identity.boot_id, 16);
+	ck_assert_uint_eq(line.incarnation, 2);
+	/* and the first one, coming back, must not go on */
+	unit_fails(cbd_host_beat(t1), EADDRINUSE);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("host");
+	TCase *t;
+
+	t = tcase_create("with transport");
+	tcase_set_timeout(t, UNIT_TIMEOUT);
+	tcase_add_checked_fixture(t, machines_setup, machines_teardown);
+	tcase_add_test(t, same_host);
+	tcase_add_test(t, configured_host);
+	tcase_add_test(t, hosts_full);
+	tcase_add_test(t, half_taken_host);
+	tcase_add_test(t, cloned_machine);
+	suite_add_tcase(s, t);
+	t = tcase_create("of its own");
+	tcase_set_timeout(t, UNIT_TIMEOUT);
+	tcase_add_loop_test(t, hosts_of_two_machines, 0, 2);
+	suite_add_tcase(s, t);
+	return unit_main(s);
+}

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * test-watch.c - liveness: a counter that moves, stands still, or is seldom looked at.
+ */
+#include <config.h>
+
+#include <signal.h>
+#include <sys/time.h>
+
+#include "machines.h"
+
+static struct pair p;
+
+START_TEST(watch_counts_samples)
+{
+	struct cbd_watch w = { .counter = 0 };
+	const uint64_t ms = 1000000;
+	uint64_t now = 1000 * ms;
+
+	/* interval 10 ms, 3 unchanged samples */
+	ck_assert_int_eq(cbd_watch_sample(&w, 5, now, 10 * ms, 3), CBD_UNDECIDED);
+	ck_assert_int_eq(cbd_watch_sample(&w, 6, now += 10 * ms, 10 * ms, 3), CBD_ALIVE);
+	for (int i = 0; i < 2; i++)
+		ck_assert_int_eq(cbd_watch_sample(&w, 6, now += 10 * ms, 10 * ms, 3), CBD_ALIVE);
+	ck_assert_int_eq(cbd_watch_sample(&w, 6, now += 10 * ms, 10 * ms, 3), CBD_SUSPECT);
+	/* more looks do not make more samples */
+	ck_assert_int_eq(cbd_watch_sample(&w, 7, now += 10 * ms, 10 * ms, 3), CBD_ALIVE);
+	for (int i = 0; i < 25; i++)
+		ck_assert_int_eq(cbd_watch_sample(&w, 7, now += ms, 10 * ms, 3), CBD_ALIVE);
+	/* a gap of my own starts the count again */
+	ck_assert_int_eq(cbd_watch_sample(&w, 7, now += 1000 * ms, 10 * ms, 3), CBD_UNDECIDED);
+	ck_assert_int_eq(cbd_watch_sample(&w, 7, now += 10 * ms, 10 * ms, 3), CBD_UNDECIDED);
+	ck_assert_int_eq(cbd_watch_sample(&w, 7, now += 10 * ms, 10 * ms, 3), CBD_UNDECIDED);
+	ck_assert_int_eq(cbd_watch_sample(&w, 7, now += 10 * ms, 10 * ms, 3), CBD_SUSPECT);
+	/* any change is life, also to a lower number */
+	ck_assert_int_eq(cbd_watch_sample(&w, 1, now += 10 * ms, 10 * ms, 3), CBD_ALIVE);
+}
+END_TEST
+
+START_TEST(watch_transport)
+{
+	struct cbd_backend_info backend;
+	struct cbd_blkdev_info blkdev;
+	struct cbd_host_info host;
+
+	pair_open(&p, &(struct pair_options){ .heartbeat_ms = HEARTBEAT_MS });
+	unit_ok(cbd_backend_get(p.ct, 0, &backend, sizeof(backend)));
+	ck_assert_int_eq(backend.liveness, CBD_UNDECIDED);
+	unit_ok(cbd_transport_watch(p.ct));
+	unit_ok(cbd_backend_get(p.ct, 0, &backend, sizeof(backend)));
+	unit_ok(cbd_blkdev_get(p.ct, 0, &blkdev, sizeof(blkdev)));
+	unit_ok(cbd_host_get(p.ct, 0, &host, sizeof(host)));
+	ck_assert_int_eq(backend.liveness, CBD_ALIVE);
+	ck_assert_int_eq(blkdev.liveness, CBD_ALIVE);
+	ck_assert_int_eq(host.liveness, CBD_ALIVE);
+	ck_assert_str_eq(backend.name, "disk");
+	ck_assert_uint_eq(backend.size, p.disk.size);
+	ck_assert_uint_eq(blkdev.queues, 1);
+	/* silent is suspect, not dead: its lock is held */
+	server_stop(&p);
+	unit_ok(cbd_transport_watch(p.ct));
+	unit_ok(cbd_backend_get(p.ct, 0, &backend, sizeof(backend)));
+	ck_assert_int_eq(backend.liveness, CBD_SUSPECT);
+	server_start(&p);
+	unit_ok(cbd_transport_watch(p.ct));
+	unit_ok(cbd_backend_get(p.ct, 0, &backend, sizeof(backend)));
+	ck_assert_int_eq(backend.liveness, CBD_ALIVE);
+	pair_close(&p);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("watch");
+	TCase *t;
+
+	t = tcase_create("watch");
+	tcase_set_timeout(t, UNIT_TIMEOUT);
+	tcase_add_test(t, watch_counts_samples);
+	tcase_add_test(t, watch_transport);
+	suite_add_tcase(s, t);
+	return unit_main(s);
+}
