@@ -26,7 +26,7 @@ static bool something(const struct cbd_handler *h)
 				return true;
 		} else if (cbd_hchannel_work(hc) == CBD_WORK_FETCHING &&
 			   cbd_handler_may_submit(h) &&
-			   cbd_channel_receive_invalidated_se(&hc->ch, hc->position, &se) != 0) {
+			   cbd_channel_receive_se(&hc->ch, hc->position, &se) != 0) {
 			return true;
 		}
 	}

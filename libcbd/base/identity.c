@@ -29,15 +29,6 @@ bool cbd_uuid_parse(const char *text, uint8_t uuid[16])
 	return n == 32 && !cbd_is_zero(uuid, 16);
 }
 
-const char *cbd_uuid_text(const uint8_t u[16], char text[CBD_UUID_TEXT])
-{
-	snprintf(text, CBD_UUID_TEXT,
-		 "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", u[0], u[1],
-		 u[2], u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13], u[14],
-		 u[15]);
-	return text;
-}
-
 /* 0; -ENOENT; another negative errno, with a message */
 static int read_uuid(const char *path, uint8_t uuid[16])
 {

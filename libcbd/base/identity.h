@@ -25,7 +25,5 @@ int cbd_identity_read(struct cbd_identity *identity);
 /* 32 hex digits with or without dashes, as in machine-id, up to the end of a line.
  * False: it is no uuid, or all zero.  (libuuid does not read the form without dashes.) */
 bool cbd_uuid_parse(const char *text, uint8_t uuid[16]);
-#define CBD_UUID_TEXT 37
-const char *cbd_uuid_text(const uint8_t uuid[16], char text[CBD_UUID_TEXT]);
 
 #endif

@@ -13,7 +13,8 @@
 #include "base/clock.h"
 #include "base/lock.h"
 
-int cbd_lock_reopen(int fd, bool writable)
+/* Open the file behind FD again, also if its path names another one by now. */
+static int reopen(int fd, bool writable)
 {
 	char path[64];
 	int copy;
@@ -52,7 +53,7 @@ static int set_lock(int fd, int64_t byte, short type)
 int cbd_lock_take(struct cbd_lock *l, int fd, int64_t byte, bool shared, unsigned wait_ms)
 {
 	uint64_t until = cbd_now_ns() + wait_ms * 1000000ull;
-	int copy = cbd_lock_reopen(fd, !shared), r;
+	int copy = reopen(fd, !shared), r;
 
 	if (copy < 0)
 		return copy;
@@ -78,7 +79,7 @@ void cbd_lock_release(struct cbd_lock *l)
 
 int cbd_lock_renew(struct cbd_lock *l)
 {
-	int copy = cbd_lock_reopen(l->fd, !l->shared), r;
+	int copy = reopen(l->fd, !l->shared), r;
 
 	if (copy < 0) /* -EACCES: a daemon that changed its user keeps the old one */
 		return copy == -EACCES ? 0 : copy;

@@ -24,10 +24,6 @@ struct cbd_lock {
 		.fd = -1 \
 	}
 
-/* Open the file behind FD again, also if its path names another one by now.  Returns a
- * descriptor or a negative errno. */
-int cbd_lock_reopen(int fd, bool writable);
-
 /* Lock BYTE of the file behind FD.  -EBUSY: another description holds it, and still
  * did after WAIT_MS milliseconds (0: a single try). */
 int cbd_lock_take(struct cbd_lock *l, int fd, int64_t byte, bool shared, unsigned wait_ms);

@@ -97,18 +97,14 @@ static int accept(struct cbd_channel *ch, uint64_t position, uint32_t seed, cons
 	return 0;
 }
 
-static int receive(struct cbd_channel *ch, const void *line, bool invalidate, uint64_t position,
-		   uint32_t seed, void *copy)
+static int receive(struct cbd_channel *ch, const void *line, uint64_t position, uint32_t seed,
+		   void *copy)
 {
 	struct cbd_fault f;
 	bool there;
 
 	if (!CBD_FAULT_TRY(&f))
 		return -EIO;
-	if (invalidate) {
-		cbd_line_invalidate_start(&ch->t->mem, line);
-		cbd_invalidate_done(&ch->t->mem);
-	}
 	there = cbd_line_await(&ch->t->mem, line, position, copy);
 	cbd_fault_end(&f);
 	return there ? accept(ch, position, seed, copy) : 0;
@@ -145,22 +141,12 @@ int cbd_channel_send_ce(struct cbd_channel *ch, struct cbd_ce *ce)
 
 int cbd_channel_receive_se(struct cbd_channel *ch, uint64_t position, struct cbd_se *se)
 {
-	return receive(ch, &ch->se[position & (ch->slots - 1)], true, position, ch->se_seed, se);
-}
-
-int cbd_channel_receive_invalidated_se(struct cbd_channel *ch, uint64_t position, struct cbd_se *se)
-{
-	return receive(ch, &ch->se[position & (ch->slots - 1)], false, position, ch->se_seed, se);
+	return receive(ch, &ch->se[position & (ch->slots - 1)], position, ch->se_seed, se);
 }
 
 int cbd_channel_receive_ce(struct cbd_channel *ch, uint64_t count, struct cbd_ce *ce)
 {
-	return receive(ch, &ch->ce[count & (ch->slots - 1)], true, count, ch->ce_seed, ce);
-}
-
-int cbd_channel_receive_invalidated_ce(struct cbd_channel *ch, uint64_t count, struct cbd_ce *ce)
-{
-	return receive(ch, &ch->ce[count & (ch->slots - 1)], false, count, ch->ce_seed, ce);
+	return receive(ch, &ch->ce[count & (ch->slots - 1)], count, ch->ce_seed, ce);
 }
 
 int cbd_channel_assert_se(struct cbd_channel *ch, struct cbd_se *se)

@@ -46,18 +46,13 @@ static inline void *cbd_channel_blkdev_line(const struct cbd_channel *ch, unsign
  * Entries.  Send: seal the entry, store it in the line of se->position (ce->count), write
  * it back.  Receive: 1 and a private copy when the entry POSITION of this epoch is there
  * and its CRC is right; 0 when it is not there yet, or its line is damaged (see
- * cbd_channel_bad()); -EIO when the memory is poisoned.
+ * cbd_channel_bad()); -EIO when the memory is poisoned.  The caller of receive has
+ * invalidated the line before, with others under one fence: see below.
  */
 int cbd_channel_send_se(struct cbd_channel *ch, struct cbd_se *se);
 int cbd_channel_send_ce(struct cbd_channel *ch, struct cbd_ce *ce);
 int cbd_channel_receive_se(struct cbd_channel *ch, uint64_t position, struct cbd_se *se);
 int cbd_channel_receive_ce(struct cbd_channel *ch, uint64_t count, struct cbd_ce *ce);
-
-/* Receive, when the caller has invalidated the line already, with others under one
- * fence. */
-int cbd_channel_receive_invalidated_se(struct cbd_channel *ch, uint64_t position,
-				       struct cbd_se *se);
-int cbd_channel_receive_invalidated_ce(struct cbd_channel *ch, uint64_t count, struct cbd_ce *ce);
 
 /* Receive, when the caller has copied the line already. */
 int cbd_channel_accept_se(struct cbd_channel *ch, uint64_t position, const struct cbd_se *se);
