@@ -1,7 +1,7 @@
 /*
  * cleared.pml - rule 1: a host slot is cleared while its host was away, and
  * another host takes it; the old host comes back and beats.  Mirrors host.c
- * (check_slot, assert_mine, assert_slot, slot_take, boot_enter) and clear.c (free_host);
+ * (check_slot, assert_own, assert_slot, slot_take, boot_enter) and clear.c (free_host);
  * hardware mode: a free slot is taken by compare-and-swap.
  *
  * The lines: claim and state, each with whose it is.  Names go the way of the
@@ -71,7 +71,7 @@ inline look(me)
 	seen = 0
 }
 
-/* assert_mine() */
+/* assert_own() */
 inline again(line, me, says_whose)
 {
 	if
