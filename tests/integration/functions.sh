@@ -278,21 +278,6 @@ nbd_io=$programs/nbd-io
 
 # --- Checking ---------------------------------------------------------------
 
-# as_host UUID BOOT COMMAND...: as another host, or this one after a boot; needs
-# test_hooks
-as_host()
-{
-	CBD_TEST_HOST_UUID=$1-0000-0000-0000-000000000000 \
-		CBD_TEST_BOOT_ID=$2-0000-0000-0000-000000000000 "${@:3}"
-}
-
-# Whether --enable-debug was given: $transport is there.
-test_hooks()
-{
-	CBD_TEST_HOST_UUID=none cbdctl clear backend 0 "$transport" 2>&1 |
-		grep -q CBD_TEST_HOST_UUID
-}
-
 # As root, whom modes do not keep out: a command goes on without that privilege, as
 # the owner of its files.
 as_owner=()

@@ -145,19 +145,6 @@ start_backend 3 "$disks/free"
 stop_backend 3
 transport=$good
 
-# --- Hosts ------------------------------------------------------------------
-
-# Clones of one machine, and the same host slot for two.
-if test_hooks; then
-	make_disk "$disks/other" 16M
-	as_host 11111111 22222222 start_backend 2 "$disks/other"
-	expect 1 "host id 1 is in use by another machine with the same identity; write a uuid" \
-		as_host 11111111 33333333 cbd-backend -f "${t[@]}" --id 3 "$disks/free"
-	expect 1 "host id 1 belongs to another machine, host 1" \
-		cbd-backend -f "${t[@]}" --id 3 --host-id 1 "$disks/free"
-	stop_backend 2
-fi
-
 # After all that the living one still serves, and the free disk can be used.
 start_backend 2 "$disks/free"
 start_nbdkit cbd "$transport" backend=1

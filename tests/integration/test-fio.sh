@@ -6,7 +6,7 @@
 
 has_engine()
 {
-	fio --enghelp | grep -qw nbd
+	fio --enghelp | grep -w nbd >/dev/null
 }
 
 requires_program fio nbdkit

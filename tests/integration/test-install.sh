@@ -94,7 +94,7 @@ server=$!
 cleanup_fn stop $server
 alive_backend()
 {
-	cbdctl list -B "$transport" | grep -q '"alive":true' || gone $server
+	cbdctl list -B "$transport" | grep '"alive":true' >/dev/null || gone $server
 }
 wait_until 20 alive_backend || fail "the example of a server does not serve"
 for client in client client++; do

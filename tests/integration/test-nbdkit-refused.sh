@@ -85,24 +85,6 @@ grep -q 'cbd.*error: export "ab": no live backend has this name' "$tmp/nbdkit.lo
 expect 1 "No such file or directory" nbdinfo "$uri"
 stop "$nbdkit_pid"
 
-# Clones of one machine, and the same host slot for two.
-if test_hooks; then
-	as_host 11111111 22222222 start_nbdkit cbd "$transport" backend=1
-	refused_host()
-	{
-		local boot=$1 text=$2
-		shift 2
-
-		expect 1 "$text" as_host 11111111 "$boot" timeout 20 nbdkit -U - cbd \
-			"$transport" backend=2 "$@" --run true
-	}
-	refused_host 33333333 "host id 1 is in use by another machine with the same identity"
-	refused "$transport: host id 1 belongs to another machine, host 1" \
-		"$transport" backend=2 host-id=1
-	"$nbd_io" "$uri" write:0:4K:1 read:0:4K:1
-	stop "$nbdkit_pid"
-fi
-
 # a backend that was stopped in order, and one that was killed
 stop_backend 2
 refused "$transport: backend 2: has stopped" "$transport" backend=2
