@@ -237,7 +237,9 @@ struct cbd_channel_info {
 
 /*
  * Watch all heartbeats for long enough to decide every slot that is in use:
- * two intervals when all beat, dead_after + 1 when one does not.  Blocks.
+ * two intervals when all beat, dead_after + 1 when one does not.  Blocks; on a busy
+ * machine for longer, but at most 2 * (dead_after + 2) intervals that are 0.5 s longer.
+ * What is not decided by then stays CBD_UNDECIDED.
  * Without it the liveness of the functions below is CBD_UNDECIDED.  One
  * thread at a time.
  */

@@ -13,9 +13,15 @@
 
 #include "cbd.h"
 
+/* A gap between two samples of one observer up to which its machine is taken to be
+ * busy: with a load of 20 on 2 CPUs a thread waits up to 0.2 s for its turn.  A longer
+ * gap is that of a machine or process that was stopped. */
+#define CBD_BUSY_NS 500000000ull
+
 struct cbd_watch {
 	uint64_t counter;
-	uint64_t sampled_ns; /* 0: never */
+	uint64_t sampled_ns;  /* 0: never */
+	uint64_t interval_ns; /* at least; 0: as the header says */
 	unsigned unchanged;
 	bool moved; /* the counter has changed since the first sample */
 };
@@ -23,7 +29,8 @@ struct cbd_watch {
 /*
  * Take a sample; of those within one INTERVAL_NS only one counts.  CBD_SUSPECT after
  * DEAD_AFTER samples in which the counter has not changed.  When the observer itself
- * took no sample for more than two intervals the count starts again.
+ * took no sample for more than 2.5 intervals the count starts again; on a busy
+ * machine, where such gaps may have no end, the gap becomes the interval.
  */
 enum cbd_liveness cbd_watch_sample(struct cbd_watch *w, uint64_t counter, uint64_t now_ns,
 				   uint64_t interval_ns, unsigned dead_after);

@@ -69,6 +69,62 @@ START_TEST(watch_transport)
 }
 END_TEST
 
+/* Each sample of a busy machine comes too late: its gaps are the intervals then. */
+START_TEST(watch_on_a_busy_machine)
+{
+	struct cbd_watch w = { .counter = 0 };
+	const uint64_t ms = 1000000;
+	uint64_t now = 1000 * ms;
+
+	ck_assert_int_eq(cbd_watch_sample(&w, 5, now, 10 * ms, 3), CBD_UNDECIDED);
+	ck_assert_int_eq(cbd_watch_sample(&w, 5, now += 40 * ms, 10 * ms, 3), CBD_UNDECIDED);
+	ck_assert_int_eq(cbd_watch_sample(&w, 5, now += 90 * ms, 10 * ms, 3), CBD_UNDECIDED);
+	ck_assert_int_eq(cbd_watch_sample(&w, 5, now += 40 * ms, 10 * ms, 3), CBD_UNDECIDED);
+	ck_assert_int_eq(cbd_watch_sample(&w, 5, now += 40 * ms, 10 * ms, 3), CBD_SUSPECT);
+	/* its own interval again as soon as there is life */
+	ck_assert_int_eq(cbd_watch_sample(&w, 6, now += 40 * ms, 10 * ms, 3), CBD_ALIVE);
+	for (int i = 0; i < 2; i++)
+		ck_assert_int_eq(cbd_watch_sample(&w, 6, now += 10 * ms, 10 * ms, 3), CBD_ALIVE);
+	ck_assert_int_eq(cbd_watch_sample(&w, 6, now += 10 * ms, 10 * ms, 3), CBD_SUSPECT);
+}
+END_TEST
+
+static void hog_after(unsigned us)
+{
+	const struct itimerval timer = { .it_value = { .tv_usec = us } };
+
+	setitimer(ITIMER_REAL, &timer, NULL);
+}
+
+/* Keeps the watching thread from its work for most of the time. */
+static void hog(int signal)
+{
+	(void)signal;
+	cbd_sleep_us(20000);
+	hog_after(1000);
+}
+
+/* 2 * (3 + 2) * 0.501 s is the most */
+START_TEST(watch_ends)
+{
+	struct cbd_backend_info backend;
+	uint64_t begun;
+
+	pair_format(&p, &(struct pair_options){ .heartbeat_ms = 1, .dead_after = DEAD_AFTER });
+	pair_publish(&p);
+	server_stop(&p);
+	ck_assert(signal(SIGALRM, hog) != SIG_ERR);
+	hog_after(1000);
+	begun = cbd_now_ns();
+	unit_ok(cbd_transport_watch(p.ct));
+	ck_assert(signal(SIGALRM, SIG_IGN) != SIG_ERR);
+	ck_assert_uint_lt(cbd_now_ns() - begun, 60000000000ull);
+	unit_ok(cbd_backend_get(p.ct, 0, &backend, sizeof(backend)));
+	ck_assert_int_eq(backend.liveness, CBD_SUSPECT);
+	pair_close(&p);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("watch");
@@ -78,6 +134,8 @@ int main(void)
 	tcase_set_timeout(t, UNIT_TIMEOUT);
 	tcase_add_test(t, watch_counts_samples);
 	tcase_add_test(t, watch_transport);
+	tcase_add_test(t, watch_on_a_busy_machine);
+	tcase_add_test(t, watch_ends);
 	suite_add_tcase(s, t);
 	return unit_main(s);
 }
