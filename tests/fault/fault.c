@@ -156,7 +156,7 @@ static void show_fault(struct fault *f)
 static void wait_for(const char *what, bool (*done)(void))
 {
 	watch(what, READY_S + 5);
-	if (!load_serve(now_ns() + READY_S * 1000 * MS, done))
+	if (!load_serve(now_ns() + patience_ns(READY_S), done))
 		die("%s: not in time", what);
 	watch(NULL, 0);
 }

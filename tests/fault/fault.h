@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "../factor.h"
+
 #define BLOCK 4096u
 #define MS UINT64_C(1000000) /* nanoseconds */
 
@@ -51,7 +53,13 @@ bool one_in(struct random *r, unsigned n);
  * exits. */
 void die(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 
-/* watchdog.c: what is under way, and how long it may take; NULL: nothing. */
+/* What an idle machine does within SECONDS is done within that time on this one. */
+static inline uint64_t patience_ns(unsigned seconds)
+{
+	return seconds * 1000 * MS * test_factor();
+}
+
+/* watchdog.c: what is under way, and how many seconds it may take on an idle machine; NULL: nothing. */
 void watchdog_start(void);
 void watch(const char *what, unsigned seconds);
 

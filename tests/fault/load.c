@@ -18,7 +18,7 @@
 #define MAX_CONNECTIONS 16
 #define MAX_DEPTH 64
 #define MAX_BLOCKS 256u /* of a request: 1 MiB */
-#define QUIESCE_S 90
+#define QUIESCE_S 30
 #define TICK_MS 2
 
 enum op { READ, WRITE, ZERO, TRIM, FLUSH, PROBE };
@@ -365,7 +365,7 @@ void load_quiesce(void)
 {
 	load_on(false);
 	watch("the requests in flight", QUIESCE_S + 10);
-	if (!load_serve(now_ns() + QUIESCE_S * 1000 * MS, is_idle)) {
+	if (!load_serve(now_ns() + patience_ns(QUIESCE_S), is_idle)) {
 		show_stuck();
 		die("%u requests are not answered", in_flight);
 	}

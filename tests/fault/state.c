@@ -137,7 +137,7 @@ static const char *check_wrong(void)
 
 static void until_right(const char *(*wrong)(void))
 {
-	uint64_t end = now_ns() + SETTLE_S * 1000 * MS;
+	uint64_t end = now_ns() + patience_ns(SETTLE_S);
 	const char *what;
 
 	while ((what = wrong())) {

@@ -56,7 +56,7 @@ void watch(const char *what, unsigned seconds)
 {
 	pthread_mutex_lock(&lock);
 	doing = what;
-	deadline = now_ns() + seconds * 1000 * MS;
+	deadline = now_ns() + patience_ns(seconds);
 	pthread_cond_signal(&changed);
 	pthread_mutex_unlock(&lock);
 }

@@ -38,7 +38,7 @@ example()
 {
 	grep -qx "$1" "$tmp/names" || fail "the manual has no example '$1'"
 	sed -i "/^$1\$/d" "$tmp/names"
-	(cd "$scratch" && timeout 120 bash -eu -o pipefail "$tmp/examples/$1") \
+	(cd "$scratch" && timeout "$(limit 120)" bash -eu -o pipefail "$tmp/examples/$1") \
 		>"$tmp/$1.log" 2>&1 || fail "the example '$1' ends with status $?"
 }
 

@@ -10,6 +10,8 @@
 # has started.
 
 set -eu -o pipefail
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "${BASH_SOURCE[0]}")/../factor.sh"
 export LC_ALL=C.UTF-8
 unset CDPATH
 
@@ -66,7 +68,7 @@ start_time()
 # cleanup_fn COMMAND...: at the end of the test, the last one first
 cleanup_fn()
 {
-	if [ "$1" = stop ] || [ "$1" = end_process ]; then
+	if [ "$1" = stop ]; then
 		set -- "$1" "$2" "$(start_time "$2")"
 	fi
 	cleanup_commands+=("$(printf '%q ' "$@")")
@@ -109,14 +111,24 @@ trap 'exit 129' HUP
 
 # --- Waiting ----------------------------------------------------------------
 
-# wait_until SECONDS COMMAND...: for a condition, not for a time
+# late START SECONDS: whether it is SECONDS after START, on an idle machine
+late()
+{
+	[ $((SECONDS - $1)) -gt "$2" ] && [ $((SECONDS - $1)) -gt "$(patience "$2")" ]
+}
+
+# wait_until SECONDS COMMAND...: for a condition, not for a time; as long as an idle
+# machine needs
 wait_until()
 {
-	local end=$((SECONDS + $1))
+	local seconds=$1 start=$SECONDS
 	shift
 
 	until "$@"; do
-		[ $SECONDS -le $end ] || return 1
+		if late "$start" "$seconds"; then
+			echo "$0: waited for $((SECONDS - start)) s in vain for: $*" >&2
+			return 1
+		fi
 		sleep 0.02
 	done
 }
@@ -141,6 +153,7 @@ stop()
 {
 	[ -z "${2-}" ] || [ "$(start_time "$1")" = "$2" ] || return 0
 	kill "$1" 2>/dev/null || return 0
+	kill -CONT "$1" 2>/dev/null || true # a stopped one does not see it
 	if ! wait_until 10 gone "$1"; then
 		echo "process $1 does not end"
 		kill -9 "$1"

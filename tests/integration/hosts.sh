@@ -38,15 +38,7 @@ run_on()
 		CBD_TEST_BOOT_ID="${host}000000000000000000000000000000$boot" \
 		"$@" 2>"$tmp/$name.log" &
 	pids[$name]=$!
-	cleanup_fn end_process $!
-}
-
-# shellcheck disable=SC2317,SC2329 # reached through the trap
-end_process()
-{
-	[ "$(start_time "$1")" = "$2" ] || return 0
-	kill -CONT "$1" 2>/dev/null
-	stop "$1"
+	cleanup_fn stop $!
 }
 
 says() # NAME TEXT
@@ -76,7 +68,7 @@ refused_on()
 	local host=$1 boot=$2 text=$3
 	shift 3
 
-	expect 1 "$text" on "$host" "$boot" timeout 30 \
+	expect 1 "$text" on "$host" "$boot" timeout "$(limit 30)" \
 		cbd-backend -f -t "$transport" --id 0 "$@"
 }
 

@@ -44,7 +44,7 @@ understood()
 	local option=$1
 	shift
 
-	timeout 10 "$@" "$option" </dev/null >"$tmp/understood.log" 2>&1 || true
+	timeout "$(limit 10)" "$@" "$option" </dev/null >"$tmp/understood.log" 2>&1 || true
 	if grep -e 'unrecognized option' -e 'invalid option' -e ambiguous "$tmp/understood.log"; then
 		fail "$*: --help shows $option, which it does not know"
 	fi

@@ -610,8 +610,9 @@ int main(int argc, char **argv)
 
 	parse(argc, argv);
 	setlinebuf(stdout);
-	printf("seed %" PRIu64 "\n", options.seed);
 	signal(SIGTERM, on_term);
+	/* the first word: from here on SIGTERM ends it in order */
+	printf("seed %" PRIu64 "\n", options.seed);
 
 	open_all();
 	nbd = connections[0].nbd;

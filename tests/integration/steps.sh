@@ -204,8 +204,16 @@ uri()
 # server.
 begin_load()
 {
+	: >"$tmp/load.log"
 	"$random_io" -n 0 -s "$SRANDOM" "$(uri)" >"$tmp/load.log" 2>&1 &
 	load=$!
+	# from its first word on it ends in order when it is told
+	wait_until 20 load_began || fail "the load does not begin"
+}
+
+load_began()
+{
+	[ -s "$tmp/load.log" ] || gone "$load"
 }
 
 load_says()
@@ -386,15 +394,19 @@ stop_backend_in_order()
 # Completions are damaged while the plugin cannot read them.
 damage_until_gone() # PID
 {
-	local i
+	local start=$SECONDS i
 
-	for ((i = 0; i < 50; i++)); do
+	until late $start 50; do
 		kill -STOP "$plugin" 2>/dev/null || return 0
 		sleep 0.02
 		"$patch" "$transport" flip-ring ce:0:0
 		"$patch" "$transport" flip-ring ce:0:1
 		kill -CONT "$plugin"
-		wait_until 1 gone "$1" && return 0
+		# once more when it read them before they were damaged
+		for ((i = 0; i < 50; i++)); do
+			! gone "$1" || return 0
+			sleep 0.02
+		done
 	done
 	fail "nobody leaves an epoch"
 }

@@ -10,7 +10,7 @@ requires_program nbdkit
 # served_by BYTE: what a new nbdkit finds under the name
 served_by()
 {
-	timeout 20 nbdkit -U - cbd "$transport" backend=scratch \
+	timeout "$(limit 20)" nbdkit -U - cbd "$transport" backend=scratch \
 		--run "'$nbd_io' \"\$uri\" read:0:4K:$1" || fail "not the disk with $1"
 }
 
@@ -33,8 +33,8 @@ served_by 3
 # the same slot with another name
 stop_backend 3
 start_backend 3 --name other "$disks/3"
-expect 1 "backend 'scratch': " timeout 20 nbdkit -U "$tmp/s" cbd "$transport" backend=scratch
+expect 1 "backend 'scratch': " timeout "$(limit 20)" nbdkit -U "$tmp/s" cbd "$transport" backend=scratch
 rm -f "$tmp/s"
 
 start_backend 1 --name other "$disks/1"
-expect 1 "have this name" timeout 20 nbdkit -U "$tmp/s" cbd "$transport" backend=other
+expect 1 "have this name" timeout "$(limit 20)" nbdkit -U "$tmp/s" cbd "$transport" backend=other

@@ -82,7 +82,7 @@ grep -q handlers "$tmp/expect.err" || fail "--handlers 5: $(cat "$tmp/expect.err
 mknod "$tmp/null" c 1 3 2>/dev/null || ln -s /dev/null "$tmp/null" # only root can
 expect 1 "$tmp/null: is no regular file" cbd-backend -P "$tmp/null" "${t[@]}" --id 2 "$disks/free"
 [ -c "$tmp/null" ] || fail "-P has removed a device"
-expect 1 "$disks/fifo: " timeout 10 cbd-backend -P "$disks/fifo" "${t[@]}" --id 2 "$disks/free"
+expect 1 "$disks/fifo: " timeout "$(limit 10)" cbd-backend -P "$disks/fifo" "${t[@]}" --id 2 "$disks/free"
 expect 1 "/none/pid: No such file" cbd-backend -P /none/pid "${t[@]}" --id 2 "$disks/free"
 
 # usage TEXT ARGUMENT...

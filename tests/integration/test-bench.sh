@@ -40,7 +40,7 @@ done
 bench --think 20 --poll sleep
 reports '.read.ios <= 50 and .sleeps > 0'
 # a pause ends with the time, not after it
-timeout 30 cbd-bench -t "$transport" --backend 1 --time 1 --think 60000 --json \
+timeout "$(limit 30)" cbd-bench -t "$transport" --backend 1 --time 1 --think 60000 --json \
 	>"$tmp/bench.json" || fail "cbd-bench --think 60000: status $?"
 reports '.read.ios == 0'
 

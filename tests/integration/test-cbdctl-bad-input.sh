@@ -17,7 +17,7 @@ fresh()
 # A backend, which has to refuse.
 backend()
 {
-	timeout 10 cbd-backend -f -t "$transport" --id 0 "$disk"
+	timeout "$(limit 10)" cbd-backend -f -t "$transport" --id 0 "$disk"
 }
 
 make_disk "$disks/disk" 1M
@@ -220,7 +220,7 @@ start_nbdkit cbd "$transport" backend=0
 cbdctl format --channels 4 --force --force "$transport" >/dev/null
 wait_until 20 gone "${backend_pids[0]}" || fail "the backend has not noticed"
 grep -qx "cbd-backend: backend 0: $transport: was formatted again" "$tmp/backend-0.log"
-expect 1 "Input/output error" timeout 20 "$nbd_io" "$uri" write:0:4K:1
+expect 1 "Input/output error" timeout "$(limit 20)" "$nbd_io" "$uri" write:0:4K:1
 stop "$nbdkit_pid"
 expect 0 "" cbdctl check --repair "$transport"
 

@@ -28,7 +28,7 @@ sound()
 come_and_go()
 {
 	while [ ! -e "$tmp/enough" ]; do
-		timeout 20 nbdkit -U - cbd "$transport" backend=0 queues=2 \
+		timeout "$(limit 20)" nbdkit -U - cbd "$transport" backend=0 queues=2 \
 			--run "'$nbd_io' \"\$uri\" write:0:64K:1 read:0:64K:1" || return
 		echo once >>"$tmp/visits"
 	done

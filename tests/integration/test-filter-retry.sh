@@ -16,7 +16,7 @@ start_nbdkit --filter=retry cbd "$transport" backend=1 retries=100 retry-delay=1
 "$nbd_io" "$uri" write:0:1M:0x44
 stop_backend 1
 
-timeout 60 "$nbd_io" "$uri" read:0:1M:0x44 write:1M:1M:0x55 &
+timeout "$(limit 60)" "$nbd_io" "$uri" read:0:1M:0x44 write:1M:1M:0x55 &
 client=$!
 refused()
 {

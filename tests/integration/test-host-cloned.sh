@@ -15,9 +15,9 @@ listed '[.hosts[].host_id] == [0, 1]' || fail "there are not two hosts"
 # refused_everywhere TEXT HOST BOOT HOST-ID: cbd-backend and the plugin
 refused_everywhere()
 {
-	expect 1 "$1" on "$2" "$3" timeout 60 cbd-backend -f -t "$transport" --id 1 \
+	expect 1 "$1" on "$2" "$3" timeout "$(limit 60)" cbd-backend -f -t "$transport" --id 1 \
 		${4:+--host-id "$4"} "$disks/other"
-	expect 1 "$1" on "$2" "$3" timeout 60 nbdkit -U - cbd "$transport" backend=0 \
+	expect 1 "$1" on "$2" "$3" timeout "$(limit 60)" nbdkit -U - cbd "$transport" backend=0 \
 		${4:+host-id="$4"} --run true
 }
 

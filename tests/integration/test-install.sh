@@ -6,7 +6,7 @@
 
 . "$(dirname "$0")/functions.sh"
 
-requires_program make pkg-config cmp
+requires_program make pkg-config cmp python3
 here=${abs_top_srcdir:?}/tests/integration
 root=$tmp/root
 
@@ -98,7 +98,7 @@ alive_backend()
 }
 wait_until 20 alive_backend || fail "the example of a server does not serve"
 for client in client client++; do
-	timeout 60 "$tmp/$client" "$transport" 0 >"$tmp/$client.log" 2>&1 ||
+	timeout "$(limit 60)" "$tmp/$client" "$transport" 0 >"$tmp/$client.log" 2>&1 ||
 		fail "$client has failed"
 	grep -qx same "$tmp/$client.log" || fail "$client read other data than it wrote"
 done
@@ -110,7 +110,7 @@ wait $server || fail "the example of a server did not stop in order"
 # The programs and the plugin.
 start_backend 0 "$disk"
 [ -n "$sanitizers" ] ||
-	timeout 60 nbdkit -U - "$plugin" "$transport" backend=0 \
+	timeout "$(limit 60)" nbdkit -U - "$plugin" "$transport" backend=0 \
 		--run "'$nbd_io' \"\$uri\" read:0:4K:0x78 read:4K:1M:0x63"
 stop_backend 0
 

@@ -10,7 +10,7 @@ requires_program nbdkit jq
 # second_nbdkit ARGUMENT...: does I/O and ends
 second_nbdkit()
 {
-	timeout 20 nbdkit -U - cbd "$transport" "$@" --run "'$nbd_io' \"\$uri\" read:0:1M:1"
+	timeout "$(limit 20)" nbdkit -U - cbd "$transport" "$@" --run "'$nbd_io' \"\$uri\" read:0:1M:1"
 }
 
 format_transport transport
@@ -33,7 +33,7 @@ cbdctl list "$transport" | jq -e '(.blkdevs | length == 1) and (.channels | leng
 expect 1 "backend 1: 3 queues asked, 2 channels are free" second_nbdkit backend=1 queues=3
 expect 1 "queues: 5 is more than the 4 channels of a backend" second_nbdkit backend=1 queues=5
 # both at the same time
-timeout 20 nbdkit -U - cbd "$transport" backend=1 \
+timeout "$(limit 20)" nbdkit -U - cbd "$transport" backend=1 \
 	--run "'$nbd_io' \"\$uri\" write:1M:1M:2; '$nbd_io' '$uri' read:1M:1M:2"
 stop "$nbdkit_pid"
 stop_backend 1

@@ -13,7 +13,7 @@ grep 'engine mmap$' "$tmp/backend-1.log" || fail "auto is another engine"
 start_nbdkit cbd "$transport" backend=1
 io()
 {
-	timeout 20 qemu-io -f raw "$uri" "$@" >"$tmp/io.log" 2>&1
+	timeout "$(limit 20)" qemu-io -f raw "$uri" "$@" >"$tmp/io.log" 2>&1
 }
 
 io -c 'write -P 7 4M 64k' -c 'read -P 7 4M 64k' || fail "$(cat "$tmp/io.log")"
@@ -29,7 +29,7 @@ stop "$nbdkit_pid"
 stop_backend 1
 
 make_disk "$disks/disk" 8M
-if timeout 20 cbd-backend -t "$transport" --id 2 -f --engine mmap --direct "$disk" 2>"$tmp/direct.log"; then
+if timeout "$(limit 20)" cbd-backend -t "$transport" --id 2 -f --engine mmap --direct "$disk" 2>"$tmp/direct.log"; then
 	fail "--direct is accepted"
 fi
 grep 'engine mmap: a mapping cannot go around the page cache' "$tmp/direct.log" ||

@@ -69,7 +69,7 @@ listed_as()
 }
 answers()
 {
-	timeout 10 nbdinfo --size "$(export_uri late)" >/dev/null 2>&1
+	timeout "$(limit 10)" nbdinfo --size "$(export_uri late)" >/dev/null 2>&1
 }
 kill -STOP "${backend_pids[2]}"
 wait_until 20 listed_as scratch || fail "a backend that hangs is listed"

@@ -18,7 +18,7 @@ cleanup_fn stop_pidfile "$tmp/daemon.pid"
 start_daemon()
 {
 	rm -f "$socket" "$tmp/daemon.pid"
-	timeout 20 nbdkit -U "$socket" -P "$tmp/daemon.pid" cbd "$transport" backend=1 \
+	timeout "$(limit 20)" nbdkit -U "$socket" -P "$tmp/daemon.pid" cbd "$transport" backend=1 \
 		2>"$tmp/daemon.log" || fail "nbdkit: status $?"
 	# nbdkit returns before its child has written that
 	wait_until 10 test -s "$tmp/daemon.pid" || fail "nbdkit: no pid file"
@@ -48,7 +48,7 @@ kill -0 $PPID
 touch "$tmp/client-done"
 END
 export nbd_io tmp socket transport
-timeout 30 nbdkit -U "$tmp/run.sock" -P "$tmp/run.pid" cbd "$transport" backend=1 \
+timeout "$(limit 30)" nbdkit -U "$tmp/run.sock" -P "$tmp/run.pid" cbd "$transport" backend=1 \
 	--run "export uri; exec bash $tmp/client" || true # the status is that of the killed server
 [ -e "$tmp/client-done" ] || fail "the client of --run has failed"
 "$nbd_io" "$uri" read:0:1M:5

@@ -24,7 +24,7 @@ for coherence in hardware software; do
 
 		start=$SECONDS
 		start_nbdkit cbd "$transport" backend=1 queues=4
-		[ $((SECONDS - start)) -le 5 ] || fail "attached after $((SECONDS - start)) s only"
+		! late $start 5 || fail "attached after $((SECONDS - start)) s only"
 		"$nbd_io" "$uri" write:0:8M:$round flush
 		kill -9 "$nbdkit_pid"
 		wait "$nbdkit_pid" 2>/dev/null || true

@@ -20,7 +20,7 @@ refused()
 	local text=$1
 	shift
 
-	expect 1 "$text" timeout 20 "${as_owner[@]}" \
+	expect 1 "$text" timeout "$(limit 20)" "${as_owner[@]}" \
 		nbdkit -U "$tmp/refused.sock" -P "$tmp/refused.pid" cbd "$@"
 	grep -q '^nbdkit: .*error: ' "$tmp/expect.err" || fail "no message of nbdkit"
 	[ ! -e "$tmp/refused.pid" ] || fail "$*: nbdkit runs"
@@ -92,6 +92,6 @@ kill_backend 3
 refused "$transport: backend 3: does not answer, it is suspect or dead" "$transport" backend=3
 
 # nbdkit itself fails after the plugin has attached: it detaches
-expect 1 "" timeout 20 nbdkit -U /none/socket cbd "$transport" backend=1
+expect 1 "" timeout "$(limit 20)" nbdkit -U /none/socket cbd "$transport" backend=1
 start_nbdkit cbd "$transport" backend=1
 "$nbd_io" "$uri" write:0:4K:1 read:0:4K:1

@@ -27,7 +27,7 @@ zombie()
 	wait_until 20 is_stopped "${pids[first]}" || fail "$step is not reached"
 	wait_until 20 listed '.blkdevs[0].state == "suspect"'
 	# suspect is not dead: nobody gets its channels
-	expect 1 "maximum of blkdevs" on c 1 timeout 20 \
+	expect 1 "maximum of blkdevs" on c 1 timeout "$(limit 20)" \
 		nbdkit -f -U "$tmp/no.sock" cbd "$transport" backend=0 queues=2
 	host=$(cbdctl list -D "$transport" | jq '.[0].host_id')
 	cbdctl clear host "$host" --host-gone "$host" "$transport"

@@ -109,7 +109,7 @@ START_TEST(one_thread_on_queues)
 	for (unsigned k = 0; k < 4; k++)
 		for (unsigned n = 0, got; n < 20; n += got) {
 			got = (unsigned)cbd_queue_poll(cbd_blkdev_queue(p.blkdev, k), c, 1, 8,
-						       20000);
+						       UNIT_WAIT_S * 1000 * (int)test_factor());
 			ck_assert_uint_gt(got, 0);
 			for (unsigned i = 0; i < got; i++) {
 				ck_assert_int_eq(c[i].result, 0);
@@ -659,7 +659,7 @@ START_TEST(dead_blkdev)
 {
 	struct pair_options o = stepping(_i);
 	struct opening opening = { .timeout_ms = 100 };
-	uint64_t until = cbd_now_ns() + 5000000000ull;
+	uint64_t until = cbd_now_ns() + 5000000000ull * test_factor();
 	unsigned char *buf = new_buffer(512, 5);
 	struct cbd_request *r[1];
 	struct cbd_blkdev *dead;

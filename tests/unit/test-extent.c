@@ -61,14 +61,14 @@ static void give_back(const struct extent *x)
 	cbd_extent_free(&e, x->first, x->count);
 }
 
-static void random_steps(uint32_t units, uint32_t most, int steps)
+static void random_steps(uint32_t units, uint32_t most, unsigned steps)
 {
 	static struct extent held[CBD_MAX_UNITS];
 	unsigned n = 0, failures = 0, taken;
 	uint64_t state = units * 1000 + most;
 
 	start(units);
-	for (int i = 0; i < steps; i++) {
+	for (unsigned i = 0; i < steps; i++) {
 		/* periods that fill and periods that empty */
 		unsigned fills = i / 500 % 2 ? 40 : 60;
 
@@ -99,20 +99,20 @@ START_TEST(random_small)
 	static const uint32_t units[] = { 1, 2, 3, 7, 63, 64, 65, 100, 127, 128, 129, 200 };
 
 	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++)
-		random_steps(units[i], 1 + units[i] / 3, 5000);
+		random_steps(units[i], 1 + units[i] / 3, unit_share(5000));
 }
 END_TEST
 
 START_TEST(random_channel)
 {
-	random_steps(253, 32, 100000); /* of a channel of 1 MiB */
+	random_steps(253, 32, unit_share(100000)); /* of a channel of 1 MiB */
 }
 END_TEST
 
 START_TEST(random_large)
 {
-	random_steps(CBD_MAX_UNITS, 200, 10000);
-	random_steps(CBD_MAX_UNITS - 1, 64, 10000);
+	random_steps(CBD_MAX_UNITS, 200, unit_share(10000));
+	random_steps(CBD_MAX_UNITS - 1, 64, unit_share(10000));
 }
 END_TEST
 

@@ -169,7 +169,8 @@ static void expect_answers(unsigned n)
 
 	for (unsigned i = 0; i < n; i++)
 		ck_assert_int_eq(pair_reap(&p).result, 0);
-	ck_assert_uint_lt(cbd_now_ns() - start, SOON_NS);
+	/* a busy machine may not have looked in time */
+	ck_assert(cbd_now_ns() - start < SOON_NS || test_factor() > 5);
 }
 
 /* Lost before it was fetched: its owner stores it again. */

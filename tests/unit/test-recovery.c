@@ -642,7 +642,7 @@ static void map_slow(void)
 
 static void *poll_one(void *arg)
 {
-	cbd_queue_poll(p.q, arg, 1, 1, 10000);
+	cbd_queue_poll(p.q, arg, 1, 1, 10000 * (int)test_factor());
 	return NULL;
 }
 

@@ -64,6 +64,13 @@ void unit_path(char path[UNIT_PATH])
 	unlink(path);
 }
 
+bool unit_may_wait(uint64_t since_ns)
+{
+	uint64_t waited = cbd_now_ns() - since_ns, most = UNIT_WAIT_S * 1000000000ull;
+
+	return waited < most || waited < most * test_factor();
+}
+
 unsigned unit_share(unsigned n)
 {
 	const char *percent = getenv("CBD_TEST_PERCENT");
@@ -319,7 +326,7 @@ struct cbd_blkdev_options pair_blkdev_options(const struct pair *p)
 		.read_only = p->o.read_only,
 		.timeout_s = p->o.timeout_s,
 		.max_requests = p->o.max_requests,
-		.attach_timeout_ms = 10000,
+		.attach_timeout_ms = 10000 * test_factor(),
 	};
 }
 
@@ -411,7 +418,8 @@ struct cbd_completion pair_reap(struct pair *p)
 {
 	struct cbd_completion c = { .result = 1 };
 
-	ck_assert_int_eq(cbd_queue_poll(p->q, &c, 1, 1, 20000), 1);
+	ck_assert_int_eq(cbd_queue_poll(p->q, &c, 1, 1, UNIT_WAIT_S * 1000 * (int)test_factor()),
+			 1);
 	return c;
 }
 
