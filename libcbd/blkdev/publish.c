@@ -69,6 +69,9 @@ static int fill_unlocks(struct cbd_queue *q, struct cbd_part *p)
 	p->busy = true;
 	pthread_mutex_unlock(&q->lock);
 	r = fill_shared(q, p, seed, data);
+	/* when the grant is lost and found meanwhile another thread publishes the part, and
+	 * a fence of that thread is not for what this one has stored */
+	cbd_mem_store_done(&q->ch.t->mem);
 	pthread_mutex_lock(&q->lock);
 	p->busy = false;
 	p->fill_epoch = epoch;

@@ -120,6 +120,12 @@ static inline void cbd_mem_store(const struct cbd_mem *m, void *dst, const void 
 		cbd_cpu_write(dst, src, len);
 }
 
+static inline void cbd_mem_store_done(const struct cbd_mem *m)
+{
+	if (m->software)
+		cbd_cpu_store_fence();
+}
+
 static inline void cbd_mem_load(const struct cbd_mem *m, void *dst, const void *src, size_t len)
 {
 	cbd_mem_invalidate(m, src, len);

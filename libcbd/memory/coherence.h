@@ -58,6 +58,9 @@ struct cbd_mem {
  *	last, and write it back.
  * void cbd_mem_store(const struct cbd_mem *, void *dst, const void *src, size_t)
  *	Copy payload in and write it back; ordered by the next cbd_line_store().
+ * void cbd_mem_store_done(const struct cbd_mem *)
+ *	Order the payload that this thread has stored before any line that another
+ *	thread stores later: a fence is for the stores of its own thread.
  * void cbd_mem_load(const struct cbd_mem *, void *dst, const void *src, size_t)
  *	Invalidate payload and copy it out.
  * void cbd_mem_write_back(const struct cbd_mem *, const void *, size_t)

@@ -46,6 +46,21 @@ bool cbd_claim_raised(const struct cbd_transport *t, enum cbd_side side, unsigne
 	return !cbd_host_boot(t, host, boot) || memcmp(boot, line->boot_id, 16) == 0;
 }
 
+/* Does the slot's state line name this claim?  Its owner wrote it after the claim. */
+static bool has_entered(const struct cbd_transport *t, enum cbd_side side, unsigned slot,
+			const struct cbd_claim_line *line)
+{
+	struct cbd_state_line state;
+
+	return cbd_line_get(t, cbd_side_state_at(t, side, slot), &state) == 0 &&
+	       memcmp(state.owner, line->owner, sizeof(state.owner)) == 0;
+}
+
+/*
+ * Two raised lines of one generation: a process died between the store of its claim and
+ * the write-back, which came late, when another host had found the slot free.  The owner
+ * that lives has entered the slot; at its next beat it raises its claim above.
+ */
 int cbd_claim_owner(const struct cbd_transport *t, enum cbd_side side, unsigned slot,
 		    struct cbd_claim_line *line)
 {
@@ -56,7 +71,8 @@ int cbd_claim_owner(const struct cbd_transport *t, enum cbd_side side, unsigned 
 	for (unsigned h = 0; h < t->header.hosts; h++) {
 		if (!cbd_claim_raised(t, side, slot, h, &l))
 			continue;
-		if (owner >= 0 && l.generation <= generation)
+		if (owner >= 0 && (l.generation < generation ||
+				   (l.generation == generation && !has_entered(t, side, slot, &l))))
 			continue;
 		owner = (int)h;
 		generation = l.generation;
@@ -92,6 +108,29 @@ static void write_back_slot(struct cbd_transport *t, enum cbd_side side, unsigne
 			if (cbd_channel_user(t, b, c) == (int)slot ||
 			    cbd_channel_user(t, b, c) == -2)
 				cbd_channel_write_back(t, b, c);
+}
+
+/* Reading a claim line that is dirty in this host's cache writes it back. */
+static void write_back_slots(struct cbd_transport *t, enum cbd_side side, unsigned host)
+{
+	struct cbd_claim_line line;
+
+	for (unsigned i = 0; i < cbd_side_slots(t, side); i++) {
+		int r = cbd_line_get(t, cbd_side_claim_at(t, side, i, host), &line);
+
+		if (r == -EBADMSG || (r == 0 && line.state == CBD_CLAIM_RAISED))
+			write_back_slot(t, side, i);
+	}
+}
+
+void cbd_claim_write_back(struct cbd_transport *t, unsigned host)
+{
+	if (!t->mem.software)
+		return;
+	cbd_fault_write_back(&t->mem, cbd_host_info_at(t, host, 0),
+			     (cbd_host_pages(&t->header) - CBD_HOST_INFO) * CBD_PAGE_SIZE);
+	write_back_slots(t, CBD_SIDE_BLKDEV, host);
+	write_back_slots(t, CBD_SIDE_BACKEND, host);
 }
 
 static int lower(struct cbd_transport *t, enum cbd_side side, unsigned slot,
@@ -262,11 +301,15 @@ int cbd_claim_check(struct cbd_claim *c)
 
 	if (r < 0)
 		return r;
-	for (unsigned h = 0; h < t->header.hosts; h++)
-		if ((int)h != t->host && cbd_claim_raised(t, c->side, c->slot, h, &line) &&
-		    line.state == CBD_CLAIM_RAISED && line.generation > c->line.generation)
+	for (unsigned h = 0; h < t->header.hosts; h++) {
+		if ((int)h == t->host || !cbd_claim_raised(t, c->side, c->slot, h, &line) ||
+		    line.state != CBD_CLAIM_RAISED || line.generation < c->line.generation)
+			continue;
+		if (line.generation > c->line.generation)
 			return cbd_error(ESTALE, "%s: %s %u: host %u has taken it over", t->path,
 					 cbd_side_name(c->side), c->slot, h);
+		c->line.generation++; /* that claim came late: see cbd_claim_owner() */
+	}
 	r = cbd_line_get(t, cbd_side_claim_at(t, c->side, c->slot, (unsigned)t->host), &line);
 	if (r == 0 && line.state != CBD_CLAIM_RAISED && memcmp(line.owner, c->line.owner, 16) == 0)
 		return cbd_error(ESTALE, "%s: %s %u: it was cleared", t->path,

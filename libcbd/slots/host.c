@@ -16,6 +16,7 @@
 
 #include "base/error.h"
 #include "memory/fault.h"
+#include "slots/claim.h"
 #include "slots/host.h"
 #include "base/step.h"
 
@@ -23,6 +24,7 @@
  * back.  Another host sees a store within milliseconds at worst; a host waits once in
  * its life. */
 #define CLAIM_WAIT_US 20000
+#define ENTER_TRIES 8
 
 /* ------------------------------------------------------------------- slot */
 
@@ -64,11 +66,17 @@ const char *cbd_host_describe(const struct cbd_transport *t, unsigned h, char *t
 
 enum slot_is { SLOT_FREE, SLOT_OWN, SLOT_FOREIGN };
 
+/* The state line decides, where there is one: a claim line may be that of a process which
+ * died before it was written back, and came late, over the owner's. */
 static enum slot_is slot_is(const struct cbd_transport *t, unsigned h)
 {
 	struct cbd_host_claim_line line;
-	int r = cbd_line_get(t, cbd_host_claim_at(t, h), &line);
+	struct cbd_host_line state;
+	int r = cbd_line_get(t, cbd_host_info_at(t, h, CBD_HOST_STATE), &state);
 
+	if (r == 0 && state.state != 0)
+		return memcmp(state.uuid, t->identity.uuid, 16) == 0 ? SLOT_OWN : SLOT_FOREIGN;
+	r = cbd_line_get(t, cbd_host_claim_at(t, h), &line);
 	if (r == 0 && cbd_is_zero(&line, sizeof(line)))
 		return SLOT_FREE;
 	if (r == 0 && memcmp(line.uuid, t->identity.uuid, 16) == 0)
@@ -196,6 +204,27 @@ static int boot_write(struct cbd_transport *t, unsigned h, uint32_t incarnation)
 	return r;
 }
 
+/*
+ * Enter a slot that nobody had.  When two hosts took it at once, with a pause between look
+ * and store, both have stored: the last one has it, and the other one looks for another
+ * slot (-EAGAIN).
+ */
+static int boot_first(struct cbd_transport *t, unsigned h, uint32_t incarnation)
+{
+	struct cbd_host_line line;
+	uint8_t jitter;
+	int r = boot_write(t, h, incarnation);
+
+	if (r < 0 || !t->mem.software)
+		return r;
+	cbd_random(&jitter, 1);
+	cbd_sleep_us(CLAIM_WAIT_US + jitter * 40u);
+	r = cbd_line_get(t, cbd_host_info_at(t, h, CBD_HOST_STATE), &line);
+	if (r == 0 && memcmp(line.uuid, t->identity.uuid, 16) != 0)
+		return -EAGAIN;
+	return r == -EIO ? r : 0;
+}
+
 /* To others the boot id proves that the earlier boot of this host is gone (rule 2), so it
  * must not be stored while that boot still beats. */
 static int boot_enter(struct cbd_transport *t, unsigned h)
@@ -205,16 +234,35 @@ static int boot_enter(struct cbd_transport *t, unsigned h)
 
 	if (r == -EIO)
 		return r;
-	if (r == 0 && line.state && memcmp(line.boot_id, t->identity.boot_id, 16) == 0) {
+	if (r == 0 && line.state == 0)
+		return boot_first(t, h, line.incarnation + 1);
+	if (r == 0 && memcmp(line.uuid, t->identity.uuid, 16) != 0)
+		return -EAGAIN; /* another host has entered it meanwhile */
+	if (r == 0 && memcmp(line.boot_id, t->identity.boot_id, 16) == 0) {
 		t->host_line = line;
 		return 0;
 	}
-	if ((r == -EBADMSG || line.state) && slot_beats(t, h))
+	if (slot_beats(t, h))
 		return cbd_error(EADDRINUSE,
 				 "%s: host id %u is in use by another machine with the same "
 				 "identity; write a uuid of its own to %s, or give host-id",
 				 t->path, h, CBD_HOST_ID_FILE);
+	cbd_claim_write_back(t, h);
 	return boot_write(t, h, r == 0 ? line.incarnation + 1 : 1);
+}
+
+/* The slot that was entered. */
+static int slot_enter(struct cbd_transport *t, int host_id)
+{
+	for (unsigned tries = 0; tries < ENTER_TRIES; tries++) {
+		int h = host_id >= 0 ? slot_configured(t, (unsigned)host_id) : slot_find(t);
+		int r = h < 0 ? h : boot_enter(t, (unsigned)h);
+
+		if (r != -EAGAIN)
+			return r < 0 ? r : h;
+	}
+	return cbd_error(EBUSY, "%s: other hosts take each slot at the same moment; try again",
+			 t->path);
 }
 
 int cbd_join_lock(struct cbd_transport *t, struct cbd_lock *lock)
@@ -243,8 +291,8 @@ int cbd_host_join(struct cbd_transport *t, int host_id)
 	r = cbd_join_lock(t, &lock);
 	if (r < 0)
 		return r;
-	h = host_id >= 0 ? slot_configured(t, (unsigned)host_id) : slot_find(t);
-	r = h < 0 ? h : boot_enter(t, (unsigned)h);
+	h = slot_enter(t, host_id);
+	r = h < 0 ? h : 0;
 	if (r == 0)
 		t->host = h;
 	cbd_lock_release(&lock);

@@ -405,7 +405,12 @@ int actor_client(struct sim_proc *p, void *arg)
 	c->running = 0;
 	if (r < 0)
 		return r;
-	r = cbd_blkdev_open(t, &o, sizeof(o), &c->b);
+	/* a backend that the director has taken away comes back */
+	while ((r = cbd_blkdev_open(t, &o, sizeof(o), &c->b)) < 0 && c->again > 0) {
+		sim_trace("client: %s", cbd_errmsg());
+		c->again--;
+		sim_sleep(200 * SIM_MS);
+	}
 	if (r == 0)
 		r = cbd_blkdev_start(c->b);
 	if (r < 0) {

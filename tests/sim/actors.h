@@ -48,7 +48,8 @@ struct actor_client {
 	unsigned requests; /* to do; 0: until told */
 	unsigned threads;
 	bool wanted_stop;
-	bool hard; /* errors of I/O are allowed: the director has made one */
+	unsigned again; /* how often it tries to attach once more */
+	bool hard;	/* errors of I/O are allowed: the director has made one */
 	/* told by it */
 	bool attached;
 	unsigned done, errors;

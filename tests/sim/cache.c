@@ -176,9 +176,14 @@ static bool lives(const struct sim_proc *p)
 	return p && p->alive && !p->ended;
 }
 
-/* A store: nobody else has the line dirty whose process lives. */
+/* A store: nobody else has the line dirty whose process lives.  Host slots are taken by
+ * whoever stores last: two hosts may be at it. */
 static void check_two_dirty(struct sim_host *mine, uint32_t line)
 {
+	uint64_t at = (uint64_t)line * SIM_LINE;
+
+	if (at >= sim.header.host_area.offset && at < sim.header.backend_area.offset)
+		return;
 	for (unsigned i = 0; i < SIM_HOSTS; i++) {
 		struct sim_host *h = &sim.hosts[i];
 		struct sim_line *c = line_at(h, line);
@@ -230,21 +235,20 @@ static void check_dropped(struct sim_fibre *f, uint32_t line)
 		 sim_line_name(line));
 }
 
+#define INVALIDATED 0x100
+
 static void note_invalidated(struct sim_fibre *f, uint32_t line)
 {
-	f->seen[line % SIM_SEEN].line = line + 1;
-	f->seen[line % SIM_SEEN].loaded = 0;
+	f->seen[line] = INVALIDATED;
 }
 
 /* WORDS of LINE are loaded from the cache. */
 static void check_stale(struct sim_fibre *f, uint32_t line, uint8_t words)
 {
 	const struct sim_line *c = line_at(f->proc->host, line);
-	bool fresh = f->seen[line % SIM_SEEN].line == line + 1 &&
-		     !(f->seen[line % SIM_SEEN].loaded & words);
+	bool fresh = (f->seen[line] & INVALIDATED) && !(f->seen[line] & words);
 
-	if (f->seen[line % SIM_SEEN].line == line + 1)
-		f->seen[line % SIM_SEEN].loaded |= words;
+	f->seen[line] |= words;
 	if (c->state != CLEAN || memcmp(c->word, sim.memory[line], SIM_LINE) == 0)
 		return;
 	sim.count.stale_hits++;
@@ -713,5 +717,14 @@ void sim_cache_power_off(struct sim_host *h, unsigned percent_lost)
 	while (h->n_present) {
 		line_at(h, h->present[0])->state = CLEAN; /* its content is lost or on its way */
 		remove_line(h, h->present[0]);
+	}
+}
+
+void sim_cache_late_end(struct sim_host *h)
+{
+	while (h->n_late) {
+		h->n_late--;
+		memcpy(sim.memory[h->late[h->n_late].line], h->late[h->n_late].word, SIM_LINE);
+		sim.count.late++;
 	}
 }

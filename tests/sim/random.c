@@ -16,7 +16,7 @@
 
 #include "actors.h"
 
-#define SIZE (6ull << 20)
+#define SIZE (14ull << 20)
 #define CLIENTS 4
 #define STEPS_DEFAULT 20000000ull
 
@@ -32,7 +32,7 @@ static const struct cbd_format_options format = {
 	.hosts = 4,
 	.backends = 2,
 	.blkdevs = 4,
-	.channels = 2,
+	.channels = 6,
 	.channel_size = 1u << 20,
 	.depth = 8,
 	.heartbeat_ms = 50,
@@ -134,6 +134,301 @@ static void calm(void *arg)
 	}
 }
 
+/* ------------------------------------------------------------------ crash */
+
+/* What runs, and where. */
+struct scene {
+	struct sim_host *server_host;
+	struct sim_proc *server;
+	struct actor_backend a[2]; /* the one that serves, and its successor */
+	unsigned turn;
+	struct {
+		struct sim_host *host;
+		struct sim_proc *proc;
+		struct actor_client c;
+	} client[3];
+	unsigned n;
+	int slot[SIM_HOSTS]; /* of each host in the transport */
+};
+
+static void begin_scene(struct scene *s)
+{
+	memset(s, 0, sizeof(*s));
+	if (actor_run(&sim.hosts[0], "format", actor_format, (void *)(uintptr_t)&format) < 0)
+		sim_fail("format fails");
+	for (unsigned i = 0; i < 3; i++)
+		s->slot[i] = actor_run(&sim.hosts[i], "join", actor_join, NULL);
+	sim.limit_ns = sim.now_ns + 600000 * SIM_MS;
+	random_noise(true);
+}
+
+static void serve_on(struct scene *s, struct sim_host *h, bool takeover, int fenced)
+{
+	struct actor_backend *a = &s->a[++s->turn % 2];
+
+	s->server_host = h;
+	*a = (struct actor_backend){ .disk = &disks[0],
+				     .handlers = 1 + (unsigned)sim_below(2),
+				     .max_blkdevs = 4,
+				     .takeover = takeover,
+				     .fenced = fenced >= 0,
+				     .fenced_host = fenced >= 0 ? (unsigned)fenced : 0 };
+	s->server = sim_spawn(h, "backend", actor_backend, a);
+}
+
+static void await_server(struct scene *s)
+{
+	struct actor_backend *a = &s->a[s->turn % 2];
+
+	while (s->server->alive && !a->serving)
+		sim_sleep(5 * SIM_MS);
+	if (!s->server->alive)
+		sim_fail("the backend does not start: %d", s->server->result);
+}
+
+static void attach_on(struct scene *s, unsigned i, struct sim_host *h)
+{
+	add_client(&s->client[i].c);
+	start_client(&s->client[i].c, i, 0, 0);
+	s->client[i].c.again = 40;
+	s->client[i].host = h;
+	s->client[i].proc = sim_spawn(h, "client", actor_client, &s->client[i].c);
+}
+
+static void check_alive(struct scene *s)
+{
+	for (unsigned i = 0; i < s->n; i++)
+		if (!s->client[i].proc->alive)
+			sim_fail("client %u has ended: %d", i, s->client[i].proc->result);
+	if (!s->server->alive)
+		sim_fail("the backend has ended: %d", s->server->result);
+}
+
+/* Everybody does something still, and ends in order. */
+static void end_scene(struct scene *s)
+{
+	uint64_t healed = 0;
+
+	await_server(s);
+	for (unsigned i = 0; i < s->n; i++) {
+		struct actor_client *c = &s->client[i].c;
+		unsigned done = c->done;
+
+		while (s->client[i].proc->alive && c->done < done + 10)
+			sim_sleep(20 * SIM_MS);
+	}
+	check_alive(s);
+	for (unsigned i = 0; i < s->n; i++)
+		s->client[i].c.wanted_stop = true;
+	for (unsigned i = 0; i < s->n; i++) {
+		struct actor_client *c = &s->client[i].c;
+
+		actor_wait(s->client[i].proc, SIM_NEVER);
+		if (s->client[i].proc->result < 0)
+			sim_fail("client %u ends with %d", i, s->client[i].proc->result);
+		add_client(c);
+		healed += c->resends + c->bad_payloads;
+	}
+	s->a[s->turn % 2].wanted_stop = true;
+	actor_wait(s->server, SIM_NEVER);
+	if (s->server->result < 0)
+		sim_fail("the backend ends with %d", s->server->result);
+	if (healed + sim.count.handler_retries > sim.count.late)
+		sim_fail("%llu payloads were healed, and %llu lines came late",
+			 (unsigned long long)(healed + sim.count.handler_retries),
+			 (unsigned long long)sim.count.late);
+}
+
+static void any_pause(void)
+{
+	sim_sleep(sim_chance(2) ? sim_below(5 * SIM_MS) : sim_below(400 * SIM_MS));
+}
+
+static void crash_client(struct scene *s)
+{
+	unsigned i = (unsigned)sim_below(s->n);
+
+	if (sim_chance(2)) {
+		s->client[i].proc->die_at_store = s->client[i].proc->line_stores + 1 +
+						  sim_below(40);
+		any_pause();
+	}
+	sim_kill(s->client[i].proc);
+	any_pause();
+	attach_on(s, i, s->client[i].host);
+}
+
+static void crash_server(struct scene *s)
+{
+	if (sim_chance(2)) {
+		s->server->die_at_store = s->server->line_stores + 1 + sim_below(60);
+		any_pause();
+	}
+	sim_kill(s->server);
+	any_pause();
+	serve_on(s, s->server_host, false, -1);
+	if (sim_chance(3)) { /* and again, on its way */
+		s->server->die_at_store = 1 + sim_below(40);
+		any_pause();
+		sim_kill(s->server);
+		serve_on(s, s->server_host, false, -1);
+	}
+}
+
+static void crash_something(struct scene *s)
+{
+	bool no = false;
+
+	switch (sim_below(6)) {
+	case 0:
+	case 1:
+		crash_client(s);
+		break;
+	case 2:
+		crash_server(s);
+		break;
+	case 3:
+		await_server(s);
+		serve_on(s, s->server_host, true, -1);
+		break;
+	case 4:
+		sim_stop(sim_chance(2) ? s->server : s->client[sim_below(s->n)].proc,
+			 sim_below(600 * SIM_MS));
+		break;
+	default:
+		actor_run(&sim.hosts[sim_below(3)], "check", actor_check, &no);
+		break;
+	}
+	await_server(s);
+}
+
+static void start_scene(struct scene *s)
+{
+	begin_scene(s);
+	serve_on(s, &sim.hosts[sim_below(3)], false, -1);
+	await_server(s);
+	s->n = 1 + (unsigned)sim_below(3);
+	for (unsigned i = 0; i < s->n; i++)
+		attach_on(s, i, &sim.hosts[sim_below(3)]);
+}
+
+static void crash(void *arg)
+{
+	static struct scene s;
+	unsigned rounds = 3 + (unsigned)sim_below(6);
+
+	(void)arg;
+	start_scene(&s);
+	while (rounds-- > 0) {
+		any_pause();
+		crash_something(&s);
+	}
+	end_scene(&s);
+}
+
+/* ------------------------------------------------------------------ power */
+
+static void clients_of(struct scene *s, struct sim_host *h)
+{
+	for (unsigned i = 0; i < s->n; i++)
+		if (s->client[i].host == h)
+			attach_on(s, i, h);
+}
+
+/* Until the host is on again its late lines come as they like. */
+static void lose_power(struct scene *s, struct sim_host *h)
+{
+	bool serves = s->server_host == h, moves = sim_chance(2);
+	bool vm = sim_chance(3);
+
+	if (vm)
+		sim_reboot_vm(h);
+	else
+		sim_power_off(h, (unsigned)sim_below(101));
+	any_pause();
+	if (serves && moves && !vm) {
+		serve_on(s, &sim.hosts[(h->id + 1) % 3], false, s->slot[h->id]);
+		await_server(s);
+		any_pause();
+	}
+	if (!vm)
+		sim_boot(h, true);
+	if (serves && !(moves && !vm))
+		serve_on(s, h, false, -1);
+	clients_of(s, h);
+	await_server(s);
+}
+
+static void power(void *arg)
+{
+	static struct scene s;
+	unsigned rounds = 2 + (unsigned)sim_below(4);
+
+	(void)arg;
+	start_scene(&s);
+	while (rounds-- > 0) {
+		any_pause();
+		if (sim_chance(3))
+			crash_something(&s);
+		else
+			lose_power(&s, &sim.hosts[sim_below(3)]);
+	}
+	end_scene(&s);
+}
+
+/* --------------------------------------------------------------- together */
+
+/* Three hosts join at once, and claim the same backend slot at once. */
+static void together(void *arg)
+{
+	static struct actor_disk own[3];
+	struct actor_backend a[3];
+	struct sim_proc *p[3];
+	int slot[3];
+	unsigned serving = 0;
+
+	(void)arg;
+	if (actor_run(&sim.hosts[0], "format", actor_format, (void *)(uintptr_t)&format) < 0)
+		sim_fail("format fails");
+	sim.limit_ns = sim.now_ns + 60000 * SIM_MS;
+	random_noise(false);
+	sim.noise.pause = 10 + (unsigned)sim_below(40);
+	sim.noise.pause_us = 100000;
+	for (unsigned i = 0; i < 3; i++)
+		p[i] = sim_spawn(&sim.hosts[i], "join", actor_join, NULL);
+	for (unsigned i = 0; i < 3; i++) {
+		actor_wait(p[i], SIM_NEVER);
+		if (p[i]->result < 0)
+			sim_fail("host %u does not join: %d", i, p[i]->result);
+	}
+	for (unsigned i = 0; i < 3; i++) {
+		slot[i] = actor_run(&sim.hosts[i], "join", actor_join, NULL);
+		for (unsigned k = 0; k < i; k++)
+			if (slot[i] == slot[k])
+				sim_fail("hosts %u and %u have slot %d", i, k, slot[i]);
+	}
+	random_noise(false);
+	for (unsigned i = 0; i < 3; i++) {
+		a[i] = (struct actor_backend){ .disk = &own[i], .handlers = 1, .max_blkdevs = 4 };
+		p[i] = sim_spawn(&sim.hosts[i], "backend", actor_backend, &a[i]);
+	}
+	for (unsigned k = 0; k < 200; k++) {
+		sim_sleep(5 * SIM_MS);
+		serving = 0;
+		for (unsigned i = 0; i < 3; i++)
+			serving += a[i].serving;
+		if (serving > 1)
+			sim_fail("%u backends serve one slot", serving);
+	}
+	/* all may have lowered; but who has it goes on */
+	for (unsigned i = 0; i < 3; i++) {
+		a[i].wanted_stop = true;
+		actor_wait(p[i], SIM_NEVER);
+		if (a[i].lost)
+			sim_fail("host %u has lost its backend slot", i);
+	}
+}
+
 /* -------------------------------------------------------------------- run */
 
 static const struct kind {
@@ -141,6 +436,9 @@ static const struct kind {
 	void (*fn)(void *);
 } kinds[] = {
 	{ "calm", calm },
+	{ "crash", crash },
+	{ "power", power },
+	{ "together", together },
 };
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
 

@@ -100,8 +100,6 @@ struct sim_op {
 	uint64_t word[8];
 };
 
-#define SIM_SEEN 4096
-
 struct sim_fibre {
 	struct sim_proc *proc; /* NULL: the director */
 	const char *name;
@@ -120,10 +118,8 @@ struct sim_fibre {
 	unsigned n_ops, room;
 	uint32_t stored[16]; /* lines since the last fence */
 	unsigned n_stored;
-	struct {
-		uint32_t line; /* + 1; invalidated, with a fence */
-		uint8_t loaded;
-	} seen[SIM_SEEN];
+	/* by line: 0x100 when it was invalidated, and the words loaded since */
+	uint16_t *seen;
 };
 
 struct sim_counts {
@@ -187,7 +183,10 @@ struct sim_proc *sim_spawn(struct sim_host *h, const char *name,
 void sim_kill(struct sim_proc *p); /* as by SIGKILL: what it stored stays in the cache */
 void sim_stop(struct sim_proc *p, uint64_t ns);
 void sim_power_off(struct sim_host *h, unsigned percent_lost);
+/* What was late has come by then. */
 void sim_boot(struct sim_host *h, bool new_boot_id);
+/* As sim_power_off() and sim_boot(), but the cache of the machine keeps what it has. */
+void sim_reboot_vm(struct sim_host *h);
 void sim_exit_check(struct sim_proc *p);
 
 /* --- fibres (world.c) --- */
@@ -208,6 +207,7 @@ void sim_cache_noise(void);
 void sim_cache_drain(struct sim_fibre *f); /* its instructions take effect */
 void sim_cache_process_died(struct sim_proc *p);
 void sim_cache_power_off(struct sim_host *h, unsigned percent_lost);
+void sim_cache_late_end(struct sim_host *h);
 void sim_cache_write_back(struct sim_host *h, uint32_t line);
 void sim_cache_write_back_all(struct sim_host *h);
 void sim_cache_exit_check(struct sim_proc *p);

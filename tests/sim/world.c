@@ -363,6 +363,13 @@ static void enter_fibre(void)
 	end_fibre(f);
 }
 
+/* Not itself: a process may still wait for its end. */
+static void free_fibre(struct sim_fibre *f)
+{
+	free(f->ops);
+	munmap(f->seen, sim.n_lines * sizeof(uint16_t));
+}
+
 static void forget_dead(void)
 {
 	unsigned n = 0;
@@ -371,7 +378,7 @@ static void forget_dead(void)
 		if (!sim.fibres[i]->dead || sim.fibres[i] == sim.current || sim.fibres[i] == buried)
 			sim.fibres[n++] = sim.fibres[i];
 		else
-			free(sim.fibres[i]->ops);
+			free_fibre(sim.fibres[i]);
 	sim.n_fibres = n;
 }
 
@@ -391,6 +398,10 @@ struct sim_fibre *sim_fibre_new(struct sim_proc *p, const char *name, void *(*fn
 	f->name = name;
 	f->fn = fn;
 	f->arg = arg;
+	f->seen = mmap(NULL, sim.n_lines * sizeof(uint16_t), PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (f->seen == MAP_FAILED)
+		abort();
 	f->stack = mmap(NULL, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (f->stack == MAP_FAILED || getcontext(&f->ctx) < 0)
 		abort();
@@ -501,7 +512,17 @@ void sim_boot(struct sim_host *h, bool new_boot_id)
 		for (unsigned i = 0; i < 16; i++)
 			h->boot_id[i] = (uint8_t)next(&sim.entropy);
 	h->on = true;
+	sim_cache_late_end(h);
 	sim_trace("host %u boots", h->id);
+}
+
+void sim_reboot_vm(struct sim_host *h)
+{
+	sim_trace("host %u, a virtual machine, starts again", h->id);
+	for (unsigned i = 0; i < sim.n_procs; i++)
+		if (sim.procs[i]->host == h && sim.procs[i]->alive)
+			sim_kill(sim.procs[i]);
+	sim_boot(h, true);
 }
 
 /* ------------------------------------------------------------------ world */

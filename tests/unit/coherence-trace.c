@@ -257,6 +257,11 @@ void cbd_mem_store(const struct cbd_mem *m, void *dst, const void *src, size_t l
 	memcpy(dst, src, len);
 }
 
+void cbd_mem_store_done(const struct cbd_mem *m)
+{
+	(void)m;
+}
+
 void cbd_mem_load(const struct cbd_mem *m, void *dst, const void *src, size_t len)
 {
 	(void)m;
