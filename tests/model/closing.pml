@@ -1,10 +1,10 @@
 /*
- * closing.pml - rule 7.4: a backend stops in order while requests are on the
+ * closing.pml - rule 7.4: a backend drains and is cleared while requests are on the
  * way, and starts again or not.  It fetches no more, answers what it has, then
  * stores CLOSED into the grant.  The blkdev reads what is still in the CE ring,
  * then ends the rest with ESHUTDOWN.  Mirrors epoch.c
  * (same_epoch_unlocks, cbd_epoch_enter), reap.c (cbd_reap_ring_unlocks), parts.c
- * (cbd_queue_stop), admit.c (take_back).
+ * (cbd_queue_stop), clear.c (close_grants).
  *
  * Two tags, three requests, one thread (reattach.pml has the others).
  *
