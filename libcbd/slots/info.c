@@ -55,12 +55,12 @@ static enum cbd_liveness claim_liveness(const struct cbd_transport *t, enum cbd_
 /* What the last cbd_transport_watch() found; several threads may read slots. */
 static enum cbd_liveness watched(struct cbd_transport *t, unsigned i, enum cbd_liveness l)
 {
-	pthread_mutex_lock(&t->host_mutex);
+	pthread_mutex_lock(&t->liveness_mutex);
 	/* the slot has an owner: a result from when it had none does not count */
 	if (l == CBD_UNDECIDED && t->liveness && t->liveness[i] != CBD_FREE &&
 	    t->liveness[i] != CBD_DEAD)
 		l = t->liveness[i];
-	pthread_mutex_unlock(&t->host_mutex);
+	pthread_mutex_unlock(&t->liveness_mutex);
 	return l;
 }
 
@@ -257,7 +257,8 @@ static uint64_t watch_most_ns(const struct cbd_transport *t)
 }
 
 /* Sample every beat that is not decided; returns how many are left. */
-static unsigned watch_round(struct cbd_transport *t, enum cbd_liveness *l)
+static unsigned watch_round(struct cbd_transport *t, struct cbd_watch *watches,
+			    enum cbd_liveness *l)
 {
 	unsigned left = 0;
 
@@ -266,8 +267,8 @@ static unsigned watch_round(struct cbd_transport *t, enum cbd_liveness *l)
 
 		if (l[i] != CBD_UNDECIDED || cbd_line_get(t, beat_line(t, i), &beat) < 0)
 			continue;
-		l[i] = cbd_watch_sample(&t->watches[i], beat.counter, cbd_now_ns(),
-					cbd_interval_ns(t), t->header.dead_after);
+		l[i] = cbd_watch_sample(&watches[i], beat.counter, cbd_now_ns(), cbd_interval_ns(t),
+					t->header.dead_after);
 		left += l[i] == CBD_UNDECIDED;
 	}
 	return left;
@@ -277,24 +278,25 @@ int cbd_transport_watch(struct cbd_transport *t)
 {
 	unsigned n = n_watched(t);
 	enum cbd_liveness *l = calloc(n, sizeof(*l));
+	struct cbd_watch *watches = calloc(n, sizeof(*watches));
 	uint64_t end;
 
-	free(t->watches);
-	t->watches = calloc(n, sizeof(*t->watches));
-	if (!l || !t->watches) {
+	if (!l || !watches) {
 		free(l);
+		free(watches);
 		return cbd_error(ENOMEM, "%s: %m", t->path);
 	}
 	/* other threads go on reading the last result until this one is there */
 	for (unsigned i = 0; i < n; i++)
 		l[i] = slot_in_use(t, i) ? CBD_UNDECIDED : CBD_FREE;
 	end = cbd_now_ns() + watch_most_ns(t);
-	while (watch_round(t, l) > 0 && cbd_now_ns() < end)
+	while (watch_round(t, watches, l) > 0 && cbd_now_ns() < end)
 		cbd_sleep_us(t->header.heartbeat_ms * 200);
-	pthread_mutex_lock(&t->host_mutex);
+	pthread_mutex_lock(&t->liveness_mutex);
 	free(t->liveness);
 	t->liveness = l;
-	pthread_mutex_unlock(&t->host_mutex);
+	pthread_mutex_unlock(&t->liveness_mutex);
+	free(watches);
 	return 0;
 }
 

@@ -82,6 +82,7 @@ int cbd_transport_open(const char *path, unsigned flags, struct cbd_transport **
 	cbd_coherence_init();
 	cbd_fault_init();
 	pthread_mutex_init(&t->host_mutex, NULL);
+	pthread_mutex_init(&t->liveness_mutex, NULL);
 	t->fd = t->in_use.fd = t->host_lock.fd = t->host = -1;
 	t->read_only = flags & CBD_TRANSPORT_READ_ONLY;
 	r = cbd_file_open(path, !t->read_only, false, &f);
@@ -122,7 +123,7 @@ void cbd_transport_close(struct cbd_transport *t)
 	if (t->fd >= 0)
 		close(t->fd);
 	pthread_mutex_destroy(&t->host_mutex);
-	free(t->watches);
+	pthread_mutex_destroy(&t->liveness_mutex);
 	free(t->liveness);
 	free(t->table);
 	free(t->path);

@@ -22,8 +22,6 @@
 #include "base/lock.h"
 #include "transport/header.h"
 
-struct cbd_watch;
-
 struct cbd_transport {
 	struct cbd_mem mem;
 	char *path;
@@ -45,8 +43,8 @@ struct cbd_transport {
 	uint64_t host_counter;		/* as last stored in the host's beat line */
 	pthread_mutex_t host_mutex;	/* guards host_line, host_lock, host_counter */
 	uint64_t claims_damaged_ns;	/* since when a sweep sees damaged claims; 0: none */
-	struct cbd_watch *watches;	/* of cbd_transport_watch(), all tables */
-	enum cbd_liveness *liveness;
+	pthread_mutex_t liveness_mutex; /* guards liveness */
+	enum cbd_liveness *liveness;	/* as last watched, of all slots; NULL: never */
 };
 
 static inline uint64_t cbd_interval_ns(const struct cbd_transport *t)

@@ -4,6 +4,7 @@
  */
 #include <config.h>
 
+#include <pthread.h>
 #include <signal.h>
 #include <sys/time.h>
 
@@ -63,6 +64,29 @@ START_TEST(watch_transport)
 	ck_assert_int_eq(backend.liveness, CBD_SUSPECT);
 	server_start(&p);
 	unit_ok(cbd_transport_watch(p.ct));
+	unit_ok(cbd_backend_get(p.ct, 0, &backend, sizeof(backend)));
+	ck_assert_int_eq(backend.liveness, CBD_ALIVE);
+	pair_close(&p);
+}
+END_TEST
+
+static void *watch_thread(void *t)
+{
+	return cbd_transport_watch(t) == 0 ? t : NULL;
+}
+
+/* Each has samples of its own. */
+START_TEST(watch_by_two_threads)
+{
+	struct cbd_backend_info backend;
+	pthread_t thread;
+	void *done;
+
+	pair_open(&p, &(struct pair_options){ .heartbeat_ms = HEARTBEAT_MS });
+	ck_assert_int_eq(pthread_create(&thread, NULL, watch_thread, p.ct), 0);
+	unit_ok(cbd_transport_watch(p.ct));
+	ck_assert_int_eq(pthread_join(thread, &done), 0);
+	ck_assert_ptr_nonnull(done);
 	unit_ok(cbd_backend_get(p.ct, 0, &backend, sizeof(backend)));
 	ck_assert_int_eq(backend.liveness, CBD_ALIVE);
 	pair_close(&p);
@@ -134,6 +158,7 @@ int main(void)
 	tcase_set_timeout(t, UNIT_TIMEOUT);
 	tcase_add_test(t, watch_counts_samples);
 	tcase_add_test(t, watch_transport);
+	tcase_add_test(t, watch_by_two_threads);
 	tcase_add_test(t, watch_on_a_busy_machine);
 	tcase_add_test(t, watch_ends);
 	suite_add_tcase(s, t);
