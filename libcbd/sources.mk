@@ -36,6 +36,8 @@ libcbd_files = \
 	%reldir%/transport/lines.h \
 	%reldir%/ring/channel.c \
 	%reldir%/ring/channel.h \
+	%reldir%/slots/leftover.c \
+	%reldir%/slots/leftover.h \
 	%reldir%/slots/host.c \
 	%reldir%/slots/host.h \
 	%reldir%/slots/claim.c \

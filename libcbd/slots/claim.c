@@ -13,11 +13,11 @@
 #include <errno.h>
 #include <string.h>
 
-#include "ring/channel.h"
 #include "slots/claim.h"
 #include "base/error.h"
 #include "memory/fault.h"
 #include "slots/host.h"
+#include "slots/leftover.h"
 #include "base/step.h"
 
 #define RAISE_TRIES 16
@@ -87,52 +87,6 @@ bool cbd_claim_is_dead(const struct cbd_transport *t, enum cbd_side side, unsign
 	return same_lock(t, line) && !cbd_lock_held(t->fd, cbd_side_lock_byte(side, slot));
 }
 
-/* Rule 8 of docs/coherence.md: what a dead process left in the caches of this host is
- * written back by another process of the host before the slot is used again. */
-static void write_back_slot(struct cbd_transport *t, enum cbd_side side, unsigned slot)
-{
-	if (!t->mem.software)
-		return;
-	if (side == CBD_SIDE_BACKEND) {
-		cbd_fault_write_back(&t->mem, cbd_backend_info_at(t, slot, 0),
-				     (cbd_backend_pages(&t->header) - CBD_BACKEND_INFO) *
-					     CBD_PAGE_SIZE);
-		for (unsigned c = 0; c < t->header.channels; c++)
-			cbd_channel_write_back(t, slot, c);
-		return;
-	}
-	cbd_fault_write_back(&t->mem, cbd_blkdev_info_at(t, slot, 0),
-			     (CBD_BLKDEV_PAGES - CBD_BLKDEV_INFO) * CBD_PAGE_SIZE);
-	for (unsigned b = 0; b < t->header.backends; b++)
-		for (unsigned c = 0; c < t->header.channels; c++)
-			if (cbd_channel_user(t, b, c) == (int)slot ||
-			    cbd_channel_user(t, b, c) == -2)
-				cbd_channel_write_back(t, b, c);
-}
-
-/* Reading a claim line that is dirty in this host's cache writes it back. */
-static void write_back_slots(struct cbd_transport *t, enum cbd_side side, unsigned host)
-{
-	struct cbd_claim_line line;
-
-	for (unsigned i = 0; i < cbd_side_slots(t, side); i++) {
-		int r = cbd_line_get(t, cbd_side_claim_at(t, side, i, host), &line);
-
-		if (r == -EBADMSG || (r == 0 && line.state == CBD_CLAIM_RAISED))
-			write_back_slot(t, side, i);
-	}
-}
-
-void cbd_claim_write_back(struct cbd_transport *t, unsigned host)
-{
-	if (!t->mem.software)
-		return;
-	cbd_fault_write_back(&t->mem, cbd_host_info_at(t, host, 0),
-			     (cbd_host_pages(&t->header) - CBD_HOST_INFO) * CBD_PAGE_SIZE);
-	write_back_slots(t, CBD_SIDE_BLKDEV, host);
-	write_back_slots(t, CBD_SIDE_BACKEND, host);
-}
-
 static int lower(struct cbd_transport *t, enum cbd_side side, unsigned slot,
 		 struct cbd_claim_line *line, enum cbd_claim_state state)
 {
@@ -162,7 +116,7 @@ static int bury(struct cbd_transport *t, enum cbd_side side, unsigned slot)
 			"%s: %s %u: is owned by a process of this host that opened it under another "
 			"device node",
 			t->path, cbd_side_name(side), slot);
-	write_back_slot(t, side, slot);
+	cbd_leftover_write_back(t, side, slot);
 	cbd_step("claim-swept");
 	r = lower(t, side, slot, &line, CBD_CLAIM_DEAD);
 	return r < 0 ? r : 1;

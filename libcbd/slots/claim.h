@@ -38,13 +38,6 @@ int cbd_claim_take_from(struct cbd_transport *t, enum cbd_side side, unsigned sl
  * again.  -ESTALE: another process has the slot; this one must stop at once. */
 int cbd_claim_check(struct cbd_claim *c);
 
-/*
- * Write back what processes of an earlier boot of HOST have left in the caches: a virtual
- * machine that boots again, or kexec, does not empty those of the machine.  Before the
- * new boot id tells the other hosts that the claims of the earlier boot are void.
- */
-void cbd_claim_write_back(struct cbd_transport *t, unsigned host);
-
 /* Give the slot back.  The owner has written back all that it stored there. */
 void cbd_claim_release(struct cbd_claim *c);
 

@@ -16,7 +16,7 @@
 
 #include "base/error.h"
 #include "memory/fault.h"
-#include "slots/claim.h"
+#include "slots/leftover.h"
 #include "slots/host.h"
 #include "base/step.h"
 
@@ -247,7 +247,7 @@ static int boot_enter(struct cbd_transport *t, unsigned h)
 				 "%s: host id %u is in use by another machine with the same "
 				 "identity; write a uuid of its own to %s, or give host-id",
 				 t->path, h, CBD_HOST_ID_FILE);
-	cbd_claim_write_back(t, h);
+	cbd_leftover_write_back_host(t, h);
 	return boot_write(t, h, r == 0 ? line.incarnation + 1 : 1);
 }
 

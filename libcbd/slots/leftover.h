@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * leftover.h - what a dead process has left in the caches of this host.  Rule 8 of
+ * docs/coherence.md: it is written back before the slot is used again.
+ */
+#ifndef CBD_LEFTOVER_H
+#define CBD_LEFTOVER_H
+
+#include "transport/places.h"
+
+/* Write a slot back, and the channels that belong to it. */
+void cbd_leftover_write_back(struct cbd_transport *t, enum cbd_side side, unsigned slot);
+
+/*
+ * Write back what processes of an earlier boot of HOST have left in the caches: a virtual
+ * machine that boots again, or kexec, does not empty those of the machine.  Before the
+ * new boot id tells the other hosts that the claims of the earlier boot are void.
+ */
+void cbd_leftover_write_back_host(struct cbd_transport *t, unsigned host);
+
+#endif
