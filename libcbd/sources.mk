@@ -48,6 +48,8 @@ libcbd_files = \
 	%reldir%/slots/info.h \
 	%reldir%/blkdev/extent.c \
 	%reldir%/blkdev/extent.h \
+	%reldir%/blkdev/overlap.c \
+	%reldir%/blkdev/overlap.h \
 	%reldir%/blkdev/split.c \
 	%reldir%/blkdev/split.h \
 	%reldir%/blkdev/blkdev.h \
