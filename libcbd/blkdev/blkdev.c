@@ -125,6 +125,7 @@ static struct cbd_blkdev *new_blkdev(struct cbd_transport *t, const struct cbd_b
 	b->own.b = b;
 	pthread_mutex_init(&b->lines, NULL);
 	pthread_mutex_init(&b->lock, NULL);
+	pthread_mutex_init(&b->writes_lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&b->stop_cond, &attr);
@@ -268,6 +269,7 @@ void cbd_blkdev_close(struct cbd_blkdev *b)
 	pthread_cond_destroy(&b->stop_cond);
 	pthread_mutex_destroy(&b->lines);
 	pthread_mutex_destroy(&b->lock);
+	pthread_mutex_destroy(&b->writes_lock);
 	free(b);
 }
 

@@ -21,6 +21,7 @@
 #include "slots/claim.h"
 #include "slots/watch.h"
 #include "blkdev/extent.h"
+#include "blkdev/overlap.h"
 #include "memory/wait.h"
 
 #define CBD_COPY_LOCKED 4096u /* bytes; a longer payload is copied without the lock */
@@ -43,8 +44,10 @@ struct cbd_pending {
 	bool done;
 	struct cbd_waiter *waiter; /* of a synchronous call; NULL: for cbd_queue_poll() */
 	struct cbd_pending *next;
-	uint64_t generation; /* FLUSH: the writes that it covers */
-	uint64_t losses;     /* FLUSH: at its submission */
+	struct cbd_queue *q;		 /* of a write: where it was submitted */
+	struct cbd_overlap_node overlap; /* of a write, while it is inside (rule 13) */
+	uint64_t generation;		 /* FLUSH: the writes that it covers */
+	uint64_t losses;		 /* FLUSH: at its submission */
 };
 
 enum cbd_part_state {
@@ -108,6 +111,10 @@ struct cbd_requests {
 	struct cbd_pending *done, **done_tail;	     /* for cbd_queue_poll() */
 	unsigned n_inside;			     /* submitted and not reaped */
 	struct cbd_pending *spare;		     /* allocated, for the next ones */
+	/* with blkdev->writes_lock: writes that waited for others (rule 13) and may be
+	 * executed now.  The flag says that there are some; read without the lock */
+	struct cbd_pending *freed, **freed_tail;
+	bool has_freed;
 };
 
 /* parts.c: tags and the data area. */
@@ -209,6 +216,11 @@ struct cbd_blkdev {
 	uint64_t timed_out; /* parts whose answer is awaited (rule 9); read without the lock */
 	struct cbd_connection own;
 
+	pthread_mutex_t writes_lock; /* guards the writes that are inside, of all queues: */
+	struct cbd_overlap writes;
+	bool freed_elsewhere; /* a completion has freed a write of another queue; read
+			       * without the lock */
+
 	struct cbd_watch watch; /* of the backend; by the heartbeat thread once it runs */
 	bool suspect;		/* the backend is; the log has been told */
 	bool impatient;		/* requests do not wait for a suspect backend */
@@ -260,6 +272,8 @@ void cbd_pending_end_waiting(struct cbd_queue *q, int error);	      /* all of th
 void cbd_pending_timeouts(struct cbd_queue *q, uint64_t now_ns, uint64_t most_ns);
 void cbd_pending_complete(struct cbd_queue *q, struct cbd_pending *p);
 struct cbd_pending *cbd_pending_reap(struct cbd_queue *q); /* the next one that is done */
+bool cbd_pending_may_start(struct cbd_queue *q, struct cbd_pending *p);
+void cbd_pending_take_freed(struct cbd_queue *q);
 void cbd_pendings_init(struct cbd_requests *r);
 void cbd_pendings_free(struct cbd_requests *r);
 
@@ -279,6 +293,8 @@ void cbd_queue_timeouts(struct cbd_queue *q, uint64_t now_ns);
 /* publish.c: of what waits, all that gets a tag and an extent; parts that are ready, in
  * this order; one part. */
 void cbd_queue_issue_unlocks(struct cbd_queue *q);
+/* No queue's lock held: publish the writes of any queue that completions have freed. */
+void cbd_blkdev_issue_freed(struct cbd_blkdev *b);
 void cbd_parts_publish_unlocks(struct cbd_queue *q, struct cbd_part **parts, unsigned n);
 void cbd_part_publish_unlocks(struct cbd_queue *q, struct cbd_part *p);
 

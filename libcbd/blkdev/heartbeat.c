@@ -123,6 +123,7 @@ static void give_up(struct cbd_blkdev *b)
 		cbd_queue_break(&b->queues[i], -EIO);
 		cbd_queue_unlock_and_tell(&b->queues[i]);
 	}
+	cbd_blkdev_issue_freed(b);
 }
 
 /* Sleep until the next beat is due.  False: the thread is to end. */
@@ -154,6 +155,7 @@ static void *heartbeat(void *arg)
 		watch_backend(b);
 		for (unsigned i = 0; i < b->n_queues; i++)
 			look_at_queue(b, &b->queues[i]);
+		cbd_blkdev_issue_freed(b); /* by time-outs, or by a queue that has ended */
 		cbd_blkdev_put_counters(b);
 	}
 	return NULL;

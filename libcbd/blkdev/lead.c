@@ -186,6 +186,11 @@ static bool reap_and_wake_unlocks(struct cbd_queue *q, const struct cbd_ce *seen
 	cbd_waiters_gather(q);
 	hit = cbd_reap_ring_unlocks(q, seen);
 	cbd_waiters_wake_gathered_unlocks(q);
+	if (cbd_flag_get(&q->b->freed_elsewhere)) {
+		pthread_mutex_unlock(&q->lock);
+		cbd_blkdev_issue_freed(q->b);
+		pthread_mutex_lock(&q->lock);
+	}
 	if (hit)
 		begin_wait(q);
 	return hit;

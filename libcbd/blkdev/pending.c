@@ -6,6 +6,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 
 #include "blkdev/blkdev.h"
@@ -43,6 +44,76 @@ void cbd_pending_dequeue(struct cbd_queue *q)
 		q->pending.waiting_tail = &q->pending.waiting;
 }
 
+/* ------------------------------------------------- order of writes (rule 13) */
+
+/* False: P is a write that overlaps an earlier one which is not complete.  It is in no
+ * list of the queue until that one has freed it. */
+bool cbd_pending_may_start(struct cbd_queue *q, struct cbd_pending *p)
+{
+	bool may_start;
+
+	if (!cbd_op_writes(p->io.op))
+		return true;
+	p->q = q;
+	pthread_mutex_lock(&q->b->writes_lock);
+	may_start = cbd_overlap_add(&q->b->writes, &p->overlap, p->io.offset, p->io.length);
+	pthread_mutex_unlock(&q->b->writes_lock);
+	return may_start;
+}
+
+/* Its queue may be another than that of the write it waited for, and is not locked
+ * then. */
+static void freed(void *opaque, struct cbd_overlap_node *n)
+{
+	struct cbd_pending *p = (struct cbd_pending *)((char *)n -
+						       offsetof(struct cbd_pending, overlap));
+	struct cbd_queue *completing = opaque, *q = p->q;
+
+	p->next = NULL;
+	*q->pending.freed_tail = p;
+	q->pending.freed_tail = &p->next;
+	cbd_flag_set(&q->pending.has_freed, true);
+	if (q != completing)
+		cbd_flag_set(&q->b->freed_elsewhere, true);
+}
+
+static void end_write(struct cbd_queue *q, struct cbd_pending *p)
+{
+	if (!p->q)
+		return; /* no write, or one without bytes */
+	pthread_mutex_lock(&q->b->writes_lock);
+	cbd_overlap_remove(&q->b->writes, &p->overlap, freed, q);
+	pthread_mutex_unlock(&q->b->writes_lock);
+}
+
+/*
+ * Writes that may be executed now join those that wait for a tag.  After a time-out they
+ * end with EIO like those that are submitted then (rule 9): what they waited for may
+ * still be executed.
+ */
+void cbd_pending_take_freed(struct cbd_queue *q)
+{
+	struct cbd_pending *p, *next;
+
+	if (!cbd_flag_get(&q->pending.has_freed))
+		return;
+	pthread_mutex_lock(&q->b->writes_lock);
+	p = q->pending.freed;
+	q->pending.freed = NULL;
+	q->pending.freed_tail = &q->pending.freed;
+	cbd_flag_set(&q->pending.has_freed, false);
+	pthread_mutex_unlock(&q->b->writes_lock);
+	for (; p; p = next) {
+		next = p->next;
+		p->next = NULL;
+		if (cbd_shared_get(&q->b->timed_out))
+			p->result = -EIO;
+		cbd_pending_enqueue(q, p);
+	}
+}
+
+/* ------------------------------------------------------------- completion */
+
 static void count(struct cbd_queue *q, const struct cbd_pending *p)
 {
 	q->counters.ops[p->io.op]++;
@@ -55,6 +126,7 @@ void cbd_pending_complete(struct cbd_queue *q, struct cbd_pending *p)
 {
 	if (p->io.op == CBD_OP_FLUSH)
 		cbd_flush_done(q, p);
+	end_write(q, p);
 	count(q, p);
 	p->done = true;
 	if (p->waiter) {
@@ -128,6 +200,7 @@ void cbd_pendings_init(struct cbd_requests *r)
 {
 	r->waiting_tail = &r->waiting;
 	r->done_tail = &r->done;
+	r->freed_tail = &r->freed;
 }
 
 static void free_list(struct cbd_pending *p)

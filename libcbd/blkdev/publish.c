@@ -210,16 +210,22 @@ void cbd_part_publish_unlocks(struct cbd_queue *q, struct cbd_part *p)
 }
 
 /* The lock may be dropped for each part, so the list is looked at anew each time. */
+static struct cbd_pending *next_waiting(struct cbd_queue *q)
+{
+	cbd_pending_take_freed(q); /* also what the one before has freed by its end */
+	return q->pending.waiting;
+}
+
 static void take_all_unlocks(struct cbd_queue *q, struct batch *b)
 {
 	struct cbd_pending *io;
 
-	while ((io = q->pending.waiting)) {
+	while ((io = next_waiting(q))) {
 		struct cbd_part *p;
 
 		if (cbd_queue_has_ended(q)) {
 			cbd_pending_end_waiting(q, q->error);
-			return;
+			continue;
 		}
 		if (io->result < 0) {
 			cbd_pending_give_up(q, io); /* a part has failed: the rest is not tried */
@@ -242,4 +248,21 @@ void cbd_queue_issue_unlocks(struct cbd_queue *q)
 	do
 		take_all_unlocks(q, &b);
 	while (!send(q, &b));
+}
+
+void cbd_blkdev_issue_freed(struct cbd_blkdev *b)
+{
+	do {
+		cbd_flag_set(&b->freed_elsewhere, false);
+		for (unsigned i = 0; i < b->n_queues; i++) {
+			struct cbd_queue *q = &b->queues[i];
+
+			if (!cbd_flag_get(&q->pending.has_freed))
+				continue;
+			pthread_mutex_lock(&q->lock);
+			cbd_queue_issue_unlocks(q);
+			cbd_wake_one(q);
+			cbd_queue_unlock_and_tell(q);
+		}
+	} while (cbd_flag_get(&b->freed_elsewhere));
 }

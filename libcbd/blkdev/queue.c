@@ -85,7 +85,7 @@ static void enqueue(struct cbd_queue *q, struct cbd_pending *p)
 		cbd_flush_submitted(q->b, p);
 	if (p->result < 0 || (p->left == 0 && p->io.op != CBD_OP_FLUSH))
 		cbd_pending_complete(q, p);
-	else
+	else if (cbd_pending_may_start(q, p))
 		cbd_pending_enqueue(q, p);
 }
 
