@@ -28,15 +28,22 @@ static bool has_buffer(enum cbd_op op)
 }
 
 /* What an operation does not look at is nothing from here on. */
-static struct cbd_io only_used(const struct cbd_io *io)
+static void forget_unused(struct cbd_io *io)
 {
-	struct cbd_io used = *io;
-
 	if (!has_range(io->op))
-		used.offset = used.length = 0;
+		io->offset = io->length = 0;
 	if (!has_buffer(io->op))
-		used.buf = NULL;
-	return used;
+		io->buf = NULL;
+}
+
+/* Looked at for each request, so without a call while all is well. */
+static int check_reserved(const struct cbd_io *io)
+{
+	uint64_t any = 0;
+
+	for (unsigned i = 0; i < sizeof(io->reserved) / sizeof(io->reserved[0]); i++)
+		any |= io->reserved[i];
+	return any ? cbd_reserved_check(io->reserved, sizeof(io->reserved), "cbd_io") : 0;
 }
 
 static int check_range(struct cbd_blkdev *b, const struct cbd_io *io)
@@ -60,7 +67,7 @@ static int check_io(struct cbd_blkdev *b, const struct cbd_io *io)
 		return cbd_error(EINVAL, "operation %d: unknown", (int)io->op);
 	if (io->flags & ~CBD_SE_FLAGS_KNOWN)
 		return cbd_error(EINVAL, "flags %#x: unknown", io->flags);
-	if (cbd_reserved_check(io->reserved, sizeof(io->reserved), "cbd_io") < 0)
+	if (check_reserved(io) < 0)
 		return -EINVAL;
 	if (!writes)
 		return check_range(b, io);
@@ -77,6 +84,7 @@ static int check_io(struct cbd_blkdev *b, const struct cbd_io *io)
 
 static void enqueue(struct cbd_queue *q, struct cbd_pending *p)
 {
+	forget_unused(&p->io);
 	p->at = p->io.offset;
 	p->left = p->io.length;
 	p->next = NULL;
@@ -91,7 +99,6 @@ static void enqueue(struct cbd_queue *q, struct cbd_pending *p)
 
 static int submit_one(struct cbd_queue *q, const struct cbd_io *io)
 {
-	struct cbd_io used = only_used(io);
 	int r = check_io(q->b, io);
 	struct cbd_pending *p;
 
@@ -101,7 +108,7 @@ static int submit_one(struct cbd_queue *q, const struct cbd_io *io)
 		return cbd_error(EAGAIN,
 				 "backend %u: queue %u: %u requests are submitted and not reaped",
 				 q->b->backend, q->index, q->pending.n_inside);
-	p = cbd_pending_get(q, &used);
+	p = cbd_pending_get(q, io);
 	if (!p)
 		return cbd_error(ENOMEM, "request: out of memory");
 	q->pending.n_inside++;
@@ -162,7 +169,7 @@ int cbd_queue_poll(struct cbd_queue *q, struct cbd_completion *completions, unsi
 int cbd_queue_execute(struct cbd_queue *q, const struct cbd_io *io)
 {
 	struct cbd_waiter waiter = { .word = CBD_WAITER_WOKEN };
-	struct cbd_pending p = { .io = only_used(io), .waiter = &waiter };
+	struct cbd_pending p = { .io = *io, .waiter = &waiter };
 	int r = check_io(q->b, io);
 
 	if (r < 0)
