@@ -108,7 +108,6 @@ static int claim(struct program *p)
 		.max_blkdevs = p->options.max_blkdevs,
 		.allow_hosts = p->options.allow_hosts,
 		.poll = p->options.poll,
-		.private_align = p->options.direct ? 4096 : 0,
 		.fenced_hosts = p->fenced ? 1ull << p->last_host : 0,
 	};
 

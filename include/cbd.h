@@ -74,6 +74,7 @@ void cbd_set_log(cbd_log_fn *fn, void *opaque);
 /* ------------------------------------------------------------ transports */
 
 struct cbd_transport;
+struct iovec; /* sys/uio.h */
 
 /* How stores of one host become visible to another: see cbd(7). */
 enum cbd_coherence {
@@ -406,21 +407,26 @@ enum cbd_op {
  */
 struct cbd_io {
 	enum cbd_op op;
-	unsigned flags;	 /* CBD_IO_* */
-	uint64_t offset; /* bytes */
-	uint64_t length; /* bytes */
-	void *buf;	 /* READ, WRITE: held by libcbd until completion, and not to be
+	unsigned flags;		 /* CBD_IO_* */
+	uint64_t offset;	 /* bytes */
+	uint64_t length;	 /* bytes */
+	void *buf;		 /* READ, WRITE: held by libcbd until completion, and not to be
 			  * changed meanwhile (its CRC is taken twice) */
+	const struct iovec *iov; /* or pieces of LENGTH bytes together; the array too is
+				  * held until completion, and buf is NULL */
+	uint32_t iovcnt;	 /* 0: buf; up to 1024 */
+	uint32_t reserved0;
 	struct cbd_connection *connection; /* or NULL */
 	void *cookie;			   /* given back with the completion */
-	uint64_t reserved[5];
+	uint64_t reserved[3];
 };
 
 struct cbd_completion {
 	void *cookie;
-	int result; /* 0 or a negative errno */
+	const char *message; /* of an error, for people; NULL: none.  Static */
+	int result;	     /* 0 or a negative errno */
 	uint32_t reserved0;
-	uint64_t reserved[2];
+	uint64_t reserved;
 };
 
 /*
@@ -443,6 +449,31 @@ int cbd_queue_submit(struct cbd_queue *q, const struct cbd_io *ios, unsigned n);
  */
 int cbd_queue_poll(struct cbd_queue *q, struct cbd_completion *completions, unsigned min,
 		   unsigned max, int timeout_ms);
+
+/*
+ * For event loops: a file descriptor to wait on, and what makes it tell.
+ *
+ *	fd = cbd_queue_fd(q);
+ *	for (;;) {
+ *		do
+ *			while ((n = cbd_queue_poll(q, done, 0, MAX, 0)) > 0)
+ *				...;
+ *		while (cbd_queue_arm(q) > 0);
+ *		... wait until fd is readable (POLLIN), or for something else ...
+ *	}
+ *
+ * cbd_queue_fd() returns the descriptor of the queue; the first call starts a thread
+ * that waits for answers in this one's place.  It belongs to the queue, until
+ * cbd_blkdev_close(): do not read from it, nor close it.
+ *
+ * cbd_queue_arm() returns 1 when there may be something to reap: poll again.  With 0
+ * the descriptor, which is not readable now, becomes so when there is, once; what came
+ * since the poll counts.  It may also become readable for nothing.  cbd_queue_poll()
+ * ends that: who has called it arms again before he waits.  -EINVAL: cbd_queue_fd() was
+ * not called.  Any thread; one of them at a time waits on the descriptor.
+ */
+int cbd_queue_fd(struct cbd_queue *q);
+int cbd_queue_arm(struct cbd_queue *q);
 
 /* Submit one request and wait for it; any thread.  io->cookie is not used. */
 int cbd_queue_execute(struct cbd_queue *q, const struct cbd_io *io);
@@ -473,7 +504,6 @@ struct cbd_disk_geometry {
 struct cbd_backend_options {
 	const char *name;      /* up to 56 bytes, or NULL */
 	const char *path;      /* of the disk, for lists; or NULL */
-	size_t private_align;  /* no effect: payload is aligned to 4096 bytes */
 	uint64_t allow_hosts;  /* bit h: host h may attach; 0: all */
 	uint64_t fenced_hosts; /* bit h: host h is known to be off, or cut from the disk: if
 				* it served this slot last, take the slot although the host
@@ -591,7 +621,18 @@ unsigned cbd_handler_inflight(const struct cbd_handler *h);
 void cbd_handler_wait(struct cbd_handler *h, unsigned max_us);
 void cbd_handler_hit(struct cbd_handler *h);
 
-/* Wake a handler out of cbd_handler_wait(), from any thread. */
+/*
+ * For event loops, as cbd_queue_fd() and cbd_queue_arm(): fetch until there is nothing,
+ * arm, and when that returns 0 wait until the descriptor is readable.  1: fetch again.
+ * Calls of cbd_handler_complete() come before the last fetch.  cbd_handler_fetch() and
+ * cbd_handler_wait() end what was armed.  The descriptor belongs to the handler, until
+ * cbd_backend_close().
+ */
+int cbd_handler_fd(struct cbd_handler *h);
+int cbd_handler_arm(struct cbd_handler *h);
+
+/* Wake a handler out of cbd_handler_wait(), or make its armed descriptor readable; the
+ * next cbd_handler_arm() returns 1.  Any thread. */
 void cbd_handler_wake(struct cbd_handler *h);
 
 /* ---------------------------------------------------------------- features */
@@ -624,7 +665,9 @@ void cbd_handler_wake(struct cbd_handler *h);
 #define CBD_HAVE_CONNECTION_OPEN 1
 #define CBD_HAVE_ERRMSG 1
 #define CBD_HAVE_FORMAT 1
+#define CBD_HAVE_HANDLER_ARM 1
 #define CBD_HAVE_HANDLER_COMPLETE 1
+#define CBD_HAVE_HANDLER_FD 1
 #define CBD_HAVE_HANDLER_FETCH 1
 #define CBD_HAVE_HANDLER_HIT 1
 #define CBD_HAVE_HANDLER_INFLIGHT 1
@@ -633,8 +676,10 @@ void cbd_handler_wake(struct cbd_handler *h);
 #define CBD_HAVE_HANDLER_WAKE 1
 #define CBD_HAVE_HOST_GET 1
 #define CBD_HAVE_POLL_PARSE 1
+#define CBD_HAVE_QUEUE_ARM 1
 #define CBD_HAVE_QUEUE_DISCARD 1
 #define CBD_HAVE_QUEUE_EXECUTE 1
+#define CBD_HAVE_QUEUE_FD 1
 #define CBD_HAVE_QUEUE_FLUSH 1
 #define CBD_HAVE_QUEUE_POLL 1
 #define CBD_HAVE_QUEUE_READ 1

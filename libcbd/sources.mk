@@ -36,6 +36,8 @@ libcbd_files = \
 	%reldir%/transport/lines.h \
 	%reldir%/ring/channel.c \
 	%reldir%/ring/channel.h \
+	%reldir%/ring/watcher.c \
+	%reldir%/ring/watcher.h \
 	%reldir%/slots/leftover.c \
 	%reldir%/slots/leftover.h \
 	%reldir%/slots/host.c \
@@ -55,7 +57,9 @@ libcbd_files = \
 	%reldir%/blkdev/blkdev.h \
 	%reldir%/blkdev/state.c \
 	%reldir%/blkdev/notes.c \
+	%reldir%/blkdev/vector.c \
 	%reldir%/blkdev/durability.c \
+	%reldir%/blkdev/event.c \
 	%reldir%/blkdev/waiters.c \
 	%reldir%/blkdev/pending.c \
 	%reldir%/blkdev/parts.c \

@@ -173,6 +173,7 @@ static int init_handlers(struct cbd_backend *b, const struct cbd_backend_options
 		b->handlers_ready++;
 		if (r < 0)
 			return r;
+		h->mem = &b->t->mem;
 		h->beaten_ns = &b->beaten_ns;
 		/* well before anybody may call this host suspect */
 		h->lease_ns = cbd_interval_ns(b->t) * b->t->header.dead_after / 2;

@@ -7,8 +7,16 @@
  */
 #include <config.h>
 
+#include <errno.h>
+
+#include "base/error.h"
 #include "memory/fault.h"
 #include "backend/handler.h"
+
+/* An armed descriptor fires by itself after so long: always, for an SE without a bell; while
+ * the control thread has not beaten for too long. */
+#define ARMED_US 100000u
+#define ARMED_AWAY_US 1000u
 
 /* Is there a reason not to sleep: an SE, a channel to take or to retire? */
 static bool something(const struct cbd_handler *h)
@@ -31,20 +39,6 @@ static bool something(const struct cbd_handler *h)
 		}
 	}
 	return false;
-}
-
-static void set_sleeps(struct cbd_handler *h, uint32_t value)
-{
-	struct cbd_fault f;
-
-	if (!CBD_FAULT_TRY(&f))
-		return;
-	for (unsigned i = 0; i < h->n_active; i++)
-		if (h->active[i]->same_boot)
-			cbd_word_store(cbd_channel_backend_line(&h->active[i]->ch,
-								CBD_CHANNEL_HANDLER_SLEEPS),
-				       value);
-	cbd_fault_end(&f);
 }
 
 /* The bells of the handler's channels, after its own word.  Inside a recovery
@@ -119,6 +113,8 @@ void cbd_handler_wait(struct cbd_handler *h, unsigned max_us)
 	struct cbd_futex futexes[CBD_FUTEX_MAX];
 	unsigned us, n;
 
+	if (h->armed)
+		cbd_handler_disarm(h);
 	cbd_handler_ring(h);
 	us = cbd_wait_next(&h->wait);
 	if (us == CBD_WAIT_YIELD)
@@ -135,11 +131,96 @@ void cbd_handler_wait(struct cbd_handler *h, unsigned max_us)
 		us = CBD_WAIT_MANY_BELLS_US; /* more bells than one call can watch */
 	/* Rule 11: sample, flag, look again, sleep on the sample. */
 	n = sample(h, futexes);
-	set_sleeps(h, 1);
+	cbd_handler_put_sleeps(h, 1);
 	cbd_store_load_fence();
 	if (!something(h))
 		cbd_futex_wait_any(futexes, n, us);
-	set_sleeps(h, 0);
+	cbd_handler_put_sleeps(h, 0);
+}
+
+/* --------------------------------------------------- for an event loop */
+
+int cbd_handler_fd(struct cbd_handler *h)
+{
+	struct cbd_watcher *w;
+	int r;
+
+	if (!h->watcher) {
+		r = cbd_watcher_start(&w, h->mem, h->room, h->wait.poll);
+		if (r < 0)
+			return r;
+		pthread_mutex_lock(&h->lock); /* for cbd_handler_wake() */
+		h->watcher = w;
+		pthread_mutex_unlock(&h->lock);
+	}
+	return cbd_watcher_fd(h->watcher);
+}
+
+/* The lines and bells of the channels that fetch; none after this process was away for
+ * too long, until the control thread has beaten. */
+static unsigned watched(struct cbd_handler *h)
+{
+	unsigned n = 0;
+
+	if (!cbd_handler_may_submit(h))
+		return 0;
+	for (unsigned i = 0; i < h->n_active; i++) {
+		struct cbd_hchannel *hc = h->active[i];
+		struct cbd_watched *e = &h->watched[n];
+
+		if (cbd_hchannel_pool(hc) == CBD_POOL_STOPPING ||
+		    cbd_hchannel_work(hc) != CBD_WORK_FETCHING)
+			continue;
+		*e = (struct cbd_watched){ .bell = NULL };
+		if (hc->same_boot) {
+			e->bell = cbd_channel_blkdev_line(&hc->ch, CBD_CHANNEL_SE_BELL);
+		} else {
+			e->line = &hc->ch.se[hc->position & (hc->ch.slots - 1)];
+			e->position = hc->position;
+			e->epoch = hc->ch.epoch;
+		}
+		n++;
+	}
+	return n;
+}
+
+/* What a bell does not tell: a payload or an SE that does not check yet, a beat. */
+static unsigned longest_us(const struct cbd_handler *h)
+{
+	if (h->n_retries)
+		return CBD_WAIT_RETRY_US;
+	if (!cbd_handler_may_submit(h))
+		return ARMED_AWAY_US;
+	return h->n_active ? ARMED_US : 0;
+}
+
+static bool was_woken(struct cbd_handler *h)
+{
+	bool woken;
+
+	pthread_mutex_lock(&h->lock);
+	woken = h->woken;
+	h->woken = false;
+	pthread_mutex_unlock(&h->lock);
+	return woken;
+}
+
+int cbd_handler_arm(struct cbd_handler *h)
+{
+	if (!h->watcher)
+		return cbd_error(EINVAL,
+				 "handler %u: no file descriptor to arm: none was asked for",
+				 h->index);
+	cbd_handler_ring(h);
+	h->armed = true;
+	cbd_watcher_arm(h->watcher, h->watched, watched(h), longest_us(h));
+	/* rule 11, with a thread that sleeps in this one's place */
+	cbd_handler_put_sleeps(h, 1);
+	cbd_store_load_fence();
+	if (!was_woken(h) && !something(h))
+		return 0;
+	cbd_handler_disarm(h);
+	return 1;
 }
 
 void cbd_handler_hit(struct cbd_handler *h)

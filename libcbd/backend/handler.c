@@ -166,6 +166,27 @@ void cbd_handler_ring(struct cbd_handler *h)
 	}
 }
 
+void cbd_handler_put_sleeps(struct cbd_handler *h, uint32_t value)
+{
+	struct cbd_fault f;
+
+	if (!CBD_FAULT_TRY(&f))
+		return;
+	for (unsigned i = 0; i < h->n_active; i++)
+		if (h->active[i]->same_boot)
+			cbd_word_store(cbd_channel_backend_line(&h->active[i]->ch,
+								CBD_CHANNEL_HANDLER_SLEEPS),
+				       value);
+	cbd_fault_end(&f);
+}
+
+void cbd_handler_disarm(struct cbd_handler *h)
+{
+	h->armed = false;
+	cbd_watcher_disarm(h->watcher);
+	cbd_handler_put_sleeps(h, 0);
+}
+
 static void send_ce(struct cbd_hrequest *r, uint32_t result, uint32_t data_crc)
 {
 	struct cbd_hchannel *hc = r->hc;
@@ -597,6 +618,8 @@ unsigned cbd_handler_fetch(struct cbd_handler *h, struct cbd_request **out, unsi
 {
 	struct round round = { .h = h, .out = out, .max = max };
 
+	if (h->armed)
+		cbd_handler_disarm(h);
 	cbd_handler_ring(h);
 	if (cbd_flag_get(&h->changed))
 		take_incoming(h);
@@ -636,14 +659,18 @@ int cbd_handler_init(struct cbd_handler *h, struct cbd_backend *b, unsigned inde
 	h->index = index;
 	pthread_mutex_init(&h->lock, NULL);
 	cbd_wait_init(&h->wait, poll, CBD_WAIT_HANDLER_LOCAL_US);
+	h->room = most;
 	h->active = calloc(most, sizeof(struct cbd_hchannel *));
-	return h->active ? 0 : cbd_error(ENOMEM, "handler: %m");
+	h->watched = calloc(most, sizeof(*h->watched));
+	return h->active && h->watched ? 0 : cbd_error(ENOMEM, "handler: %m");
 }
 
 void cbd_handler_free(struct cbd_handler *h)
 {
+	cbd_watcher_stop(h->watcher);
 	pthread_mutex_destroy(&h->lock);
 	free(h->active);
+	free(h->watched);
 }
 
 void cbd_hchannel_free(struct cbd_hchannel *hc)
@@ -680,6 +707,9 @@ void cbd_handler_wake(struct cbd_handler *h)
 {
 	pthread_mutex_lock(&h->lock);
 	cbd_word_store(&h->word, h->word + 1);
+	h->woken = true;
+	if (h->watcher)
+		cbd_watcher_fire(h->watcher);
 	pthread_mutex_unlock(&h->lock);
 	cbd_futex_wake(&h->word);
 }

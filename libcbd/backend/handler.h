@@ -15,6 +15,7 @@
 #include <pthread.h>
 
 #include "ring/channel.h"
+#include "ring/watcher.h"
 #include "memory/wait.h"
 
 /*
@@ -95,12 +96,18 @@ struct cbd_handler {
 	struct cbd_se peeked_se;
 	struct cbd_hchannel *bells_due;
 	unsigned inflight, n_retries;
-	unsigned assigned; /* control side: channels that it serves */
+	bool armed; /* the sleep flags are set, the watcher is waiting */
+	const struct cbd_mem *mem;
+	unsigned room;
+	struct cbd_watched *watched; /* what it waits for: room for all channels */
+	unsigned assigned;	     /* control side: channels that it serves */
 
 	pthread_mutex_t lock; /* guards incoming and word */
 	struct cbd_hchannel *incoming;
-	bool changed;  /* there is something incoming */
-	uint32_t word; /* woken out of a wait */
+	bool changed;		     /* there is something incoming */
+	struct cbd_watcher *watcher; /* NULL: nobody has asked for its descriptor */
+	bool woken;		     /* since the last arm */
+	uint32_t word;		     /* woken out of a wait */
 };
 
 int cbd_handler_init(struct cbd_handler *h, struct cbd_backend *b, unsigned index, unsigned most,
@@ -109,6 +116,10 @@ void cbd_handler_free(struct cbd_handler *h);
 
 /* For handler-wait.c: ring the bells that are due. */
 void cbd_handler_ring(struct cbd_handler *h);
+void cbd_handler_put_sleeps(struct cbd_handler *h, uint32_t value);
+
+/* handler.c: it is awake, whatever it has armed. */
+void cbd_handler_disarm(struct cbd_handler *h);
 /* For handler-wait.c: invalidate the next SE line of each of the channels FROM to
  * UNTIL, under one fence. */
 void cbd_handler_invalidate(const struct cbd_handler *h, unsigned from, unsigned until);

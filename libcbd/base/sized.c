@@ -66,9 +66,12 @@ void cbd_sized_put(void *to, size_t size, const void *from, size_t known)
 	memset((char *)to + common, 0, size - common);
 }
 
+int cbd_reserved_error(const char *name)
+{
+	return cbd_error(EINVAL, "struct %s: a reserved member is not zero", name);
+}
+
 int cbd_reserved_check(const void *p, size_t length, const char *name)
 {
-	if (is_zero(p, length))
-		return 0;
-	return cbd_error(EINVAL, "struct %s: a reserved member is not zero", name);
+	return is_zero(p, length) ? 0 : cbd_reserved_error(name);
 }

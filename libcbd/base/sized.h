@@ -20,5 +20,6 @@ void cbd_sized_put(void *to, size_t size, const void *from, size_t known);
 
 /* -EINVAL when one of the LENGTH reserved bytes at P is not zero. */
 int cbd_reserved_check(const void *p, size_t length, const char *name);
+int cbd_reserved_error(const char *name);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * blkdev.h - the blkdev side, as its files share it.  Each file calls only files that
- * stand before it: extent.c, split.c, state.c, notes.c, durability.c, waiters.c,
- * pending.c, parts.c, publish.c, lines.c, epoch.c, attach.c, reap.c, lead.c, heartbeat.c,
+ * stand before it: extent.c, split.c, state.c, notes.c, vector.c, durability.c,
+ * event.c, waiters.c, pending.c, parts.c, publish.c, lines.c, epoch.c, attach.c, reap.c, lead.c, heartbeat.c,
  * queue.c, blkdev.c.
  *
  * Locks, in this order: queue->lock, then blkdev->lock; or queue->lock, then
@@ -18,6 +18,7 @@
 #include <pthread.h>
 
 #include "ring/channel.h"
+#include "ring/watcher.h"
 #include "slots/claim.h"
 #include "slots/watch.h"
 #include "blkdev/extent.h"
@@ -27,6 +28,8 @@
 #define CBD_COPY_LOCKED 4096u /* bytes; a longer payload is copied without the lock */
 #define CBD_MAX_RESENDS 3
 #define CBD_MAX_WAKES 64 /* threads that are woken at the end of a batch */
+#define CBD_WHY_TIMEOUT "it took longer than its time-out"
+#define CBD_WHY_LOSS "writes that were not flushed before may be lost"
 #define CBD_MAX_LEAVES 3 /* epochs in a row that are left; then EIO */
 
 struct cbd_connection {
@@ -34,13 +37,21 @@ struct cbd_connection {
 	uint64_t losses; /* of which it was told */
 };
 
+/* A place in a user's iovec. */
+struct cbd_vector {
+	const struct iovec *iov; /* NULL: it is one buffer */
+	size_t skip;		 /* bytes into the first piece */
+};
+
 /* A user's request while it is inside. */
 struct cbd_pending {
 	struct cbd_io io;
-	uint64_t at, left; /* the bytes that have no part yet */
-	uint64_t since_ns; /* submitted */
-	unsigned parts;	   /* not ended */
-	int result;	   /* the first error */
+	uint64_t at, left;	  /* the bytes that have no part yet */
+	uint64_t since_ns;	  /* submitted */
+	unsigned parts;		  /* not ended */
+	int result;		  /* the first error, */
+	const char *why;	  /* and the same for people: static */
+	struct cbd_vector vector; /* of the bytes that have no part yet */
 	bool done;
 	struct cbd_waiter *waiter; /* of a synchronous call; NULL: for cbd_queue_poll() */
 	struct cbd_pending *next;
@@ -65,6 +76,7 @@ struct cbd_part {
 	struct cbd_pending *pending; /* NULL: timed out, its answer is awaited */
 	struct cbd_se se;	     /* as published, without position and epoch */
 	char *buf;
+	struct cbd_vector vector;
 	int extent; /* first unit, -1: none */
 	uint32_t units;
 	uint64_t order;		 /* of the first submission */
@@ -154,6 +166,13 @@ struct cbd_waiters {
 	unsigned n_to_wake;
 };
 
+/* event.c: the file descriptor for an event loop. */
+struct cbd_event {
+	struct cbd_watcher *watcher; /* NULL: nobody has asked for it */
+	bool armed;
+	uint64_t looked_ns; /* when an arm looked around */
+};
+
 /* lead.c: how long to wait, and how. */
 struct cbd_lead {
 	struct cbd_wait wait; /* cbd_wait_yield() is called without the lock */
@@ -180,6 +199,7 @@ struct cbd_queue {
 	struct cbd_cursors cursors;
 	struct cbd_epoch epoch;
 	struct cbd_waiters waiters;
+	struct cbd_event event;
 	struct cbd_lead lead;
 	struct cbd_reap reap;
 	struct cbd_note *notes; /* notes.c: messages to be told after unlocking */
@@ -239,6 +259,21 @@ void cbd_queue_note(struct cbd_queue *q, enum cbd_log_level level, const char *f
 	__attribute__((format(printf, 3, 4)));
 void cbd_queue_unlock_and_tell(struct cbd_queue *q);
 
+/* vector.c: a part's payload from and to the user's memory, and its CRC there. */
+void cbd_vector_skip(struct cbd_vector *v, size_t length);
+uint32_t cbd_part_crc(const struct cbd_part *p, uint32_t seed);
+void cbd_part_store_inside(const struct cbd_mem *m, const struct cbd_part *p, char *to);
+void cbd_part_load_inside(const struct cbd_mem *m, const struct cbd_part *p, const char *from);
+
+/* The first error of a request counts; WHY is static. */
+static inline void cbd_pending_fail(struct cbd_pending *p, int error, const char *why)
+{
+	if (error == 0 || p->result < 0)
+		return;
+	p->result = error;
+	p->why = why;
+}
+
 /* durability.c, rule 8 */
 bool cbd_written(struct cbd_queue *q); /* false: by a backend that was replaced */
 void cbd_flush_submitted(struct cbd_blkdev *b, struct cbd_pending *p);
@@ -250,6 +285,15 @@ void cbd_flush_done(struct cbd_queue *q, struct cbd_pending *p);
  * not answered yet. */
 void cbd_verifier_seen(struct cbd_queue *q, uint32_t incarnation, uint64_t verifier, bool lost,
 		       bool in_flight);
+
+/* event.c; cbd_event_close() without the lock */
+void cbd_event_fire(struct cbd_queue *q);      /* something is there for cbd_queue_poll() */
+void cbd_event_watch(struct cbd_queue *q);     /* if it is armed and no thread leads */
+void cbd_event_submitted(struct cbd_queue *q); /* requests are in flight again */
+void cbd_event_disarm(struct cbd_queue *q);
+int cbd_event_arm(struct cbd_queue *q);	 /* 1: there is something; 0: armed */
+int cbd_event_open(struct cbd_queue *q); /* its descriptor */
+void cbd_event_close(struct cbd_queue *q);
 
 /* waiters.c */
 void cbd_wake(struct cbd_queue *q, struct cbd_waiter *w, enum cbd_waiter_word why);
@@ -268,7 +312,7 @@ void cbd_pending_put(struct cbd_queue *q, struct cbd_pending *p);
 void cbd_pending_enqueue(struct cbd_queue *q, struct cbd_pending *p); /* it waits for a tag */
 void cbd_pending_dequeue(struct cbd_queue *q);			      /* the first of these */
 void cbd_pending_give_up(struct cbd_queue *q, struct cbd_pending *p); /* the same; it failed */
-void cbd_pending_end_waiting(struct cbd_queue *q, int error);	      /* all of these */
+void cbd_pending_end_waiting(struct cbd_queue *q, int error, const char *why); /* all of these */
 void cbd_pending_timeouts(struct cbd_queue *q, uint64_t now_ns, uint64_t most_ns);
 void cbd_pending_complete(struct cbd_queue *q, struct cbd_pending *p);
 struct cbd_pending *cbd_pending_reap(struct cbd_queue *q); /* the next one that is done */
@@ -280,6 +324,7 @@ void cbd_pendings_free(struct cbd_requests *r);
 /* parts.c */
 struct cbd_part *cbd_part_take(struct cbd_queue *q, struct cbd_pending *io);
 void cbd_part_retry(struct cbd_queue *q, struct cbd_part *p, uint64_t until_ns);
+const char *cbd_why_ended(const struct cbd_queue *q); /* STOPPED, BROKEN: for people */
 void cbd_part_end(struct cbd_queue *q, struct cbd_part *p, int result);
 
 /* Everything ends with ERROR, now and later: the memory is gone, the disk is another one,
@@ -342,6 +387,8 @@ bool cbd_reap_ring_unlocks(struct cbd_queue *q, const struct cbd_ce *seen);
  * flight, at close. */
 void cbd_queue_await_answer_and_unlock(struct cbd_queue *q, struct cbd_pending *own);
 void cbd_queue_await_completion_unlocks(struct cbd_queue *q, uint64_t deadline_ns);
+/* What a wait that takes long looks at. */
+void cbd_look_now_unlocks(struct cbd_queue *q, uint64_t now_ns);
 void cbd_queue_await_idle_unlocks(struct cbd_queue *q, uint64_t deadline_ns);
 
 /* The answers to requests that have timed out: no thread waits for them, but new writes

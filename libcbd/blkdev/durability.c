@@ -61,7 +61,7 @@ void cbd_flush_submitted(struct cbd_blkdev *b, struct cbd_pending *p)
 	p->losses = b->losses;
 	if (c->losses != b->losses) {
 		c->losses = b->losses;
-		p->result = -EIO;
+		cbd_pending_fail(p, -EIO, CBD_WHY_LOSS);
 	}
 	pthread_mutex_unlock(&b->lock);
 }
@@ -85,7 +85,7 @@ void cbd_flush_done(struct cbd_queue *q, struct cbd_pending *p)
 	pthread_mutex_lock(&b->lock);
 	if (p->losses != b->losses) {
 		connection_of(b, p)->losses = b->losses;
-		p->result = -EIO;
+		cbd_pending_fail(p, -EIO, CBD_WHY_LOSS);
 	} else if (p->result == 0 && p->generation > b->flushed) {
 		b->flushed = p->generation;
 	}

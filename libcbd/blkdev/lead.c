@@ -155,6 +155,14 @@ static bool rest_unlocks(struct cbd_queue *q, unsigned turn, uint64_t deadline_n
 	return found;
 }
 
+void cbd_look_now_unlocks(struct cbd_queue *q, uint64_t now_ns)
+{
+	if (cbd_channel_bad(&q->ch, now_ns))
+		cbd_leave(q, CBD_LEAVE_BAD_ENTRY);
+	cbd_grant_check_unlocks(q);
+	cbd_queue_issue_unlocks(q);
+}
+
 /* What a leader that waits for long looks at beside the ring. */
 static void look_around_unlocks(struct cbd_queue *q)
 {
@@ -165,10 +173,7 @@ static void look_around_unlocks(struct cbd_queue *q)
 	if (now - q->lead.looked_ns < CBD_LOOK_AROUND_NS)
 		return;
 	q->lead.looked_ns = now;
-	if (cbd_channel_bad(&q->ch, now))
-		cbd_leave(q, CBD_LEAVE_BAD_ENTRY);
-	cbd_grant_check_unlocks(q);
-	cbd_queue_issue_unlocks(q);
+	cbd_look_now_unlocks(q, now);
 }
 
 /* A wait begins, or goes on after an answer. */

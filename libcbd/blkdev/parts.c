@@ -47,6 +47,8 @@ struct cbd_part *cbd_part_take(struct cbd_queue *q, struct cbd_pending *io)
 	p->state = CBD_PART_READY;
 	p->pending = io;
 	p->buf = io->io.buf ? (char *)io->io.buf + (io->at - io->io.offset) : NULL;
+	p->vector = io->vector;
+	cbd_vector_skip(&io->vector, length);
 	p->extent = extent;
 	p->units = units;
 	p->order = q->parts.order++;
@@ -91,9 +93,56 @@ static void add_timed_out(struct cbd_queue *q, int n)
 	pthread_mutex_unlock(&q->b->lock);
 }
 
+static const char *why_disk(int result)
+{
+	switch (result) {
+	case -ENOSPC:
+		return "the backend's disk: no space left";
+	case -EPERM:
+		return "the backend's disk is read-only";
+	case -EOPNOTSUPP:
+		return "the backend's disk cannot do that";
+	case -ENOMEM:
+		return "the backend: out of memory";
+	case -EIO:
+		return "the backend's disk: input/output error";
+	case -ESHUTDOWN:
+		return "the backend is stopping";
+	default:
+		return "the backend refused the request";
+	}
+}
+
+/* Why the whole queue has ended. */
+const char *cbd_why_ended(const struct cbd_queue *q)
+{
+	if (q->error == -ESHUTDOWN)
+		return "the backend was stopped, or came back with another disk";
+	if (cbd_flag_get(&q->b->lost))
+		return "the blkdev's slot or the shared memory is lost";
+	if (cbd_flag_get(&q->b->impatient))
+		return "the backend does not beat, and its requests are not to wait for it";
+	return "the channel keeps failing, or the shared memory is poisoned or gone";
+}
+
+/* Why a part ends with RESULT: see where cbd_part_end() is called. */
+static const char *why_part(const struct cbd_queue *q, const struct cbd_part *p, int result)
+{
+	bool answered = p->state == CBD_PART_ARRIVED;
+
+	if (cbd_queue_has_ended(q) && result == q->error)
+		return cbd_why_ended(q);
+	if (answered && p->ce.result != CBD_RESULT_OK && p->ce.result != CBD_RESULT_BADCRC)
+		return why_disk(result);
+	if (p->resends > CBD_MAX_RESENDS)
+		return "its payload did not match its CRC, also when it was sent again";
+	return "the shared memory is poisoned or gone";
+}
+
 void cbd_part_end(struct cbd_queue *q, struct cbd_part *p, int result)
 {
 	struct cbd_pending *io = p->pending;
+	const char *why = result < 0 ? why_part(q, p, result) : NULL;
 
 	part_release(q, p);
 	if (!io) {
@@ -101,8 +150,7 @@ void cbd_part_end(struct cbd_queue *q, struct cbd_part *p, int result)
 		add_timed_out(q, -1);
 		return;
 	}
-	if (result < 0 && io->result == 0)
-		io->result = result;
+	cbd_pending_fail(io, result, why);
 	io->parts--;
 	if (io->parts == 0 && io->left == 0)
 		cbd_pending_complete(q, io);
@@ -138,7 +186,7 @@ static void end_all(struct cbd_queue *q)
 		if (p->state != CBD_PART_FREE && !p->busy)
 			end_part(q, p);
 	}
-	cbd_pending_end_waiting(q, q->error);
+	cbd_pending_end_waiting(q, q->error, cbd_why_ended(q));
 }
 
 void cbd_queue_break(struct cbd_queue *q, int error)
@@ -169,8 +217,7 @@ static void part_timeout(struct cbd_queue *q, struct cbd_part *p)
 	add_timed_out(q, 1);
 	if (p->state == CBD_PART_READY)
 		cbd_part_end(q, p, -EIO); /* the backend never saw it */
-	if (io->result == 0)
-		io->result = -EIO;
+	cbd_pending_fail(io, -EIO, CBD_WHY_TIMEOUT);
 	if (--io->parts == 0 && io->left == 0)
 		cbd_pending_complete(q, io);
 }

@@ -136,6 +136,7 @@ void cbd_pending_complete(struct cbd_queue *q, struct cbd_pending *p)
 	p->next = NULL;
 	*q->pending.done_tail = p;
 	q->pending.done_tail = &p->next;
+	cbd_event_fire(q);
 	for (struct cbd_waiter *w = q->waiters.asleep; w; w = w->next)
 		if (!w->pending && w->word == CBD_WAITER_ASLEEP) {
 			cbd_wake(q, w, CBD_WAITER_WOKEN);
@@ -156,11 +157,10 @@ struct cbd_pending *cbd_pending_reap(struct cbd_queue *q)
 }
 
 /* The part of a request that has no tag yet is not tried. */
-static void forget_rest(struct cbd_queue *q, struct cbd_pending *p, int result)
+static void forget_rest(struct cbd_queue *q, struct cbd_pending *p, int result, const char *why)
 {
 	p->left = 0;
-	if (p->result == 0)
-		p->result = result;
+	cbd_pending_fail(p, result, why);
 	if (p->parts == 0)
 		cbd_pending_complete(q, p);
 }
@@ -168,16 +168,16 @@ static void forget_rest(struct cbd_queue *q, struct cbd_pending *p, int result)
 void cbd_pending_give_up(struct cbd_queue *q, struct cbd_pending *p)
 {
 	cbd_pending_dequeue(q);
-	forget_rest(q, p, p->result);
+	forget_rest(q, p, p->result, p->why);
 }
 
-void cbd_pending_end_waiting(struct cbd_queue *q, int error)
+void cbd_pending_end_waiting(struct cbd_queue *q, int error, const char *why)
 {
 	struct cbd_pending *p;
 
 	while ((p = q->pending.waiting)) {
 		cbd_pending_dequeue(q);
-		forget_rest(q, p, error);
+		forget_rest(q, p, error, why);
 	}
 }
 
@@ -191,7 +191,7 @@ void cbd_pending_timeouts(struct cbd_queue *q, uint64_t now_ns, uint64_t most_ns
 			continue;
 		}
 		*place = p->next;
-		forget_rest(q, p, -EIO);
+		forget_rest(q, p, -EIO, CBD_WHY_TIMEOUT);
 	}
 	q->pending.waiting_tail = place;
 }

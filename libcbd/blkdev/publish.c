@@ -41,9 +41,9 @@ static bool needs_fill(const struct cbd_queue *q, const struct cbd_part *p)
 static void fill_inside(const struct cbd_queue *q, struct cbd_part *p, uint32_t seed, char *data)
 {
 	if (q->b->data_crc)
-		p->se.data_crc = cbd_channel_payload_crc(seed, p->buf, p->se.length);
+		p->se.data_crc = cbd_part_crc(p, seed);
 	cbd_step("io-fill");
-	cbd_mem_store(&q->ch.t->mem, data + p->se.data_offset, p->buf, p->se.length);
+	cbd_part_store_inside(&q->ch.t->mem, p, data + p->se.data_offset);
 }
 
 static int fill_shared(const struct cbd_queue *q, struct cbd_part *p, uint32_t seed, char *data)
@@ -224,7 +224,7 @@ static void take_all_unlocks(struct cbd_queue *q, struct batch *b)
 		struct cbd_part *p;
 
 		if (cbd_queue_has_ended(q)) {
-			cbd_pending_end_waiting(q, q->error);
+			cbd_pending_end_waiting(q, q->error, cbd_why_ended(q));
 			continue;
 		}
 		if (io->result < 0) {

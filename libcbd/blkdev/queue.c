@@ -8,12 +8,16 @@
 #include <config.h>
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 
 #include "blkdev/blkdev.h"
 #include "base/error.h"
 #include "base/sized.h"
+
+#define LOOK_NS 1000000ull /* an arm looks around not more often */
 
 /* ----------------------------------------------------------------- checks */
 
@@ -32,18 +36,38 @@ static void forget_unused(struct cbd_io *io)
 {
 	if (!has_range(io->op))
 		io->offset = io->length = 0;
-	if (!has_buffer(io->op))
+	if (!has_buffer(io->op)) {
 		io->buf = NULL;
+		io->iov = NULL;
+		io->iovcnt = 0;
+	}
 }
 
-/* Looked at for each request, so without a call while all is well. */
-static int check_reserved(const struct cbd_io *io)
+/* The pieces are as long as the request, together. */
+static int check_pieces(const struct cbd_io *io)
 {
-	uint64_t any = 0;
+	uint64_t left = io->length;
 
-	for (unsigned i = 0; i < sizeof(io->reserved) / sizeof(io->reserved[0]); i++)
-		any |= io->reserved[i];
-	return any ? cbd_reserved_check(io->reserved, sizeof(io->reserved), "cbd_io") : 0;
+	if (!io->iov || !io->iovcnt || io->iovcnt > IOV_MAX || io->buf)
+		return cbd_error(EINVAL,
+				 "an iovec of %u pieces: 1 to %d are possible, without a buffer",
+				 io->iovcnt, IOV_MAX);
+	for (unsigned i = 0; i < io->iovcnt; i++) {
+		if (io->iov[i].iov_len > left)
+			return cbd_error(EINVAL, "an iovec of more than %llu bytes",
+					 (unsigned long long)io->length);
+		left -= io->iov[i].iov_len;
+	}
+	return left ? cbd_error(EINVAL, "an iovec of less than %llu bytes",
+				(unsigned long long)io->length)
+		    : 0;
+}
+
+static int check_buffer(const struct cbd_io *io)
+{
+	if (io->iovcnt || io->iov)
+		return check_pieces(io);
+	return io->length && !io->buf ? cbd_error(EINVAL, "no buffer") : 0;
 }
 
 static int check_range(struct cbd_blkdev *b, const struct cbd_io *io)
@@ -54,9 +78,7 @@ static int check_range(struct cbd_blkdev *b, const struct cbd_io *io)
 		return cbd_error(EINVAL, "%llu bytes at %llu: beyond the end of the device (%llu)",
 				 (unsigned long long)io->length, (unsigned long long)io->offset,
 				 (unsigned long long)b->geometry.size);
-	if (has_buffer(io->op) && io->length && !io->buf)
-		return cbd_error(EINVAL, "no buffer");
-	return 0;
+	return has_buffer(io->op) ? check_buffer(io) : 0;
 }
 
 static int check_io(struct cbd_blkdev *b, const struct cbd_io *io)
@@ -67,8 +89,8 @@ static int check_io(struct cbd_blkdev *b, const struct cbd_io *io)
 		return cbd_error(EINVAL, "operation %d: unknown", (int)io->op);
 	if (io->flags & ~CBD_SE_FLAGS_KNOWN)
 		return cbd_error(EINVAL, "flags %#x: unknown", io->flags);
-	if (check_reserved(io) < 0)
-		return -EINVAL;
+	if (io->reserved0 || io->reserved[0] || io->reserved[1] || io->reserved[2])
+		return cbd_reserved_error("cbd_io");
 	if (!writes)
 		return check_range(b, io);
 	if (b->read_only)
@@ -87,6 +109,7 @@ static void enqueue(struct cbd_queue *q, struct cbd_pending *p)
 	forget_unused(&p->io);
 	p->at = p->io.offset;
 	p->left = p->io.length;
+	p->vector = (struct cbd_vector){ p->io.iov, 0 };
 	p->next = NULL;
 	p->since_ns = cbd_coarse_ns();
 	if (p->io.op == CBD_OP_FLUSH)
@@ -127,6 +150,7 @@ int cbd_queue_submit(struct cbd_queue *q, const struct cbd_io *ios, unsigned n)
 	cbd_queue_issue_unlocks(q); /* as one batch */
 	/* a thread may wait in cbd_queue_poll() since before anything was in flight */
 	cbd_wake_one(q);
+	cbd_event_submitted(q);
 	cbd_queue_unlock_and_tell(q);
 	return done ? (int)done : r;
 }
@@ -139,6 +163,7 @@ static unsigned take_done(struct cbd_queue *q, struct cbd_completion *completion
 
 	while (n < max && (p = cbd_pending_reap(q))) {
 		completions[n++] = (struct cbd_completion){ .cookie = p->io.cookie,
+							    .message = p->why,
 							    .result = p->result };
 		cbd_pending_put(q, p);
 	}
@@ -156,6 +181,7 @@ int cbd_queue_poll(struct cbd_queue *q, struct cbd_completion *completions, unsi
 	if (min > max)
 		return cbd_error(EINVAL, "poll: min %u is more than max %u", min, max);
 	pthread_mutex_lock(&q->lock);
+	cbd_event_disarm(q);
 	do {
 		if (!q->pending.done)
 			cbd_queue_await_completion_unlocks(q, min ? deadline : 0);
@@ -164,6 +190,52 @@ int cbd_queue_poll(struct cbd_queue *q, struct cbd_completion *completions, unsi
 	} while (n < min && n > before);
 	cbd_queue_unlock_and_tell(q);
 	return (int)n;
+}
+
+int cbd_queue_fd(struct cbd_queue *q)
+{
+	int r;
+
+	pthread_mutex_lock(&q->lock);
+	r = cbd_event_open(q);
+	pthread_mutex_unlock(&q->lock);
+	return r;
+}
+
+int cbd_queue_arm(struct cbd_queue *q)
+{
+	uint64_t now = cbd_now_ns();
+	int r;
+
+	pthread_mutex_lock(&q->lock);
+	if (now - q->event.looked_ns > LOOK_NS) {
+		q->event.looked_ns = now;
+		cbd_look_now_unlocks(q, now);
+	}
+	r = cbd_event_arm(q);
+	cbd_queue_unlock_and_tell(q);
+	return r;
+}
+
+static const char *verb(enum cbd_op op)
+{
+	static const char *const verbs[] = {
+		[CBD_OP_READ] = "read",
+		[CBD_OP_WRITE] = "write",
+		[CBD_OP_DISCARD] = "discard",
+		[CBD_OP_WRITE_ZEROES] = "write zeroes",
+	};
+
+	return verbs[op];
+}
+
+static int failed(const struct cbd_queue *q, const struct cbd_pending *p)
+{
+	if (p->io.op == CBD_OP_FLUSH)
+		return cbd_error(-p->result, "backend %u: flush: %s", q->b->backend, p->why);
+	return cbd_error(-p->result, "backend %u: %s %llu bytes at %llu: %s", q->b->backend,
+			 verb(p->io.op), (unsigned long long)p->io.length,
+			 (unsigned long long)p->io.offset, p->why);
 }
 
 int cbd_queue_execute(struct cbd_queue *q, const struct cbd_io *io)
@@ -180,7 +252,7 @@ int cbd_queue_execute(struct cbd_queue *q, const struct cbd_io *io)
 	cbd_queue_issue_unlocks(q);
 	/* also when it is done: what completed on the way may leave no thread awake */
 	cbd_queue_await_answer_and_unlock(q, &p);
-	return p.result < 0 ? cbd_error(-p.result, "%m") : 0;
+	return p.result < 0 ? failed(q, &p) : 0;
 }
 
 int cbd_queue_read(struct cbd_queue *q, void *buf, size_t length, uint64_t offset)
@@ -235,6 +307,7 @@ void cbd_queue_init(struct cbd_queue *q, struct cbd_blkdev *b, unsigned index)
 
 void cbd_queue_free(struct cbd_queue *q)
 {
+	cbd_event_close(q);
 	cbd_pendings_free(&q->pending);
 	pthread_mutex_destroy(&q->lock);
 	free(q->parts.all);

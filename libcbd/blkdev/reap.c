@@ -140,11 +140,10 @@ static void find_payloads(struct batch *b)
 /* The CRC is that of the private copy, not of what lies in shared memory by now. */
 static int copy_inside(const struct cbd_queue *q, const struct batch *b, const struct cbd_part *p)
 {
-	cbd_mem_load(&q->ch.t->mem, p->buf, b->data + p->se.data_offset, p->se.length);
+	cbd_part_load_inside(&q->ch.t->mem, p, b->data + p->se.data_offset);
 	if (!q->b->data_crc)
 		return 0;
-	return cbd_channel_payload_crc(b->seed, p->buf, p->se.length) == p->ce.data_crc ? 0
-											: -EAGAIN;
+	return cbd_part_crc(p, b->seed) == p->ce.data_crc ? 0 : -EAGAIN;
 }
 
 static void copy_all_inside(const struct cbd_queue *q, struct batch *b)

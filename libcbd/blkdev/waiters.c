@@ -95,4 +95,5 @@ void cbd_lead_take(struct cbd_queue *q)
 void cbd_lead_give(struct cbd_queue *q)
 {
 	cbd_flag_set(&q->waiters.leader, false);
+	cbd_event_watch(q);
 }

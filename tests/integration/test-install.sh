@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 # make install puts everything in its place; programs of others, in C and C++, build
-# with it by pkg-config and run: the two examples of libcbd(3), and a C++ client.
+# with it by pkg-config and run: the examples of libcbd(3), and a C++ client.
 # make uninstall leaves nothing behind.
 
 . "$(dirname "$0")/functions.sh"
@@ -77,6 +77,7 @@ build()
 "$here/pod-examples.py" "$abs_top_srcdir/libcbd/libcbd.pod" "$tmp" >"$tmp/examples"
 build "$(setting CC)" -std=gnu11 "$tmp/client.c" "$tmp/client"
 build "$(setting CC)" -std=gnu11 "$tmp/server.c" "$tmp/server"
+build "$(setting CC)" -std=gnu11 "$tmp/loop.c" "$tmp/loop"
 build $cxx -std=c++11 "$here/client.cc" "$tmp/client++"
 for header in cbd.h cbd-format.h; do
 	printf '#include <%s>\nint main(void)\n{\n\treturn 0;\n}\n' "$header" >"$tmp/one.c"
@@ -104,6 +105,8 @@ for client in client client++; do
 done
 cmp -n 4096 "$disk" <(head -c 4096 /dev/zero | tr '\0' x)
 cmp -i 4096:0 -n 1048576 "$disk" <(head -c 1M /dev/zero | tr '\0' c)
+timeout 60 "$tmp/loop" "$transport" 0 >"$tmp/loop.log" 2>&1 || fail "loop has failed"
+grep -qx "256 blocks" "$tmp/loop.log" || fail "loop has not read 256 blocks"
 stop $server
 wait $server || fail "the example of a server did not stop in order"
 

@@ -3,6 +3,9 @@
 #include <config.h>
 
 #include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <sys/uio.h>
 
 #include "unit.h"
 
@@ -61,7 +64,7 @@ START_TEST(partly_taken)
 	unit_fails(cbd_queue_submit(p.q, ios + 3, 2), EINVAL);
 	ck_assert_int_eq(cbd_queue_submit(p.q, ios + 4, 1), 1);
 	ck_assert_int_eq(cbd_queue_poll(p.q, c, 4, 5, 20000), 4);
-	ios[0].reserved[4] = 1;
+	ios[0].reserved[2] = 1;
 	unit_fails(cbd_queue_submit(p.q, ios, 1), EINVAL);
 	pair_reap_none(&p);
 	pair_close(&p);
@@ -143,6 +146,136 @@ START_TEST(not_looked_at)
 }
 END_TEST
 
+/* ----------------------------------------------------------------- iovecs */
+
+#define PIECES 7
+
+/* BUF in pieces of odd sizes, some of them empty. */
+static void cut(struct iovec *iov, unsigned char *buf, size_t size)
+{
+	static const size_t lengths[PIECES - 1] = { 1, 0, 4095, 70001, 0, 300000 };
+	size_t at = 0;
+
+	for (unsigned i = 0; i < PIECES; i++) {
+		size_t n = i < PIECES - 1 ? lengths[i] : size - at;
+
+		iov[i] = (struct iovec){ buf + at, n };
+		at += n;
+	}
+}
+
+/* More than one part, and pieces that end inside of parts and of lines. */
+START_TEST(pieces)
+{
+	struct pair_options o = way(_i);
+	const size_t size = 600001;
+	unsigned char *out = new_buffer(size, 5), *in = new_buffer(size, 6);
+	struct iovec iov[PIECES];
+	struct cbd_io io = { .op = CBD_OP_WRITE, .offset = 777, .length = size };
+	struct cbd_completion c;
+
+	pair_open(&p, &o);
+	cut(iov, out, size);
+	io.iov = iov;
+	io.iovcnt = PIECES;
+	unit_ok(cbd_queue_execute(p.q, &io));
+	ck_assert_mem_eq(unit_disk_data(&p.disk) + 777, out, size);
+	cut(iov, in, size);
+	io.op = CBD_OP_READ;
+	ck_assert_int_eq(cbd_queue_submit(p.q, &io, 1), 1);
+	ck_assert_int_eq(cbd_queue_poll(p.q, &c, 1, 1, 20000), 1);
+	ck_assert_int_eq(c.result, 0);
+	ck_assert_ptr_null(c.message);
+	ck_assert_mem_eq(in, out, size);
+	pair_close(&p);
+	free(in);
+	free(out);
+}
+END_TEST
+
+START_TEST(bad_pieces)
+{
+	struct pair_options o = stepping(0);
+	unsigned char buf[1024];
+	struct iovec iov[2] = { { buf, 512 }, { buf + 512, 512 } };
+	const struct cbd_io good = { .op = CBD_OP_READ, .length = 1024, .iov = iov, .iovcnt = 2 };
+	struct cbd_io io = good;
+
+	pair_open(&p, &o);
+	io.length = 1023;
+	unit_fails(cbd_queue_submit(p.q, &io, 1), EINVAL);
+	io.length = 1025;
+	unit_fails(cbd_queue_submit(p.q, &io, 1), EINVAL);
+	io = good;
+	io.buf = buf;
+	unit_fails(cbd_queue_submit(p.q, &io, 1), EINVAL);
+	io = good;
+	io.iov = NULL;
+	unit_fails(cbd_queue_submit(p.q, &io, 1), EINVAL);
+	io = good;
+	io.iovcnt = 0;
+	unit_fails(cbd_queue_submit(p.q, &io, 1), EINVAL);
+	io.iovcnt = IOV_MAX + 1;
+	unit_fails(cbd_queue_submit(p.q, &io, 1), EINVAL);
+	iov[1].iov_len = SIZE_MAX; /* 512 and this are less than 512 */
+	unit_fails(cbd_queue_submit(p.q, &good, 1), EINVAL);
+	pair_reap_none(&p);
+	pair_close(&p);
+}
+END_TEST
+
+/* --------------------------------------------------------------- messages */
+
+static void tells(const char *text, const char *part)
+{
+	ck_assert_msg(text && strstr(text, part), "'%s' does not say '%s'", text, part);
+}
+
+START_TEST(messages)
+{
+	struct pair_options o = way(_i);
+	struct cbd_completion c;
+	char buf[512];
+
+	pair_open(&p, &o);
+	unit_disk_fail(&p.disk, CBD_OP_READ, EIO);
+	unit_fails(cbd_queue_read(p.q, buf, 512, 1024), EIO);
+	tells(cbd_errmsg(), "backend 0: read 512 bytes at 1024: the backend's disk: input/output");
+	pair_submit(&p, CBD_OP_READ, buf, 0, 512, 1);
+	c = pair_reap(&p);
+	ck_assert_int_eq(c.result, -EIO);
+	tells(c.message, "the backend's disk: input/output");
+	unit_disk_fail(&p.disk, CBD_OP_WRITE, ENOSPC);
+	unit_fails(cbd_queue_write(p.q, buf, 512, 0, 0), ENOSPC);
+	tells(cbd_errmsg(), "no space left");
+	/* stopped in order: everything ends with it */
+	server_stop(&p);
+	cbd_backend_drain(p.backend);
+	server_start(&p);
+	unit_wait(cbd_queue_flush(p.q) == -ESHUTDOWN);
+	tells(cbd_errmsg(), "backend 0: flush: the backend was stopped");
+	pair_close(&p);
+}
+END_TEST
+
+START_TEST(timed_out)
+{
+	struct pair_options o = way(_i);
+	struct cbd_completion c;
+	char buf[512];
+
+	o.timeout_s = 1;
+	pair_open(&p, &o);
+	server_stop(&p);
+	pair_submit(&p, CBD_OP_READ, buf, 0, 512, 1);
+	c = pair_reap(&p);
+	ck_assert_int_eq(c.result, -EIO);
+	tells(c.message, "time-out");
+	server_start(&p);
+	pair_close(&p);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("batch");
@@ -155,5 +288,9 @@ int main(void)
 	tcase_add_loop_test(t, limit, 0, WAYS);
 	tcase_add_loop_test(t, least_and_most, 0, WAYS);
 	tcase_add_loop_test(t, not_looked_at, 0, WAYS);
+	tcase_add_loop_test(t, pieces, 0, WAYS);
+	tcase_add_test(t, bad_pieces);
+	tcase_add_loop_test(t, messages, 0, WAYS);
+	tcase_add_loop_test(t, timed_out, 0, WAYS);
 	return unit_main(s);
 }

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * vector.c - the user's memory of a part: one buffer, or pieces of an iovec.  Owns how
+ * payload goes between it and the data area; when, is told by parts.c and reap.c.
+ *
+ * The pieces are those of the user's array, which stays his until the request completes:
+ * a part remembers the first one that it touches, and how far into it.
+ */
+#include <config.h>
+
+#include <sys/uio.h>
+
+#include "blkdev/blkdev.h"
+
+/* What lies at the beginning of the rest, LEFT bytes of it; goes behind it. */
+static char *next_piece(struct cbd_vector *v, size_t left, size_t *length)
+{
+	char *piece;
+
+	while (v->skip == v->iov->iov_len) {
+		v->iov++;
+		v->skip = 0;
+	}
+	piece = (char *)v->iov->iov_base + v->skip;
+	*length = v->iov->iov_len - v->skip;
+	if (*length > left)
+		*length = left;
+	v->skip += *length;
+	return piece;
+}
+
+void cbd_vector_skip(struct cbd_vector *v, size_t length)
+{
+	size_t n;
+
+	for (; v->iov && length > 0; length -= n)
+		next_piece(v, length, &n);
+}
+
+uint32_t cbd_part_crc(const struct cbd_part *p, uint32_t seed)
+{
+	struct cbd_vector v = p->vector;
+	size_t left = p->se.length, n;
+
+	if (!v.iov)
+		return cbd_channel_payload_crc(seed, p->buf, left);
+	for (; left > 0; left -= n) {
+		const char *piece = next_piece(&v, left, &n);
+
+		seed = cbd_channel_payload_crc(seed, piece, n);
+	}
+	return seed;
+}
+
+void cbd_part_store_inside(const struct cbd_mem *m, const struct cbd_part *p, char *to)
+{
+	struct cbd_vector v = p->vector;
+	size_t left = p->se.length, n;
+
+	if (!v.iov) {
+		cbd_mem_store(m, to, p->buf, left);
+		return;
+	}
+	for (; left > 0; left -= n, to += n) {
+		const char *piece = next_piece(&v, left, &n);
+
+		cbd_mem_store(m, to, piece, n);
+	}
+}
+
+void cbd_part_load_inside(const struct cbd_mem *m, const struct cbd_part *p, const char *from)
+{
+	struct cbd_vector v = p->vector;
+	size_t left = p->se.length, n;
+
+	if (!v.iov) {
+		cbd_mem_load(m, p->buf, from, left);
+		return;
+	}
+	for (; left > 0; left -= n, from += n) {
+		char *piece = next_piece(&v, left, &n);
+
+		cbd_mem_load(m, piece, from, n);
+	}
+}

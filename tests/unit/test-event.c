@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * test-event.c - the file descriptors for event loops: readable when there is something,
+ * not before, and each time.
+ */
+#include <config.h>
+
+#include <errno.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include "backend/backend.h"
+#include "blkdev/blkdev.h"
+#include "unit.h"
+
+static struct pair p;
+static unsigned char buf[16 * 512];
+
+static bool readable(int fd, int timeout_ms)
+{
+	struct pollfd f = { .fd = fd, .events = POLLIN };
+
+	return poll(&f, 1, timeout_ms) == 1;
+}
+
+/* As if the other side were on another host: nobody rings. */
+static void part_hosts(void)
+{
+	cbd_flag_set(&p.blkdev->same_boot, false);
+	for (unsigned i = 0; i < p.backend->handlers[0].n_active; i++)
+		p.backend->handlers[0].active[i]->same_boot = false;
+}
+
+/* Ways of memory, on one host and on two. */
+#define PLACES (2 * WAYS)
+
+static void open_place(int i)
+{
+	struct pair_options o = stepping(i % WAYS);
+
+	pair_open(&p, &o);
+	if (i >= WAYS)
+		part_hosts();
+}
+
+/* What a loop does before it waits: reap all there is, and arm. */
+static unsigned reap_and_arm(void)
+{
+	struct cbd_completion c;
+	unsigned n = 0;
+	int r;
+
+	do {
+		while (cbd_queue_poll(p.q, &c, 0, 1, 0) == 1)
+			n++;
+		r = cbd_queue_arm(p.q);
+		unit_ok(r);
+	} while (r > 0);
+	return n;
+}
+
+START_TEST(queue)
+{
+	struct cbd_request *r[2];
+	int fd;
+
+	open_place(_i);
+	unit_fails(cbd_queue_arm(p.q), EINVAL);
+	fd = cbd_queue_fd(p.q);
+	unit_ok(fd);
+	ck_assert_int_eq(cbd_queue_fd(p.q), fd);
+	ck_assert(!readable(fd, 0));
+	for (unsigned round = 0; round < 3; round++) {
+		pair_submit(&p, CBD_OP_READ, buf, 0, 512, 1);
+		pair_submit(&p, CBD_OP_READ, buf + 512, 512, 512, 2);
+		pair_fetch_all(&p, r, 2);
+		ck_assert_uint_eq(reap_and_arm(), 0);
+		ck_assert(!readable(fd, 0));
+		pair_complete(&p, r[1]);
+		pair_complete(&p, r[0]);
+		ck_assert_uint_eq(pair_fetch(&p, r, 1), 0); /* it rings */
+		ck_assert(readable(fd, 20000));
+		unit_wait(cbd_channel_has_ce(&p.q->ch, p.q->cursors.ce_next + 1));
+		ck_assert_uint_eq(reap_and_arm(), 2);
+		ck_assert(!readable(fd, 0));
+	}
+	pair_close(&p);
+}
+END_TEST
+
+/* What completes without an answer of the backend fires too. */
+START_TEST(at_once)
+{
+	int fd;
+
+	open_place(_i);
+	fd = cbd_queue_fd(p.q);
+	unit_ok(fd);
+	ck_assert_uint_eq(reap_and_arm(), 0);
+	pair_submit(&p, CBD_OP_READ, NULL, 0, 0, 1);
+	ck_assert(readable(fd, 0));
+	ck_assert_int_eq(cbd_queue_arm(p.q), 1);
+	ck_assert_uint_eq(reap_and_arm(), 1);
+	ck_assert(!readable(fd, 0));
+	pair_submit(&p, CBD_OP_READ, buf, 0, 512, 1);
+	ck_assert_int_eq(cbd_queue_arm(p.q), 0);
+	pthread_mutex_lock(&p.q->lock);
+	cbd_queue_break(p.q, -EIO);
+	pthread_mutex_unlock(&p.q->lock);
+	ck_assert(readable(fd, 0));
+	pair_close(&p);
+}
+END_TEST
+
+static void *execute(void *unused)
+{
+	(void)unused;
+	return (void *)(intptr_t)cbd_queue_read(p.q, buf + 1024, 512, 1024);
+}
+
+/* A thread in a call that waits reads the answers of all; the loop hears of its own. */
+START_TEST(beside_a_leader)
+{
+	struct cbd_request *r[2];
+	pthread_t thread;
+	void *result;
+	int fd;
+
+	open_place(_i);
+	fd = cbd_queue_fd(p.q);
+	unit_ok(fd);
+	ck_assert_int_eq(pthread_create(&thread, NULL, execute, NULL), 0);
+	pair_fetch_all(&p, r, 1);
+	unit_wait(cbd_flag_get(&p.q->waiters.leader));
+	pair_submit(&p, CBD_OP_READ, buf, 0, 512, 1);
+	pair_fetch_all(&p, r + 1, 1);
+	ck_assert_int_eq(cbd_queue_arm(p.q), 0);
+	/* the leader leaves: somebody else has to look from now on */
+	pair_complete(&p, r[0]);
+	ck_assert_uint_eq(pair_fetch(&p, r, 1), 0);
+	pthread_join(thread, &result);
+	ck_assert_int_eq((int)(intptr_t)result, 0);
+	if (!readable(fd, 0)) {
+		pair_complete(&p, r[1]);
+		ck_assert_uint_eq(pair_fetch(&p, r, 1), 0);
+		ck_assert(readable(fd, 20000));
+	}
+	pair_close(&p);
+}
+END_TEST
+
+static unsigned fetch_and_arm(struct cbd_handler *h, struct cbd_request **r, unsigned max)
+{
+	unsigned n = 0;
+	int armed;
+
+	do {
+		n += cbd_handler_fetch(h, r + n, max - n);
+		armed = cbd_handler_arm(h);
+		unit_ok(armed);
+	} while (armed > 0);
+	return n;
+}
+
+START_TEST(handler)
+{
+	struct cbd_request *r[4];
+	struct cbd_handler *h;
+	int fd;
+
+	open_place(_i);
+	h = cbd_backend_handler(p.backend, 0);
+	unit_fails(cbd_handler_arm(h), EINVAL);
+	fd = cbd_handler_fd(h);
+	unit_ok(fd);
+	for (unsigned round = 0; round < 3; round++) {
+		unit_ok(cbd_backend_tick(p.backend));
+		ck_assert_uint_eq(fetch_and_arm(h, r, 4), 0);
+		pair_submit(&p, CBD_OP_READ, buf, 0, 512, 1);
+		ck_assert(readable(fd, 20000));
+		ck_assert_uint_eq(fetch_and_arm(h, r, 4), 1);
+		pair_complete(&p, r[0]);
+		ck_assert_uint_eq(cbd_handler_fetch(h, r, 4), 0);
+		ck_assert_int_eq(pair_reap(&p).result, 0);
+	}
+	/* woken: before it has armed, and after */
+	ck_assert_uint_eq(fetch_and_arm(h, r, 4), 0);
+	cbd_handler_wake(h);
+	ck_assert(readable(fd, 0));
+	ck_assert_int_eq(cbd_handler_arm(h), 1);
+	ck_assert_uint_eq(fetch_and_arm(h, r, 4), 0);
+	ck_assert(!readable(fd, 0));
+	pair_close(&p);
+}
+END_TEST
+
+/* ----------------------------------------------------------------- two loops */
+
+#define ROUNDS 3000
+
+static bool stop_server;
+
+static void *serve(void *unused)
+{
+	struct cbd_handler *h = cbd_backend_handler(p.backend, 0);
+	struct cbd_request *r[16];
+	int fd = cbd_handler_fd(h);
+
+	(void)unused;
+	while (!cbd_flag_get(&stop_server)) {
+		unsigned n;
+
+		while ((n = cbd_handler_fetch(h, r, 16)) > 0)
+			for (unsigned i = 0; i < n; i++)
+				pair_complete(&p, r[i]);
+		if (cbd_handler_arm(h) == 0)
+			readable(fd, 20000);
+	}
+	return NULL;
+}
+
+/* Nothing is lost: each side waits for the other by nothing but its descriptor. */
+START_TEST(two_loops)
+{
+	uint64_t since = cbd_now_ns(), beaten = 0;
+	unsigned done = 0, submitted = 0;
+	pthread_t server;
+	int fd;
+
+	open_place(_i);
+	fd = cbd_queue_fd(p.q);
+	unit_ok(fd);
+	cbd_flag_set(&stop_server, false);
+	ck_assert_int_eq(pthread_create(&server, NULL, serve, NULL), 0);
+	while (done < ROUNDS) {
+		while (submitted < ROUNDS && submitted - done < 1 + submitted / 500) {
+			pair_submit(&p, CBD_OP_READ, buf + submitted % 16 * 512, 0, 512, 1);
+			submitted++;
+		}
+		done += reap_and_arm();
+		if (done < submitted)
+			ck_assert(readable(fd, 20000));
+		if (cbd_now_ns() - beaten > 20000000) {
+			beaten = cbd_now_ns();
+			unit_ok(cbd_backend_tick(p.backend));
+		}
+	}
+	/* a loss is mended after 100 ms: with one in ten it would take 30 s */
+	ck_assert_uint_lt(cbd_now_ns() - since, 20000000000ull);
+	cbd_flag_set(&stop_server, true);
+	cbd_handler_wake(cbd_backend_handler(p.backend, 0));
+	pthread_join(server, NULL);
+	pair_close(&p);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("event");
+	TCase *t = tcase_create("event");
+
+	tcase_set_timeout(t, UNIT_TIMEOUT);
+	suite_add_tcase(s, t);
+	tcase_add_loop_test(t, queue, 0, PLACES);
+	tcase_add_loop_test(t, at_once, 0, PLACES);
+	tcase_add_loop_test(t, beside_a_leader, 0, PLACES);
+	tcase_add_loop_test(t, handler, 0, PLACES);
+	tcase_add_loop_test(t, two_loops, 0, PLACES);
+	return unit_main(s);
+}
