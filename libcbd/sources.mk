@@ -72,10 +72,11 @@ libcbd_files = \
 	%reldir%/blkdev/heartbeat.c \
 	%reldir%/blkdev/queue.c \
 	%reldir%/blkdev/blkdev.c \
-	%reldir%/backend/handler.h \
+	%reldir%/backend/hchannel.h \
 	%reldir%/backend/payload.c \
 	%reldir%/backend/payload.h \
 	%reldir%/backend/handler.c \
+	%reldir%/backend/handler.h \
 	%reldir%/backend/handler-wait.c \
 	%reldir%/backend/backend.h \
 	%reldir%/backend/admit.c \

@@ -19,6 +19,7 @@
 
 #include "base/error.h"
 #include "memory/fault.h"
+#include "backend/handler.h"
 #include "backend/payload.h"
 #include "base/step.h"
 

@@ -1,84 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * handler.h - the backend's worker for channels, as handler.c (the requests)
- * and admit.c (the control side) share it.
- *
- * A channel belongs to the control thread until it is handed to a handler, to
- * the handler's thread until that has retired it, and then to the control thread
- * again.  Two words say where it is: `pool`, written by the control thread alone,
- * and `work`, written by the thread that the channel belongs to.  Each thread
- * reads the other's word.
+ * handler.h - the backend's worker for channels, as handler.c and handler-wait.c (its
+ * thread) and admit.c (the control thread) share it.
  */
 #ifndef CBD_HANDLER_H
 #define CBD_HANDLER_H
 
 #include <pthread.h>
 
-#include "ring/channel.h"
 #include "ring/watcher.h"
+#include "backend/hchannel.h"
 #include "memory/wait.h"
-
-/*
- * Where a channel of the backend's pool is.  Written by the control thread, in
- * admit.c, which has the table of what may become what; the handler reads whether
- * it is CBD_POOL_STOPPING.
- */
-enum cbd_pool_state {
-	CBD_POOL_FREE,	      /* nobody's: may be granted */
-	CBD_POOL_SERVED,      /* granted to a blkdev, and a handler fetches from it */
-	CBD_POOL_ASKED,	      /* the same, but the blkdev was asked to leave the epoch */
-	CBD_POOL_STOPPING,    /* the handler was told to fetch no more and to retire it */
-	CBD_POOL_QUARANTINED, /* found at the start, and its blkdev may be using it */
-	CBD_POOL_CLOSED,      /* given back while the backend stops: not granted again */
-};
-#define CBD_POOL_STATES 6
-
-/*
- * What the handler does with a channel.  Written by the handler's thread, in
- * handler.c, from cbd_handler_give() until CBD_WORK_RETIRED; by the control thread
- * otherwise.
- */
-enum cbd_work_state {
-	CBD_WORK_NONE,	   /* no handler has it */
-	CBD_WORK_FETCHING, /* in order */
-	CBD_WORK_BROKEN,   /* fetches no more: the epoch has to be left */
-	CBD_WORK_RETIRED,  /* everything is answered; the handler has forgotten it */
-};
-#define CBD_WORK_STATES 4
-
-struct cbd_hrequest {
-	struct cbd_request pub; /* first: the engine has a pointer to it */
-	struct cbd_hchannel *hc;
-	struct cbd_se se; /* the private, validated copy */
-	/* of a WRITE whose payload had a wrong CRC: copied again at retry_ns */
-	uint64_t retry_ns, retry_pause_ns, retry_until_ns;
-	struct cbd_hrequest *next; /* free or retrying */
-};
-
-struct cbd_hchannel {
-	struct cbd_channel ch;
-	struct cbd_handler *h;
-	bool same_boot, data_crc;
-	uint64_t disk_size;
-	uint32_t max_data, max_range;
-	bool read_only;
-	uint64_t position, count; /* cursors of the SE and the CE ring */
-	unsigned depth, inflight;
-	uint64_t tag;	 /* virtual time: how much it was served (handler.c) */
-	unsigned misses; /* looks since the last request */
-	unsigned streak; /* looks in a row that found one */
-	/* CEs were stored, and the sleep flag was not read again after the fence */
-	bool bell_due;
-	struct cbd_hchannel *next_bell_due; /* in the handler's list */
-	char *private;			    /* of payload.c: as large as the data area, or NULL */
-	struct cbd_hrequest *requests, *free;
-	struct cbd_hrequest *retries;
-
-	uint32_t pool; /* enum cbd_pool_state */
-	uint32_t work; /* enum cbd_work_state */
-
-	struct cbd_hchannel *next; /* in a handler's incoming list */
-};
 
 struct cbd_handler {
 	struct cbd_backend *b;
@@ -123,16 +55,6 @@ void cbd_handler_disarm(struct cbd_handler *h);
 /* For handler-wait.c: invalidate the next SE line of each of the channels FROM to
  * UNTIL, under one fence. */
 void cbd_handler_invalidate(const struct cbd_handler *h, unsigned from, unsigned until);
-
-static inline enum cbd_pool_state cbd_hchannel_pool(const struct cbd_hchannel *hc)
-{
-	return (enum cbd_pool_state)cbd_word_load(&hc->pool);
-}
-
-static inline enum cbd_work_state cbd_hchannel_work(const struct cbd_hchannel *hc)
-{
-	return (enum cbd_work_state)cbd_word_load(&hc->work);
-}
 
 /* Set `work`: by the thread that the channel belongs to, and only to what the table
  * in handler.c allows. */

@@ -6,7 +6,7 @@
 #ifndef CBD_PAYLOAD_H
 #define CBD_PAYLOAD_H
 
-#include "backend/handler.h"
+#include "backend/hchannel.h"
 
 /*
  * Private memory for the payload of a channel, where its data must not be used in
