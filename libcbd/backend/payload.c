@@ -17,16 +17,29 @@
 #include "base/step.h"
 #include "memory/fault.h"
 
-static bool is_private(const struct cbd_hchannel *hc)
+/* Does the disk write a private copy?  With payload CRC what was checked and what it
+ * gets must be the same bytes. */
+static bool writes_copy(const struct cbd_hchannel *hc)
 {
 	return hc->data_crc || hc->ch.t->mem.software;
+}
+
+/*
+ * Does the disk read into private memory?  In hardware mode it reads into the extent,
+ * and the CRC is taken there: until the CE is stored the backend is the only writer.
+ * In software mode that would save nothing (the lines have to be fetched, read again
+ * and written back, where a copy goes around the cache).
+ */
+static bool reads_copy(const struct cbd_hchannel *hc)
+{
+	return hc->ch.t->mem.software;
 }
 
 int cbd_payload_prepare(struct cbd_hchannel *hc)
 {
 	void *area;
 
-	if (!is_private(hc) || hc->private)
+	if (!writes_copy(hc) || hc->private)
 		return 0;
 	area = mmap(NULL, hc->ch.data_size, PROT_READ | PROT_WRITE,
 		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -66,16 +79,17 @@ int cbd_payload_bring(struct cbd_hrequest *r)
 
 	r->pub.buf = NULL;
 	r->pub.shared = false;
-	if (r->se.op != CBD_OP_READ && r->se.op != CBD_OP_WRITE)
+	if (r->se.op != CBD_SE_OP_READ && r->se.op != CBD_SE_OP_WRITE)
 		return 0;
-	if (is_private(hc)) {
+	if (r->se.op == CBD_SE_OP_WRITE ? writes_copy(hc) : reads_copy(hc)) {
 		r->pub.buf = hc->private + r->se.data_offset;
-		return r->se.op == CBD_OP_WRITE ? bring_private(r) : 0;
+		return r->se.op == CBD_SE_OP_WRITE ? bring_private(r) : 0;
 	}
 	r->pub.buf = hc->ch.data + r->se.data_offset;
 	r->pub.shared = true;
-	return r->se.op == CBD_OP_WRITE ? cbd_fault_take(&hc->ch.t->mem, r->pub.buf, r->se.length)
-					: 0;
+	return r->se.op == CBD_SE_OP_WRITE
+		       ? cbd_fault_take(&hc->ch.t->mem, r->pub.buf, r->se.length)
+		       : 0;
 }
 
 int cbd_payload_deliver(struct cbd_hrequest *r, uint32_t *crc)
@@ -83,12 +97,15 @@ int cbd_payload_deliver(struct cbd_hrequest *r, uint32_t *crc)
 	struct cbd_hchannel *hc = r->hc;
 	char *shared = hc->ch.data + r->se.data_offset;
 
+	if (!r->pub.shared)
+		cbd_step("io-deliver");
+	if (hc->data_crc)
+		*crc = hc->ch.ce_seed;
 	if (r->pub.shared)
-		return cbd_fault_landed(&hc->ch.t->mem, r->pub.buf, r->se.length);
-	cbd_step("io-deliver");
+		return cbd_fault_landed_crc(&hc->ch.t->mem, r->pub.buf, r->se.length,
+					    hc->data_crc ? crc : NULL);
 	if (!hc->data_crc)
 		return cbd_fault_store(&hc->ch.t->mem, shared, r->pub.buf, r->se.length);
-	*crc = hc->ch.ce_seed;
 	return cbd_fault_store_crc(&hc->ch.t->mem, shared, r->pub.buf, r->se.length, crc);
 }
 

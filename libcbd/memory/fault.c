@@ -186,12 +186,14 @@ int cbd_fault_take(const struct cbd_mem *m, const void *p, size_t len)
 	return 0;
 }
 
-int cbd_fault_landed(const struct cbd_mem *m, void *p, size_t len)
+int cbd_fault_landed_crc(const struct cbd_mem *m, void *p, size_t len, uint32_t *crc)
 {
 	struct cbd_fault f;
 
 	if (!CBD_FAULT_TRY(&f))
 		return -EIO;
+	if (crc)
+		*crc = cbd_crc32c(*crc, p, len);
 	cbd_sys_landed(m, p, len);
 	cbd_fault_end(&f);
 	return 0;

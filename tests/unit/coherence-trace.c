@@ -27,6 +27,12 @@ static struct {
 /* by page of the data area: who stored payload there last, and was it
  * announced since */
 static unsigned char filled[LINES / CBD_LINES_PER_PAGE];
+/* by tag: the extents of reads that are not answered */
+#define READS 4096
+static struct {
+	uint64_t data_offset;
+	uint32_t length;
+} reads[READS];
 
 static int side_of(const struct cbd_mem *m, const void *p, size_t *offset)
 {
@@ -46,6 +52,7 @@ void trace_start(void)
 	memset(writer, 0, sizeof(writer));
 	memset(filled, 0, sizeof(filled));
 	memset(&rings, 0, sizeof(rings));
+	memset(reads, 0, sizeof(reads));
 	n_sides = 0;
 	pthread_mutex_unlock(&lock);
 }
@@ -167,12 +174,21 @@ static void check_payload(int side, uint64_t data_offset, uint32_t length)
 	}
 }
 
+/* An SE announces the payload of its write, a CE that of the read that it answers. */
 static void check_entry(int side, size_t offset, const void *copy)
 {
 	const struct cbd_se *se = copy;
+	const struct cbd_ce *ce = copy;
 
-	if (offset >= rings.se && offset < rings.ce && se->op == CBD_SE_OP_WRITE)
-		check_payload(side, se->data_offset, se->length);
+	if (offset >= rings.se && offset < rings.ce) {
+		if (se->op == CBD_SE_OP_WRITE)
+			check_payload(side, se->data_offset, se->length);
+		reads[se->tid % READS].data_offset = se->data_offset;
+		reads[se->tid % READS].length = se->op == CBD_SE_OP_READ ? se->length : 0;
+	} else if (offset >= rings.ce && offset < rings.data && ce->result == CBD_RESULT_OK) {
+		check_payload(side, reads[ce->tid % READS].data_offset,
+			      reads[ce->tid % READS].length);
+	}
 }
 
 static void note_store(const struct cbd_mem *m, const void *line, const void *copy)
@@ -285,9 +301,7 @@ void cbd_mem_invalidate(const struct cbd_mem *m, const void *p, size_t len)
 
 void cbd_sys_landed(const struct cbd_mem *m, void *p, size_t len)
 {
-	(void)m;
-	(void)p;
-	(void)len;
+	note_payload(m, p, len);
 	count(&seen.landed);
 }
 
