@@ -185,10 +185,11 @@ class Lab:
             os.unlink(disk)
         self.backends = {}
 
-    def cbd(self, engine, one_cpu=False):
-        """one_cpu: backend and nbdkit share CPU 1."""
-        transport, p, disk = self.start_backend("hardware", engine, one_cpu)
-        return self.serve(*(self.pin(1) if one_cpu else ()), "nbdkit", "-f", "-U", None, "cbd",
+    def cbd(self, engine, one_cpu=False, two_hosts=False, kind="hardware"):
+        """one_cpu: backend and nbdkit share CPU 1; two_hosts: nbdkit has CPU 0."""
+        transport, p, disk = self.start_backend(kind, engine, one_cpu or two_hosts)
+        cpu = self.pin(1) if one_cpu else self.pin(0) if two_hosts else ()
+        return self.serve(*cpu, "nbdkit", "-f", "-U", None, "cbd",
                           transport, "backend=0", before=[p], disk=disk)
 
     def serve(self, *argv, before=(), spinner=False, disk=None):
@@ -339,10 +340,10 @@ class Lab:
                 "backend_sleeps": share * (after["sleeps"] - before["sleeps"]) / ios,
                 "rss_kb": d["max_rss_kb"], "backend_rss_kb": after["rss_kb"]}
 
-    def floor(self, kind, rw, seconds):
+    def floor(self, kind, rw, seconds, block=4096, engine="psync", depth=1):
         cpus = ("0", "1") if self.pinned else ()
-        d = json.loads(run(f"{self.builddir}/bench/floor", self.disk, kind, rw, "4096",
-                           str(seconds), "psync", *cpus))
+        d = json.loads(run(f"{self.builddir}/bench/floor", self.disk, kind, rw, str(block),
+                           str(seconds), engine, str(depth), *cpus))
         return {"iops": d["iops"], "p50": d["latency_ns"]["p50"] / 1000}
 
     def job(self, settings, seconds):
@@ -371,8 +372,9 @@ class Lab:
             job["cpus_allowed"] = 0
         return self.fio(job, seconds)
 
-    def fio_nbd(self, uri, rw, block, depth, seconds):
-        return self.fio({"ioengine": "nbd", "uri": uri, "rw": rw, "bs": block, "iodepth": depth},
+    def fio_nbd(self, uri, rw, block, depth, seconds, cpu=None):
+        return self.fio({"ioengine": "nbd", "uri": uri, "rw": rw, "bs": block, "iodepth": depth,
+                         **({} if cpu is None else {"cpus_allowed": cpu})},
                         seconds)
 
     @staticmethod

@@ -2,11 +2,12 @@
 /*
  * floor.c - what a request through shared memory costs at least: two processes,
  * one 64-byte line there, one back, the copies, and the same read or write on
- * the same file.  One request at a time; nothing is checked, recovered, counted
- * or slept, and there is one client and one block.
+ * the same file.  Nothing is checked, recovered, counted or slept, there is one
+ * client, and DEPTH requests are in flight, served in their order, each with lines
+ * and a block of its own.
  *
  *	floor DISK hardware|software randread|randwrite BLOCK SECONDS
- *	      [psync|mmap [CLIENT-CPU SERVER-CPU]]
+ *	      [psync|mmap [DEPTH [CLIENT-CPU SERVER-CPU]]]
  *
  * Software mode pays what docs/coherence.md asks for: a private copy on both
  * sides, pushes, drops, the CRC of payload and line.  Hardware mode needs none:
@@ -34,17 +35,19 @@
 
 #define PAGE 4096
 #define MAX_BLOCK (1u << 20)
+#define MAX_DEPTH (PAGE / 64) /* the lines of one page */
 #define WORDS 8
 
 struct floor {
 	struct cbd_mem mem;
 	bool write, map;
 	size_t block;
+	unsigned depth;
 	double seconds;
 	int fd;
 	char *disk; /* mapping, with the engine mmap */
 	uint64_t blocks;
-	char *request, *answer, *data; /* shared */
+	char *request, *answer, *data; /* shared: lines and blocks by slot */
 	char *private;
 };
 
@@ -82,18 +85,28 @@ static void receive(const struct floor *f, const char *from, uint64_t sequence, 
 		die("a line is damaged");
 }
 
+static char *line_of(const struct floor *f, char *lines, uint64_t sequence)
+{
+	return lines + sequence % f->depth * 64;
+}
+
+static char *data_of(const struct floor *f, uint64_t sequence)
+{
+	return f->data + sequence % f->depth * f->block;
+}
+
 /* Into shared memory; returns the CRC. */
-static uint32_t bring(const struct floor *f, const char *from)
+static uint32_t bring(const struct floor *f, uint64_t sequence, const char *from)
 {
 	uint32_t crc = f->mem.software ? cbd_crc32c(0, from, f->block) : 0;
 
-	cbd_mem_store(&f->mem, f->data, from, f->block);
+	cbd_mem_store(&f->mem, data_of(f, sequence), from, f->block);
 	return crc;
 }
 
-static void take(const struct floor *f, char *to, uint32_t crc)
+static void take(const struct floor *f, uint64_t sequence, char *to, uint32_t crc)
 {
-	cbd_mem_load(&f->mem, to, f->data, f->block);
+	cbd_mem_load(&f->mem, to, data_of(f, sequence), f->block);
 	if (f->mem.software && cbd_crc32c(0, to, f->block) != crc)
 		die("payload is damaged");
 }
@@ -119,52 +132,65 @@ static void disk_io(const struct floor *f, char *buf, uint64_t block)
 
 static void serve(const struct floor *f)
 {
-	char *buf = f->mem.software ? f->private : f->data;
 	uint64_t line[WORDS];
 
 	for (uint64_t sequence = 1;; sequence++) {
-		receive(f, f->request, sequence, line);
+		char *buf = f->mem.software ? f->private : data_of(f, sequence);
+
+		receive(f, line_of(f, f->request, sequence), sequence, line);
 		if (f->write && f->mem.software)
-			take(f, buf, (uint32_t)line[PAYLOAD_CRC]);
+			take(f, sequence, buf, (uint32_t)line[PAYLOAD_CRC]);
 		disk_io(f, buf, line[BLOCK]);
 		line[PAYLOAD_CRC] = 0;
 		if (!f->write && f->mem.software)
-			line[PAYLOAD_CRC] = bring(f, buf);
-		send(f, f->answer, line);
+			line[PAYLOAD_CRC] = bring(f, sequence, buf);
+		send(f, line_of(f, f->answer, sequence), line);
 	}
 }
 
 /* ----------------------------------------------------------------- client */
 
-static void request(const struct floor *f, uint64_t sequence, uint64_t block, char *user)
+static void submit(const struct floor *f, uint64_t sequence, uint64_t block, const char *user)
 {
 	uint64_t line[WORDS] = { [SEQUENCE] = sequence, [BLOCK] = block };
 
 	if (f->write)
-		line[PAYLOAD_CRC] = bring(f, user);
-	send(f, f->request, line);
-	receive(f, f->answer, sequence, line);
+		line[PAYLOAD_CRC] = bring(f, sequence, user);
+	send(f, line_of(f, f->request, sequence), line);
+}
+
+static void reap(const struct floor *f, uint64_t sequence, char *user)
+{
+	uint64_t line[WORDS];
+
+	receive(f, line_of(f, f->answer, sequence), sequence, line);
 	if (!f->write)
-		take(f, user, (uint32_t)line[PAYLOAD_CRC]);
+		take(f, sequence, user, (uint32_t)line[PAYLOAD_CRC]);
 }
 
 static void run(const struct floor *f)
 {
 	static struct histogram h;
 	uint64_t begin = now_ns(), end = begin + (uint64_t)(f->seconds * 1e9), random = 1;
-	char *user = aligned_alloc(PAGE, MAX_BLOCK);
+	uint64_t sent[MAX_DEPTH];
+	size_t size = f->depth * f->block;
+	char *user = aligned_alloc(PAGE, (size + PAGE - 1) / PAGE * PAGE);
 
 	if (!user)
 		die("memory");
-	memset(user, 1, MAX_BLOCK);
-	for (uint64_t sequence = 1, last = begin; last < end; sequence++) {
-		uint64_t now;
+	memset(user, 1, size);
+	for (uint64_t sequence = 1, now = begin; now < end; sequence++) {
+		uint64_t slot = sequence % f->depth;
+		char *buf = user + slot * f->block;
 
+		if (sequence > f->depth) {
+			reap(f, sequence - f->depth, buf);
+			now = now_ns();
+			histogram_add(&h, now - sent[slot]);
+		}
 		random = random * 6364136223846793005ull + 1442695040888963407ull;
-		request(f, sequence, (random >> 33) % f->blocks, user);
-		now = now_ns();
-		histogram_add(&h, now - last);
-		last = now;
+		sent[slot] = now;
+		submit(f, sequence, (random >> 33) % f->blocks, buf);
 	}
 	printf("{ \"program\": \"floor\", \"iops\": %.1f, \"latency_ns\": { \"mean\": %.1f, "
 	       "\"p50\": %llu, \"p99\": %llu } }\n",
@@ -179,11 +205,11 @@ static void run(const struct floor *f)
 static void share_memory(struct floor *f)
 {
 	int fd = memfd_create("cbd-floor", MFD_CLOEXEC);
+	size_t size = 2 * PAGE + f->depth * f->block;
 
-	if (fd < 0 || ftruncate(fd, 2 * PAGE + MAX_BLOCK) < 0)
+	if (fd < 0 || ftruncate(fd, (off_t)size) < 0)
 		die("memory");
-	f->request = mmap(NULL, 2 * PAGE + MAX_BLOCK, PROT_READ | PROT_WRITE,
-			  MAP_SHARED | MAP_POPULATE, fd, 0);
+	f->request = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
 	if (f->request == MAP_FAILED)
 		die("mmap");
 	f->answer = f->request + PAGE;
@@ -231,7 +257,7 @@ static void pin(const char *cpu)
 static void usage(void)
 {
 	fputs("usage: floor DISK hardware|software randread|randwrite BLOCK SECONDS\n"
-	      "             [psync|mmap [CLIENT-CPU SERVER-CPU]]\n",
+	      "             [psync|mmap [DEPTH [CLIENT-CPU SERVER-CPU]]]\n",
 	      stderr);
 	exit(2);
 }
@@ -241,14 +267,16 @@ int main(int argc, char **argv)
 	struct floor f = { .fd = -1 };
 	pid_t server;
 
-	if (argc != 6 && argc != 7 && argc != 9)
+	if (argc != 6 && argc != 7 && argc != 8 && argc != 10)
 		usage();
 	f.mem.software = strcmp(argv[2], "software") == 0;
 	f.write = strcmp(argv[3], "randwrite") == 0;
 	f.block = strtoul(argv[4], NULL, 10);
 	f.seconds = strtod(argv[5], NULL);
 	f.map = argc > 6 && strcmp(argv[6], "mmap") == 0;
-	if (f.block == 0 || f.block > MAX_BLOCK || !(f.seconds > 0))
+	f.depth = argc > 7 ? (unsigned)strtoul(argv[7], NULL, 10) : 1;
+	if (f.block == 0 || f.block > MAX_BLOCK || !(f.seconds > 0) || f.depth == 0 ||
+	    f.depth > MAX_DEPTH)
 		usage();
 	cbd_coherence_init();
 	open_disk(&f, argv[1]);
@@ -258,11 +286,11 @@ int main(int argc, char **argv)
 		die("fork");
 	if (server == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		pin(argc == 9 ? argv[8] : NULL);
+		pin(argc == 10 ? argv[9] : NULL);
 		map_disk(&f);
 		serve(&f);
 	}
-	pin(argc == 9 ? argv[7] : NULL);
+	pin(argc == 10 ? argv[8] : NULL);
 	run(&f);
 	kill(server, SIGKILL);
 	waitpid(server, NULL, 0);
