@@ -15,7 +15,6 @@
 
 #include "slots/claim.h"
 #include "base/error.h"
-#include "memory/fault.h"
 #include "slots/host.h"
 #include "slots/leftover.h"
 #include "base/step.h"
@@ -29,6 +28,15 @@ static bool same_lock(const struct cbd_transport *t, const struct cbd_claim_line
 	       line->lock_ino == (uint64_t)t->ino;
 }
 
+/* No host has this slot: a host enters its slot before it claims anything. */
+static bool is_free_host(const struct cbd_transport *t, unsigned host)
+{
+	struct cbd_host_line line;
+
+	return cbd_line_get(t, cbd_host_info_at(t, host, CBD_HOST_STATE), &line) == 0 &&
+	       line.state == 0;
+}
+
 bool cbd_claim_raised(const struct cbd_transport *t, enum cbd_side side, unsigned slot,
 		      unsigned host, struct cbd_claim_line *line)
 {
@@ -36,10 +44,11 @@ bool cbd_claim_raised(const struct cbd_transport *t, enum cbd_side side, unsigne
 
 	/* A damaged line counts as raised, so that no slot is freed on a guess.
 	 * If it has an owner, that stores it again at its next beat; if not, a
-	 * sweep of its host finds that out. */
+	 * sweep of its host finds that out.  Where there is no such host, nobody would
+	 * ever: the line came late, from before the memory was formatted. */
 	if (cbd_line_get(t, cbd_side_claim_at(t, side, slot, host), line) < 0) {
 		memset(line, 0, sizeof(*line));
-		return true;
+		return !is_free_host(t, host);
 	}
 	if (line->state != CBD_CLAIM_RAISED)
 		return false;

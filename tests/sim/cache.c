@@ -163,6 +163,13 @@ void sim_cache_write_back(struct sim_host *h, uint32_t line)
 	clean(h, line);
 }
 
+void sim_cache_write_back_at(struct sim_host *h, uint32_t line, uint64_t step)
+{
+	sim.due_host = h;
+	sim.due_line = line;
+	sim.due_step = step;
+}
+
 void sim_cache_write_back_all(struct sim_host *h)
 {
 	for (uint32_t i = 0; i < h->n_present; i++)
@@ -621,11 +628,6 @@ static struct sim_host *any_host(void)
 	return &sim.hosts[sim_below(SIM_HOSTS)];
 }
 
-static bool pinned(uint32_t line)
-{
-	return sim.pinned == line + 1;
-}
-
 static void evict(void)
 {
 	struct sim_host *h = any_host();
@@ -635,8 +637,6 @@ static void evict(void)
 		unsigned i = (unsigned)sim_below(h->n_late);
 
 		line = h->late[i].line;
-		if (pinned(line))
-			return;
 		sim_trace("late write-back of %s by host %u", sim_line_name(line), h->id);
 		memcpy(sim.memory[line], h->late[i].word, SIM_LINE);
 		h->late[i] = h->late[--h->n_late];
@@ -646,8 +646,6 @@ static void evict(void)
 	if (h->n_present == 0)
 		return;
 	line = h->present[sim_below(h->n_present)];
-	if (pinned(line))
-		return;
 	drop(h, line);
 	sim.count.evictions++;
 }
@@ -657,7 +655,7 @@ static void speculate(void)
 	struct sim_host *h = any_host();
 	uint32_t line = recent[sim_below(n_recent < RECENT ? n_recent + 1 : RECENT)];
 
-	if (!h->on || pinned(line) || line_at(h, line)->state != ABSENT)
+	if (!h->on || line_at(h, line)->state != ABSENT)
 		return;
 	fill(h, line);
 	sim.count.fills++;
@@ -665,6 +663,10 @@ static void speculate(void)
 
 void sim_cache_noise(void)
 {
+	if (sim.due_step && sim.count.steps >= sim.due_step) {
+		sim.due_step = 0;
+		sim_cache_write_back(sim.due_host, sim.due_line);
+	}
 	if (sim_chance(sim.noise.evict))
 		evict();
 	if (sim_chance(sim.noise.fill))

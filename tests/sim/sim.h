@@ -147,7 +147,9 @@ struct sim_world {
 	char path[64];
 	struct cbd_header header; /* to name lines */
 	bool trace;
-	uint32_t pinned; /* + 1: a line that no noise touches */
+	uint64_t due_step; /* of sim_cache_write_back_at(); 0: nothing */
+	struct sim_host *due_host;
+	uint32_t due_line;
 };
 
 extern struct sim_world sim;
@@ -207,6 +209,8 @@ void sim_cache_noise(void);
 void sim_cache_drain(struct sim_fibre *f); /* its instructions take effect */
 void sim_cache_process_died(struct sim_proc *p);
 void sim_cache_power_off(struct sim_host *h, unsigned percent_lost);
+/* The same at a step to come. */
+void sim_cache_write_back_at(struct sim_host *h, uint32_t line, uint64_t step);
 void sim_cache_late_end(struct sim_host *h);
 void sim_cache_write_back(struct sim_host *h, uint32_t line);
 void sim_cache_write_back_all(struct sim_host *h);
