@@ -107,7 +107,7 @@ void cbd_pending_take_freed(struct cbd_queue *q)
 		next = p->next;
 		p->next = NULL;
 		if (cbd_shared_get(&q->b->timed_out))
-			p->result = -EIO;
+			cbd_pending_fail(p, -EIO, "an overlapping write may still be executed");
 		cbd_pending_enqueue(q, p);
 	}
 }
