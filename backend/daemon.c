@@ -7,16 +7,21 @@
  */
 #include <config.h>
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <pwd.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "daemon.h"
@@ -24,7 +29,8 @@
 
 /* ------------------------------------------------------------ background */
 
-static int ready_pipe = -1; /* of the child, while the parent waits */
+static int ready_pipe = -1;		     /* of the child, while the parent waits */
+static volatile sig_atomic_t starting_child; /* of the parent */
 
 void daemon_standard_files(void)
 {
@@ -35,6 +41,23 @@ void daemon_standard_files(void)
 	while (fd >= 0 && fd <= STDERR_FILENO);
 	if (fd >= 0)
 		close(fd);
+}
+
+/* The daemon has a session of its own: what ends the command has to end it too. */
+static void end_child(int signal)
+{
+	(void)signal;
+	kill(starting_child, SIGTERM);
+}
+
+static void forward_signals(void)
+{
+	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
+	struct sigaction action = { .sa_handler = end_child, .sa_flags = SA_RESTART };
+
+	sigemptyset(&action.sa_mask);
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+		sigaction(signals[i], &action, NULL);
 }
 
 static void parent_wait(pid_t child, int fd) __attribute__((noreturn));
@@ -60,26 +83,33 @@ static void parent_wait(pid_t child, int fd)
 
 void daemon_fork(void)
 {
+	pid_t parent = getpid(), child;
 	int fds[2];
-	pid_t child;
 
 	if (pipe2(fds, O_CLOEXEC) < 0 || (child = fork()) < 0) {
 		log_error("daemon: %s", strerror(errno));
 		exit(EXIT_FAILURE);
 	}
 	if (child > 0) {
+		starting_child = child;
+		forward_signals();
 		close(fds[1]);
 		parent_wait(child, fds[0]);
 	}
 	close(fds[0]);
 	ready_pipe = fds[1];
 	setsid();
+	/* a parent that is killed tells nobody else: until daemon_ready() */
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	if (getppid() != parent)
+		exit(EXIT_FAILURE);
 }
 
 void daemon_ready(void)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
+	prctl(PR_SET_PDEATHSIG, 0);
 	log_to_syslog();
 	if (null >= 0) {
 		dup2(null, STDIN_FILENO);
@@ -134,7 +164,7 @@ int daemon_become(const struct daemon_user *user)
 static struct {
 	char *path; /* absolute: a daemon changes its directory */
 	int fd;
-	bool mine; /* made or written by this process */
+	bool made; /* by this process, and nothing is in it yet */
 } pidfile = { .fd = -1 };
 
 static char *absolute(const char *path)
@@ -150,33 +180,99 @@ static char *absolute(const char *path)
 	return result;
 }
 
-/* Not truncated yet: it may be that of a process that runs, and this one may
- * find that out. */
-/* A device is not truncated, written to and removed by a program that runs as root. */
-static bool pidfile_regular(const char *path)
+/* The process that it names; 0: it is empty, -1: it is not a pid file. */
+static pid_t pidfile_content(void)
 {
-	struct stat st;
+	char text[32] = "", *end;
+	unsigned long pid;
 
-	if (fstat(pidfile.fd, &st) == 0 && S_ISREG(st.st_mode))
-		return true;
-	log_error("%s: is no regular file", path);
-	close(pidfile.fd);
-	pidfile.fd = -1;
-	return false;
+	if (pread(pidfile.fd, text, sizeof(text) - 1, 0) < 0)
+		return -1;
+	if (text[0] == '\0')
+		return 0;
+	errno = 0;
+	pid = strtoul(text, &end, 10);
+	if (!isdigit((unsigned char)text[0]) || errno != 0 || pid == 0 || pid > INT_MAX ||
+	    (*end != '\0' && strcmp(end, "\n") != 0))
+		return -1;
+	return (pid_t)pid;
 }
 
-int daemon_pidfile_open(const char *path)
+/* Seconds since process PID was started; -1: there is none. */
+static double process_age(pid_t pid)
+{
+	char path[32], text[1024], *p;
+	unsigned long long start = 0;
+	struct timespec now;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	f = fopen(path, "re");
+	if (f == NULL)
+		return -1;
+	p = fgets(text, sizeof(text), f) != NULL ? strrchr(text, ')') : NULL;
+	fclose(f);
+	/* the 22nd field; what ends in the parenthesis is the second */
+	for (int i = 0; i < 20 && p != NULL; i++)
+		p = strchr(p + 1, ' ');
+	if (p == NULL || sscanf(p, "%llu", &start) != 1)
+		return 0;
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	return (double)now.tv_sec - (double)start / (double)sysconf(_SC_CLK_TCK);
+}
+
+/* Whether PID, which the file names, is there and was when that was written: else
+ * the number is another process's by now. */
+static bool is_process_of_file(pid_t pid)
+{
+	double age = process_age(pid);
+	struct timespec now;
+	struct stat st;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return age >= 0 && (fstat(pidfile.fd, &st) < 0 ||
+			    age + 2 >= (double)now.tv_sec - (double)st.st_mtim.tv_sec);
+}
+
+/* A device, or the file of another program, is not written to and removed by one
+ * that runs as root. */
+static int pidfile_check(const char *path, pid_t replaced)
+{
+	struct stat st;
+	pid_t pid;
+
+	if (fstat(pidfile.fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+		log_error("%s: is no regular file", path);
+		return -1;
+	}
+	pid = pidfile_content();
+	if (pid < 0) {
+		log_error("%s: is not a pid file", path);
+		return -1;
+	}
+	if (pid == 0 || pid == replaced || pid == getpid() || !is_process_of_file(pid))
+		return 0;
+	log_error("%s: names process %d, which is alive", path, (int)pid);
+	return -1;
+}
+
+int daemon_pidfile_open(const char *path, pid_t replaced)
 {
 	pidfile.path = absolute(path);
 	if (pidfile.path != NULL) {
-		pidfile.fd = open(pidfile.path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-		pidfile.mine = pidfile.fd >= 0;
+		pidfile.fd = open(pidfile.path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+		pidfile.made = pidfile.fd >= 0;
 		if (pidfile.fd < 0 && errno == EEXIST)
-			pidfile.fd = open(pidfile.path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+			pidfile.fd = open(pidfile.path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
 	}
-	if (pidfile.fd >= 0)
-		return pidfile_regular(path) ? 0 : -1;
-	log_error("%s: %s", path, strerror(errno));
+	if (pidfile.fd < 0) {
+		log_error("%s: %s", path, strerror(errno));
+		return -1;
+	}
+	if (pidfile_check(path, replaced) == 0)
+		return 0;
+	close(pidfile.fd);
+	pidfile.fd = -1;
 	return -1;
 }
 
@@ -189,29 +285,33 @@ static bool pidfile_named(void)
 	       mine.st_dev == named.st_dev && mine.st_ino == named.st_ino;
 }
 
-int daemon_pidfile_write(void)
+void daemon_pidfile_write(void)
 {
+	char text[16];
+	int length = snprintf(text, sizeof(text), "%d\n", (int)getpid());
+
 	if (pidfile.fd < 0)
-		return 0;
-	/* the process that has handed over had the same, and removed it */
+		return;
 	if (!pidfile_named()) {
-		close(pidfile.fd);
-		pidfile.fd = open(pidfile.path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+		int fd = open(pidfile.path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+
+		if (fd >= 0) {
+			close(pidfile.fd);
+			pidfile.fd = fd;
+		}
 	}
-	pidfile.mine = true;
-	if (pidfile.fd >= 0 && ftruncate(pidfile.fd, 0) == 0 &&
-	    dprintf(pidfile.fd, "%d\n", (int)getpid()) > 0)
-		return 0;
-	log_error("%s: %s", pidfile.path, strerror(errno));
-	return -1;
+	/* over what is there: who reads it meanwhile finds a number */
+	if (pwrite(pidfile.fd, text, (size_t)length, 0) != length ||
+	    ftruncate(pidfile.fd, length) < 0)
+		log_error("%s: %s", pidfile.path, strerror(errno));
+	pidfile.made = false;
 }
 
 /* As another user it may not be possible: then it is left empty. */
 void daemon_pidfile_remove(void)
 {
-	if (!pidfile.mine)
+	if (pidfile.fd < 0 || !pidfile_named() || !(pidfile.made || pidfile_content() == getpid()))
 		return;
-	pidfile.mine = false;
 	if (unlink(pidfile.path) < 0 && errno != ENOENT && ftruncate(pidfile.fd, 0) < 0)
 		log_warning("%s: %s", pidfile.path, strerror(errno));
 }

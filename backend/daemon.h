@@ -14,7 +14,8 @@ void daemon_standard_files(void);
 /*
  * Go on in a child; neither threads nor handles of libcbd would survive a
  * fork, so this comes first.  The parent waits: it exits with 0 when the child
- * calls daemon_ready(), and with the child's status when it exits before.
+ * calls daemon_ready(), and with the child's status when it exits before.  A signal
+ * that would end the parent meanwhile, and its death, is SIGTERM for the child.
  */
 void daemon_fork(void);
 
@@ -29,10 +30,17 @@ struct daemon_user {
 int daemon_find_user(const char *name, struct daemon_user *user);
 int daemon_become(const struct daemon_user *user);
 
-/* Make sure that the pid file can be written; returns -1 after a message. */
-int daemon_pidfile_open(const char *path);
-int daemon_pidfile_write(void);
-/* Remove it, if it was written or made by this process. */
+/*
+ * Make sure that the pid file can be written: a new or empty one, or one that names
+ * no process that is alive but REPLACED (0: none).  Returns -1 after a message.
+ */
+int daemon_pidfile_open(const char *path, pid_t replaced);
+
+/* Write this process into it; a failure is logged.  Again after a hand-over that
+ * was taken back. */
+void daemon_pidfile_write(void);
+
+/* Remove it if it names this process, or nobody and was made by it. */
 void daemon_pidfile_remove(void);
 
 #endif

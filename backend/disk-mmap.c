@@ -51,6 +51,7 @@ static struct {
 	pthread_mutex_t lock;
 	unsigned users;
 	char *base;
+	uint64_t length; /* the disk's when it was mapped: it may grow */
 	bool persistent;
 	pthread_mutex_t stripes[STRIPES];
 } mapping = { .lock = PTHREAD_MUTEX_INITIALIZER };
@@ -73,21 +74,23 @@ static void *map(const struct disk *d, int flags)
 {
 	int protection = PROT_READ | (d->read_only ? 0 : PROT_WRITE);
 
-	return mmap(NULL, d->geometry.size, protection, flags, d->fd, 0);
+	return mmap(NULL, mapping.length, protection, flags, d->fd, 0);
 }
 
 /* Nothing is touched in advance: in a sparse file that would allocate it. */
 static int map_disk(const struct disk *d)
 {
-	void *base = map(d, MAP_SHARED_VALIDATE | MAP_SYNC);
+	void *base;
 
+	mapping.length = disk_size(d);
+	base = map(d, MAP_SHARED_VALIDATE | MAP_SYNC);
 	mapping.persistent = base != MAP_FAILED;
 	if (base == MAP_FAILED)
 		base = map(d, MAP_SHARED);
 	if (base == MAP_FAILED)
 		return -errno;
-	madvise(base, d->geometry.size, MADV_HUGEPAGE);
-	madvise(base, d->geometry.size, MADV_DONTDUMP);
+	madvise(base, mapping.length, MADV_HUGEPAGE);
+	madvise(base, mapping.length, MADV_DONTDUMP);
 	mapping.base = base;
 	for (unsigned i = 0; i < STRIPES; i++)
 		pthread_mutex_init(&mapping.stripes[i], NULL);
@@ -108,11 +111,11 @@ static int mapping_get(const struct disk *d)
 	return err;
 }
 
-static void mapping_put(const struct disk *d)
+static void mapping_put(void)
 {
 	pthread_mutex_lock(&mapping.lock);
 	if (--mapping.users == 0)
-		munmap(mapping.base, d->geometry.size);
+		munmap(mapping.base, mapping.length);
 	pthread_mutex_unlock(&mapping.lock);
 }
 
@@ -152,7 +155,7 @@ static int mmap_open(struct disk *d, unsigned depth, struct disk_queue **queue)
 
 static void mmap_close(struct disk_queue *q)
 {
-	mapping_put(q->disk);
+	mapping_put();
 	free(q);
 }
 
@@ -209,12 +212,15 @@ static int mmap_write(struct disk_queue *q, const struct cbd_request *r)
 	return 0;
 }
 
-/* With --write-through the file is O_DSYNC: system calls are durable. */
+/* With --write-through the file is O_DSYNC: system calls are durable.  What the disk
+ * has grown by is not mapped. */
 static int execute(struct disk_queue *q, const struct cbd_request *r)
 {
 	struct mmap_queue *m = (struct mmap_queue *)q;
 	int err = -EFAULT;
 
+	if (r->offset + r->length > mapping.length)
+		return disk_execute(q, r);
 	if (r->op == CBD_OP_READ)
 		err = cbd_request_store(r, m->map + r->offset);
 	else if (r->op == CBD_OP_WRITE)

@@ -70,11 +70,8 @@ static int open_flags(const struct disk *d, const struct disk_options *o)
 
 	if (o->direct)
 		flags |= O_DIRECT;
-	if (o->write_through && !o->read_only)
+	if (d->write_through)
 		flags |= O_DSYNC;
-	/* Keeps out a mount, and the disk that this is a partition of. */
-	if (d->block_device)
-		flags |= O_EXCL;
 	return flags;
 }
 
@@ -90,28 +87,27 @@ static bool wait_for_lock(unsigned *waited_ms)
 	return true;
 }
 
-static void open_failed(const struct disk *d, const struct disk_options *o)
+static void open_failed(const struct disk *d)
 {
 	if (errno == EBUSY)
-		log_error("%s: is in use, mounted or by another process", d->name);
-	else if (errno == EINVAL && o->direct)
+		log_error("%s: is in use, mounted or by another process%s", d->name, d->holder);
+	else if (errno == EINVAL && (d->flags & O_DIRECT))
 		log_error("%s: direct I/O is not supported there", d->name);
-	else if (!o->read_only && (errno == EACCES || errno == EPERM || errno == EROFS))
+	else if (!d->read_only && (errno == EACCES || errno == EPERM || errno == EROFS))
 		log_error("%s: %s (--read-only may do)", d->name, strerror(errno));
 	else
 		log_error("%s: %s", d->name, strerror(errno));
 }
 
-static int open_file(struct disk *d, const struct disk_options *o, unsigned *waited_ms)
+static int open_file(struct disk *d, const struct disk_options *o)
 {
 	struct stat st;
 	int read_only = 0;
 
-	do
-		d->fd = open(d->path, open_flags(d, o));
-	while (d->fd < 0 && errno == EBUSY && wait_for_lock(waited_ms));
+	d->flags = open_flags(d, o);
+	d->fd = open(d->path, d->flags);
 	if (d->fd < 0) {
-		open_failed(d, o);
+		open_failed(d);
 		return -errno;
 	}
 	if (fstat(d->fd, &st) < 0 || S_ISBLK(st.st_mode) != d->block_device ||
@@ -125,6 +121,36 @@ static int open_file(struct disk *d, const struct disk_options *o, unsigned *wai
 		return -EROFS;
 	}
 	return 0;
+}
+
+/* FD takes the place of d->fd, which engines know. */
+static int replace_fd(const struct disk *d, int fd)
+{
+	int r = dup3(fd, d->fd, O_CLOEXEC) < 0 ? -errno : 0;
+
+	close(fd);
+	return r;
+}
+
+/* O_EXCL keeps out a mount, and the disk that this is a partition of.  It is of the
+ * description, so there is a new one, of the same device. */
+static int open_exclusively(const struct disk *d, unsigned *waited_ms)
+{
+	struct stat st;
+	int fd;
+
+	do
+		fd = open(d->path, d->flags | O_EXCL);
+	while (fd < 0 && errno == EBUSY && wait_for_lock(waited_ms));
+	if (fd < 0) {
+		open_failed(d);
+		return -errno;
+	}
+	if (fstat(fd, &st) == 0 && S_ISBLK(st.st_mode) && st.st_rdev == d->device)
+		return replace_fd(d, fd);
+	log_error("%s: is another device by now", d->name);
+	close(fd);
+	return -ENODEV;
 }
 
 /* Hosts that a test makes of one machine do not see each other's locks. */
@@ -175,7 +201,7 @@ static int lock_file(const struct disk *d, unsigned *waited_ms)
 	lock_as_test_host(&lock);
 	err = take_lock(d->fd, &lock, waited_ms);
 	if (err == -EAGAIN)
-		log_error("%s: is in use by another process", d->name);
+		log_error("%s: is in use by another process%s", d->name, d->holder);
 	else if (err < 0)
 		log_error("%s: cannot be locked: %s", d->name, strerror(-err));
 	return err;
@@ -216,8 +242,8 @@ static int lock_backing(const struct disk *d, unsigned *waited_ms)
 	lock.l_len = d->geometry.size;
 	err = take_lock(d->backing_fd, &lock, waited_ms);
 	if (err == -EAGAIN)
-		log_error("%s: the file behind it, %s, is in use by another process", d->name,
-			  path);
+		log_error("%s: the file behind it, %s, is in use by another process%s", d->name,
+			  path, d->holder);
 	else if (err < 0)
 		log_error("%s: %s: cannot be locked: %s", d->name, path, strerror(-err));
 	return err;
@@ -320,6 +346,15 @@ static int find_direct_alignment(struct disk *d)
 	return 0;
 }
 
+static int check_direct_size(const struct disk *d)
+{
+	if (d->direct == 0 || d->geometry.size % d->direct == 0)
+		return 0;
+	log_error("%s: size %llu is not a multiple of %u, the unit of direct I/O there", d->name,
+		  (unsigned long long)d->geometry.size, d->direct);
+	return -EINVAL;
+}
+
 static int setup_direct(struct disk *d)
 {
 	int err = find_direct_alignment(d);
@@ -328,12 +363,7 @@ static int setup_direct(struct disk *d)
 		log_error("%s: cannot be read with direct I/O: %s", d->name, strerror(-err));
 		return err;
 	}
-	if (d->geometry.size % d->direct != 0) {
-		log_error("%s: size %llu is not a multiple of %u, the unit of direct I/O there",
-			  d->name, (unsigned long long)d->geometry.size, d->direct);
-		return -EINVAL;
-	}
-	return 0;
+	return check_direct_size(d);
 }
 
 /* What an earlier backend without --write-through has left in the page cache
@@ -373,7 +403,68 @@ static int find_geometry(struct disk *d, const struct disk_options *o)
 	d->backing_fd = open_backing(d);
 	if (err == 0)
 		err = disk_identify(d);
+	d->end = d->geometry.size;
 	return err;
+}
+
+/* ----------------------------------------------------------------- size */
+
+static int read_size(const struct disk *d, uint64_t *size)
+{
+	struct stat st;
+	int err = 0;
+
+	if (d->block_device)
+		err = ioctl(d->fd, BLKGETSIZE64, size) < 0 ? -errno : 0;
+	else if (fstat(d->fd, &st) < 0)
+		err = -errno;
+	else
+		*size = st.st_size;
+	if (err < 0)
+		log_error("%s: does not tell its size: %s", d->name, strerror(-err));
+	return err;
+}
+
+uint64_t disk_size(const struct disk *d)
+{
+	return __atomic_load_n(&d->geometry.size, __ATOMIC_RELAXED);
+}
+
+uint64_t disk_end(const struct disk *d)
+{
+	return __atomic_load_n(&d->end, __ATOMIC_RELAXED);
+}
+
+/* The end first: who sees the size may use all of it. */
+static void set_size(struct disk *d, uint64_t end, uint64_t size)
+{
+	__atomic_store_n(&d->end, end, __ATOMIC_RELAXED);
+	__atomic_store_n(&d->geometry.size, size, __ATOMIC_RELEASE);
+}
+
+/* A disk is served in whole units. */
+static uint64_t usable(const struct disk *d, uint64_t size)
+{
+	return size - size % (d->direct > SECTOR ? d->direct : SECTOR);
+}
+
+int disk_look_at_size(struct disk *d)
+{
+	uint64_t size, was = disk_size(d);
+	int err = read_size(d, &size);
+
+	if (err < 0)
+		return err;
+	size = usable(d, size);
+	if (size == disk_end(d))
+		return 0;
+	if (size < was)
+		log_error("%s: has shrunk from %llu to %llu bytes; requests beyond them fail",
+			  d->name, (unsigned long long)was, (unsigned long long)size);
+	else
+		log_info("%s: has %llu bytes now", d->name, (unsigned long long)size);
+	set_size(d, size, size > was ? size : was);
+	return 1;
 }
 
 /* ------------------------------------------------------------------ all */
@@ -381,7 +472,6 @@ static int find_geometry(struct disk *d, const struct disk_options *o)
 struct disk *disk_open(const char *name, const struct disk_options *options)
 {
 	struct disk *d = calloc(1, sizeof(*d));
-	unsigned waited_ms = 0;
 
 	if (d == NULL) {
 		log_error("%s: %s", name, strerror(ENOMEM));
@@ -392,14 +482,67 @@ struct disk *disk_open(const char *name, const struct disk_options *options)
 	d->read_only = options->read_only;
 	d->write_through = options->write_through && !options->read_only;
 	pthread_mutex_init(&d->ranges.lock, NULL);
-	if (check_before_open(d) < 0 || open_file(d, options, &waited_ms) < 0 ||
-	    lock_file(d, &waited_ms) < 0 || find_geometry(d, options) < 0 ||
-	    lock_backing(d, &waited_ms) < 0) {
+	if (check_before_open(d) < 0 || open_file(d, options) < 0 ||
+	    find_geometry(d, options) < 0) {
 		disk_close(d);
 		return NULL;
 	}
-	log_debug("%s: waited %u ms for its lock", name, waited_ms);
 	return d;
+}
+
+/* What another process may have done until it gave the lock up. */
+static int look_again(struct disk *d)
+{
+	uint64_t size;
+	int err = read_size(d, &size);
+
+	if (err < 0)
+		return err;
+	set_size(d, size, size);
+	err = check_size(d);
+	if (err == 0)
+		err = check_direct_size(d);
+	return err == 0 && d->write_through ? disk_settle(d) : err;
+}
+
+int disk_lock(struct disk *d)
+{
+	unsigned waited_ms = 0;
+	int err = d->block_device ? open_exclusively(d, &waited_ms) : 0;
+
+	if (err == 0)
+		err = lock_file(d, &waited_ms);
+	if (err == 0)
+		err = lock_backing(d, &waited_ms);
+	if (err == 0)
+		err = look_again(d);
+	if (err < 0) {
+		disk_unlock(d);
+		return err == -EAGAIN ? -EBUSY : err;
+	}
+	log_debug("%s: waited %u ms for its lock", d->name, waited_ms);
+	return 0;
+}
+
+/* Nothing is in flight.  Of a block device the description goes, which excluded
+ * others; in its place is one that does not, or none that does I/O. */
+void disk_unlock(struct disk *d)
+{
+	struct flock lock = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
+	int fd;
+
+	if (d->backing_fd >= 0)
+		close(d->backing_fd);
+	d->backing_fd = -1;
+	lock_as_test_host(&lock);
+	fcntl(d->fd, F_OFD_SETLK, &lock);
+	if (!d->block_device)
+		return;
+	fd = open(d->path, d->flags);
+	if (fd < 0)
+		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (fd >= 0)
+		replace_fd(d, fd);
 }
 
 void disk_close(struct disk *d)

@@ -38,6 +38,7 @@ struct disk_ranges {
 
 struct disk {
 	const char *name; /* as it was given, for messages */
+	char holder[96];  /* who has its lock, as the end of a message; or "" */
 	char *path;	  /* absolute */
 	int fd;		  /* the one that is locked and does all I/O */
 	int backing_fd;	  /* of a loop device: its file, for the lock; or -1 */
@@ -47,7 +48,9 @@ struct disk {
 	bool write_through; /* opened with O_DSYNC */
 	uint32_t direct;    /* alignment of O_DIRECT, 0 without it */
 	uint32_t granule;   /* alignment of fallocate() and BLKDISCARD */
+	int flags;	    /* of open(2), for when it is locked */
 	struct cbd_disk_geometry geometry;
+	uint64_t end; /* at most geometry.size, which has its own accessor too */
 	struct disk_ranges ranges;
 };
 
@@ -58,11 +61,31 @@ struct disk_options {
 };
 
 /*
- * Open and lock a disk and find out what it is.  Waits a short time for a lock
- * that a dying process may still hold.  NAME has to outlive the disk.  Returns
- * NULL after a message.  disk_close() gives the lock back.
+ * Open a disk and find out what it is, while another process may have its lock.
+ * NAME has to outlive the disk.  Returns NULL after a message.
  */
 struct disk *disk_open(const char *name, const struct disk_options *options);
+
+/*
+ * Take the disk's lock, before any request is executed; and find out again what may
+ * have changed meanwhile.  Waits a short time for a lock that a dying process may
+ * still hold.  Returns 0, or a negative errno after a message (-EBUSY: somebody has
+ * it).  disk_unlock() gives it back, as disk_close() does, and keeps the disk open.
+ */
+int disk_lock(struct disk *d);
+void disk_unlock(struct disk *d);
+
+/*
+ * Another program may have made the disk larger or smaller meanwhile.  Larger: the
+ * size that is served follows.  Smaller: it stays, and disk_end() tells where the disk
+ * ends, so that requests beyond it get an error.  Returns 1 when one of the two has
+ * changed, 0, or a negative errno after a message.
+ */
+int disk_look_at_size(struct disk *d);
+
+/* What is served, and how much of it is there.  Any thread. */
+uint64_t disk_size(const struct disk *d);
+uint64_t disk_end(const struct disk *d);
 
 /* Drop what this host has in its page cache: another host has written to the
  * disk since. */

@@ -21,32 +21,70 @@
 
 #include "daemon.h"
 #include "disk.h"
+#include "fence.h"
 #include "log.h"
 #include "options.h"
 #include "worker.h"
 
-/* While it drains, the end is looked for more often than the control work
- * asks for. */
+/* While it drains, and while a successor starts, the end is looked for more often
+ * than the control work asks for. */
 #define DRAIN_POLL_MS 2
+#define WATCH_MS 5
 #define TAKEOVER_MS 30000
+#define TAKEOVER_POLL_US 200
+#define SIZE_S 10.0	   /* how often the disk's size is looked at */
+#define TAKE_BACK_TRIES 15 /* each waits 2 s for the disk */
+
+enum phase {
+	SERVING,
+	DRAINING, /* told to stop; or asked to hand over */
+	WATCHING, /* has handed over, and the successor does not serve yet */
+};
 
 struct program {
 	struct options options;
 	struct daemon_user user;
 	struct cbd_transport *transport;
+	int host; /* this one's slot */
 	struct disk *disk;
 	const struct disk_engine *engine;
 	struct worker **workers;
 	struct cbd_backend *backend;
+	struct cbd_takeover *takeover;
 
 	struct ev_loop *loop;
-	ev_signal term, interrupt;
-	ev_timer tick;
-	bool draining;
-	bool moved;  /* another host served the slot last */
-	bool fenced; /* that host is cut off: */
+	ev_signal term, interrupt, hangup;
+	ev_timer tick, watch, size;
+	enum phase phase;
+	bool stopped; /* told to: by a signal */
+	int gone;     /* of the successor, while WATCHING: 1 it serves, -1 it does not */
+	bool locked;  /* the disk is */
+	bool moved;   /* another host served the slot last */
+	bool fenced;  /* that host is cut off: */
 	unsigned last_host;
 };
+
+/* A signal that comes before the event loop runs. */
+static volatile sig_atomic_t told_to_end;
+
+static void on_early_signal(int signal)
+{
+	(void)signal;
+	told_to_end = 1;
+}
+
+static bool given_up(void)
+{
+	return told_to_end;
+}
+
+static int check_given_up(void)
+{
+	if (!given_up())
+		return 0;
+	log_error("told to end before it was ready");
+	return -1;
+}
 
 /* ------------------------------------------------------------------ start */
 
@@ -83,9 +121,18 @@ static int open_disk(struct program *p)
 	return p->disk == NULL ? -1 : 0;
 }
 
+static void stop_workers(struct program *p)
+{
+	for (unsigned i = 0; p->workers != NULL && i < p->options.handlers; i++)
+		if (p->workers[i] != NULL)
+			worker_stop(p->workers[i]);
+	free(p->workers);
+	p->workers = NULL;
+}
+
 static int start_workers(struct program *p)
 {
-	p->workers = calloc(p->options.handlers, sizeof(*p->workers));
+	p->workers = calloc(p->options.handlers, sizeof(struct worker *));
 	if (p->workers == NULL) {
 		log_error("handlers: %s", strerror(errno));
 		return -1;
@@ -98,29 +145,178 @@ static int start_workers(struct program *p)
 	return 0;
 }
 
-static int claim(struct program *p)
+static struct cbd_backend_options backend_options(const struct program *p)
 {
-	const struct cbd_backend_options options = {
+	return (struct cbd_backend_options){
 		.id = p->options.id,
 		.name = p->options.name,
-		.path = p->disk->path,
+		.path = p->disk != NULL ? p->disk->path : p->options.disk,
 		.handlers = p->options.handlers,
 		.max_blkdevs = p->options.max_blkdevs,
 		.allow_hosts = p->options.allow_hosts,
 		.poll = p->options.poll,
 		.fenced_hosts = p->fenced ? 1ull << p->last_host : 0,
+		.replace = p->options.replace,
 	};
+}
 
-	if (cbd_backend_open(p->transport, &options, sizeof(options), &p->backend) < 0)
+/* ------------------------------------------------- what can be checked before */
+
+/* Nothing is changed yet: neither in the slot, nor for the process that serves it. */
+static int check(struct program *p)
+{
+	struct cbd_backend_options options = backend_options(p);
+
+	if (cbd_backend_check_options(p->transport, &options, sizeof(options)) < 0)
 		return library_failed();
+	p->engine = disk_engine_find(p->options.engine);
+	if (p->engine == NULL || open_disk(p) < 0)
+		return -1;
+	options = backend_options(p);
+	if (cbd_backend_check(p->transport, &options, sizeof(options), &p->disk->geometry,
+			      sizeof(p->disk->geometry)) < 0)
+		return library_failed();
+	if (strcmp(p->options.engine, "auto") == 0)
+		p->engine = disk_engine_best(p->disk, p->engine);
+	return start_workers(p);
+}
+
+static int open_transport(struct program *p)
+{
+	const struct options *o = &p->options;
+	struct cbd_transport_info info;
+
+	if (cbd_transport_open(o->transport, 0, &p->transport) < 0)
+		return library_failed();
+	cbd_transport_get(p->transport, &info, sizeof(info));
+	if (info.damaged)
+		log_warning("%s: the header is damaged, its copy is used; 'cbdctl check --repair' "
+			    "restores it",
+			    o->transport);
+	p->host = o->host_id < 0 ? cbd_transport_join(p->transport)
+				 : cbd_transport_join_as(p->transport, (unsigned)o->host_id);
+	return p->host < 0 ? library_failed() : 0;
+}
+
+/* The process of this host that has the slot, or 0. */
+static pid_t predecessor(const struct program *p, const struct cbd_backend_info *info)
+{
+	return p->options.takeover && info->local ? (pid_t)info->pid : 0;
+}
+
+static int prepare(struct program *p)
+{
+	const struct options *o = &p->options;
+	struct cbd_backend_info info;
+
+	if (o->user != NULL && daemon_find_user(o->user, &p->user) < 0)
+		return -1;
+	if (open_transport(p) < 0 || check(p) < 0)
+		return -1;
+	if (cbd_backend_get(p->transport, o->id, &info, sizeof(info)) < 0)
+		return library_failed();
+	p->moved = info.incarnation != 0 && (int)info.host_id != p->host;
+	if (o->pidfile != NULL && daemon_pidfile_open(o->pidfile, predecessor(p, &info)) < 0)
+		return -1;
+	return check_given_up();
+}
+
+/* -------------------------------------------------- disk and slot change hands */
+
+/* The backend that serves the disk already, for messages. */
+static void find_holder(struct program *p)
+{
+	struct cbd_transport_info transport;
+	struct cbd_backend_info info;
+
+	cbd_transport_get(p->transport, &transport, sizeof(transport));
+	p->disk->holder[0] = '\0';
+	for (unsigned b = 0; b < transport.backends; b++) {
+		if (!cbd_backend_has_disk(p->transport, b, &p->disk->geometry,
+					  sizeof(p->disk->geometry)) ||
+		    cbd_backend_get(p->transport, b, &info, sizeof(info)) < 0 ||
+		    info.liveness == CBD_FREE || info.liveness == CBD_DEAD)
+			continue;
+		snprintf(p->disk->holder, sizeof(p->disk->holder),
+			 ": backend %u serves it, process %u on host %u", b, info.pid,
+			 info.host_id);
+	}
+}
+
+static int lock_disk(struct program *p)
+{
+	if (p->locked)
+		return 0;
+	find_holder(p);
+	if (disk_lock(p->disk) < 0)
+		return -1;
+	p->locked = true;
+	if (p->moved)
+		disk_forget(p->disk);
 	return 0;
+}
+
+/* Whether the slot serves this disk: then the process that has it has the lock. */
+static bool is_served_disk(struct program *p)
+{
+	return cbd_backend_has_disk(p->transport, p->options.id, &p->disk->geometry,
+				    sizeof(p->disk->geometry));
+}
+
+/* Rule 7.6: until cbd_takeover_end() the old process goes on if this one fails. */
+static int ask_to_hand_over(struct program *p)
+{
+	const struct options *o = &p->options;
+	int r;
+
+	if (cbd_takeover_begin(p->transport, o->id, TAKEOVER_MS, &p->takeover) < 0)
+		return library_failed();
+	while ((r = cbd_takeover_poll(p->takeover)) == 0) {
+		if (check_given_up() < 0)
+			return -1;
+		usleep(TAKEOVER_POLL_US);
+	}
+	return r < 0 ? library_failed() : 0;
+}
+
+/* A slot that another host served last needs proof that this host is cut off
+ * (rule 7.5).  All else is known to be right by now. */
+static int fence(struct program *p)
+{
+	const struct options *o = &p->options;
+	struct cbd_host_info host;
+	int r = cbd_backend_to_fence(p->transport, o->id, &host, sizeof(host));
+
+	if (r < 0)
+		return library_failed();
+	if (r == 0 || (o->fence == NULL && !o->fenced))
+		return 0;
+	if (o->fence != NULL && fence_run(o->fence, &host, given_up) < 0)
+		return -1;
+	p->fenced = true;
+	p->last_host = host.id;
+	return 0;
+}
+
+/* What is known to fail whatever the old process does comes before it is asked. */
+static int obtain(struct program *p)
+{
+	if (!is_served_disk(p) && lock_disk(p) < 0)
+		return -1;
+	if (p->options.takeover && ask_to_hand_over(p) < 0)
+		return -1;
+	if (lock_disk(p) < 0)
+		return -1;
+	if (p->options.takeover && fence(p) < 0)
+		return -1;
+	return check_given_up();
 }
 
 static void show_ready(const struct program *p)
 {
 	static const char units[] = "KMGTPE";
 	char size[32], unit[2] = "";
-	uint64_t n = p->disk->geometry.size;
+	uint64_t n = disk_size(p->disk);
 
 	for (unsigned i = 0; n % 1024 == 0 && i < strlen(units); i++, n /= 1024)
 		unit[0] = units[i];
@@ -130,110 +326,40 @@ static void show_ready(const struct program *p)
 		 p->engine->name);
 }
 
-/* The last that can fail, while this is the only thread that does anything. */
-static int publish(struct program *p)
-{
-	if (cbd_backend_publish(p->backend, &p->disk->geometry, sizeof(p->disk->geometry)) < 0)
-		return library_failed();
-	if (!p->options.foreground)
-		daemon_ready();
-	show_ready(p);
-	return 0;
-}
-
-/* ---------------------------------------------------------------- take over */
-
-/* Runs while another host may still be alive: its exit status is the proof. */
-static int run_fence(struct program *p, unsigned host)
-{
-	char number[16];
-	int status;
-
-	snprintf(number, sizeof(number), "%u", host);
-	setenv("CBD_HOST_ID", number, 1);
-	log_info("backend %u: fencing host %u: %s", p->options.id, host, p->options.fence);
-	status = system(p->options.fence);
-	if (status == 0)
-		return 0;
-	log_error("backend %u: --fence: '%s' has failed (status %d); host %u is not fenced",
-		  p->options.id, p->options.fence, status, host);
-	return -1;
-}
-
-/* A slot that another host served last needs proof that this host is cut off
- * (rule 7.5); one of this host is asked to hand over. */
-static int take_over(struct program *p)
-{
-	const struct options *o = &p->options;
-	struct cbd_backend_info info;
-	int host;
-
-	host = o->host_id < 0 ? cbd_transport_join(p->transport)
-			      : cbd_transport_join_as(p->transport, (unsigned)o->host_id);
-	if (host < 0 || cbd_backend_get(p->transport, o->id, &info, sizeof(info)) < 0)
-		return library_failed();
-	p->moved = info.incarnation != 0 && (int)info.host_id != host;
-	if (!o->takeover)
-		return 0;
-	p->fenced = o->fenced;
-	p->last_host = info.host_id;
-	/* clearing a slot that has served makes it free, and nothing durable */
-	if (o->fence != NULL && p->moved && info.state != CBD_STATE_GONE &&
-	    (info.state != CBD_STATE_FREE || info.size != 0)) {
-		if (run_fence(p, info.host_id) < 0)
-			return -1;
-		p->fenced = true;
-	}
-	if (cbd_backend_takeover(p->transport, o->id, TAKEOVER_MS) < 0)
-		return library_failed();
-	return 0;
-}
-
-/* All that may fail for its own reasons. */
-static int prepare(struct program *p)
-{
-	const struct options *o = &p->options;
-	struct cbd_transport_info info;
-
-	if (o->user != NULL && daemon_find_user(o->user, &p->user) < 0)
-		return -1;
-	if (o->pidfile != NULL && daemon_pidfile_open(o->pidfile) < 0)
-		return -1;
-	if (cbd_transport_open(o->transport, 0, &p->transport) < 0)
-		return library_failed();
-	cbd_transport_get(p->transport, &info, sizeof(info));
-	if (info.damaged)
-		log_warning("%s: the header is damaged, its copy is used; 'cbdctl check --repair' "
-			    "restores it",
-			    o->transport);
-	p->engine = disk_engine_find(o->engine);
-	if (p->engine == NULL)
-		return -1;
-	/* last of all: from here on clients wait */
-	if (take_over(p) < 0 || open_disk(p) < 0)
-		return -1;
-	if (p->moved)
-		disk_forget(p->disk);
-	if (strcmp(o->engine, "auto") == 0)
-		p->engine = disk_engine_best(p->disk, p->engine);
-	return start_workers(p);
-}
-
 /*
  * The slot comes after the disk and its lock: clients of a crashed backend wait
  * for the next process in the slot, and one that took it only to find that it
  * cannot open the disk would end their waiting.  Both are held before anything
  * is granted (rule 7 of docs/protocol.md).
  */
-static int start(struct program *p)
+static int publish(struct program *p)
 {
-	if (prepare(p) < 0 || claim(p) < 0)
-		return -1;
-	if (daemon_pidfile_write() < 0)
-		return -1;
+	const struct cbd_backend_options options = backend_options(p);
+
+	/* the old process may have changed what was checked */
+	if (cbd_backend_check(p->transport, &options, sizeof(options), &p->disk->geometry,
+			      sizeof(p->disk->geometry)) < 0 ||
+	    cbd_backend_open(p->transport, &options, sizeof(options), &p->backend) < 0)
+		return library_failed();
 	if (p->options.user != NULL && daemon_become(&p->user) < 0)
 		return -1;
-	return publish(p);
+	return cbd_backend_publish(p->backend, &p->disk->geometry, sizeof(p->disk->geometry)) < 0
+		       ? library_failed()
+		       : 0;
+}
+
+static int start(struct program *p)
+{
+	if (prepare(p) < 0 || obtain(p) < 0 || publish(p) < 0)
+		return -1;
+	daemon_pidfile_write();
+	if (!p->options.foreground)
+		daemon_ready();
+	show_ready(p);
+	/* last: a process that does not come so far is one that has failed */
+	cbd_takeover_end(p->takeover);
+	p->takeover = NULL;
+	return 0;
 }
 
 /* --------------------------------------------------------------- event loop */
@@ -261,7 +387,7 @@ static void on_tick(struct ev_loop *loop, ev_timer *timer, int events)
 		ev_break(loop, EVBREAK_ALL);
 		return;
 	}
-	if (p->draining && ms > DRAIN_POLL_MS)
+	if (p->phase == DRAINING && ms > DRAIN_POLL_MS)
 		ms = DRAIN_POLL_MS;
 	timer->repeat = ms > 0 ? ms / 1000.0 : 0.001;
 	ev_timer_again(loop, timer);
@@ -272,43 +398,163 @@ static void on_signal(struct ev_loop *loop, ev_signal *watcher, int events)
 	struct program *p = watcher->data;
 
 	(void)events;
-	if (p->draining) {
+	if (p->stopped) {
 		log_warning("backend %u: stopped by a second signal", p->options.id);
 		daemon_pidfile_remove();
 		_exit(EXIT_FAILURE);
 	}
 	log_info("backend %u: stopping", p->options.id);
-	p->draining = true;
+	p->stopped = true;
+	if (p->phase == WATCHING) {
+		ev_break(loop, EVBREAK_ALL);
+		return;
+	}
+	p->phase = DRAINING;
 	cbd_backend_drain(p->backend);
 	ev_feed_event(loop, &p->tick, EV_TIMER);
 }
 
-/* Before anything is started: a signal that comes meanwhile is then seen by
- * the loop. */
+static void look_at_size(struct program *p)
+{
+	uint64_t was = disk_size(p->disk);
+
+	if (disk_look_at_size(p->disk) <= 0 || disk_size(p->disk) == was)
+		return;
+	if (cbd_backend_resize(p->backend, disk_size(p->disk)) < 0)
+		library_failed();
+}
+
+static void on_size(struct ev_loop *loop, ev_timer *timer, int events)
+{
+	(void)loop;
+	(void)events;
+	look_at_size(timer->data);
+}
+
+static void on_hangup(struct ev_loop *loop, ev_signal *watcher, int events)
+{
+	struct program *p = watcher->data;
+
+	(void)loop;
+	(void)events;
+	if (p->phase == SERVING)
+		look_at_size(p);
+}
+
+/* Does the successor serve?  Does it still try? */
+static void on_watch(struct ev_loop *loop, ev_timer *timer, int events)
+{
+	struct program *p = timer->data;
+	int r = cbd_backend_successor(p->backend);
+
+	(void)events;
+	if (r == 0)
+		return;
+	p->gone = r;
+	ev_break(loop, EVBREAK_ALL);
+}
+
+/* Before anything is started: what comes until the loop runs ends the start. */
 static int make_loop(struct program *p)
 {
+	struct sigaction action = { .sa_handler = on_early_signal };
+
+	sigemptyset(&action.sa_mask);
+	sigaction(SIGTERM, &action, NULL);
+	sigaction(SIGINT, &action, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
 	p->loop = ev_default_loop(EVFLAG_AUTO);
 	if (p->loop == NULL) {
 		log_error("event loop: cannot be made");
 		return -1;
 	}
-	signal(SIGPIPE, SIG_IGN);
-	signal(SIGHUP, SIG_IGN);
 	ev_signal_init(&p->term, on_signal, SIGTERM);
 	ev_signal_init(&p->interrupt, on_signal, SIGINT);
+	ev_signal_init(&p->hangup, on_hangup, SIGHUP);
 	ev_timer_init(&p->tick, on_tick, 0, 0.001);
-	p->term.data = p->interrupt.data = p->tick.data = p;
+	ev_timer_init(&p->watch, on_watch, 0, WATCH_MS / 1000.0);
+	ev_timer_init(&p->size, on_size, SIZE_S, SIZE_S);
+	p->term.data = p->interrupt.data = p->hangup.data = p;
+	p->tick.data = p->watch.data = p->size.data = p;
+	return 0;
+}
+
+static void catch_signals(struct program *p)
+{
 	ev_signal_start(p->loop, &p->term);
 	ev_signal_start(p->loop, &p->interrupt);
-	return 0;
+	ev_signal_start(p->loop, &p->hangup);
+	if (given_up()) /* between the start's last look and here */
+		ev_feed_event(p->loop, &p->term, EV_SIGNAL);
 }
 
 static void serve(struct program *p)
 {
+	p->phase = SERVING;
 	for (unsigned i = 0; i < p->options.handlers; i++)
 		worker_serve(p->workers[i], p->backend, cbd_backend_handler(p->backend, i));
+	ev_timer_set(&p->tick, 0, 0.001);
 	ev_timer_start(p->loop, &p->tick);
+	ev_timer_start(p->loop, &p->size);
 	ev_run(p->loop, 0);
+	ev_timer_stop(p->loop, &p->tick);
+	ev_timer_stop(p->loop, &p->size);
+}
+
+/* ------------------------------------------------------------------ hand over */
+
+/* As a start after a crash does it, but what was checked then is not checked again. */
+static int take_back(struct program *p)
+{
+	const struct cbd_backend_options options = backend_options(p);
+	struct cbd_backend *old = p->backend;
+
+	if (lock_disk(p) < 0)
+		return -1;
+	p->backend = NULL;
+	if (start_workers(p) < 0 ||
+	    cbd_backend_open(p->transport, &options, sizeof(options), &p->backend) < 0 ||
+	    cbd_backend_publish(p->backend, &p->disk->geometry, sizeof(p->disk->geometry)) < 0) {
+		log_error("backend %u: cannot be taken back (%s)", p->options.id, cbd_errmsg());
+		stop_workers(p);
+		cbd_backend_close(p->backend);
+		disk_unlock(p->disk);
+		p->locked = false;
+		p->backend = old;
+		return -1;
+	}
+	cbd_backend_close(old);
+	daemon_pidfile_write();
+	log_info("backend %u: goes on: the process that was to take over does not serve",
+		 p->options.id);
+	return 0;
+}
+
+/*
+ * Rule 7.6: disk and slot are given up, and this process stays until the next one
+ * serves.  Returns true when there is nothing left to do; false: it serves again.
+ */
+static bool hand_over(struct program *p)
+{
+	stop_workers(p);
+	disk_unlock(p->disk);
+	p->locked = false;
+	cbd_backend_release(p->backend);
+	p->phase = WATCHING;
+	for (unsigned tries = 0; tries < TAKE_BACK_TRIES && !p->stopped; tries++) {
+		p->gone = 0;
+		ev_timer_again(p->loop, &p->watch);
+		ev_run(p->loop, 0);
+		ev_timer_stop(p->loop, &p->watch);
+		if (p->gone > 0 || p->stopped)
+			return true;
+		if (take_back(p) == 0)
+			return false;
+		if (p->gone == -ETIMEDOUT)
+			tries--; /* it has what it needs, and may go on */
+	}
+	return true;
 }
 
 /* ------------------------------------------------------------------ stop */
@@ -316,21 +562,15 @@ static void serve(struct program *p)
 /* From any state of start(). */
 static void stop(struct program *p)
 {
-	for (unsigned i = 0; p->workers != NULL && i < p->options.handlers; i++)
-		if (p->workers[i] != NULL)
-			worker_stop(p->workers[i]);
-	free(p->workers);
+	stop_workers(p);
 	/* what was acknowledged is on the disk before another host may serve it */
-	if (p->backend != NULL && cbd_backend_drained(p->backend) &&
-	    !cbd_backend_handed_over(p->backend) && disk_settle(p->disk) < 0)
+	if (p->backend != NULL && p->phase == DRAINING && disk_settle(p->disk) < 0)
 		cbd_backend_data_lost(p->backend);
-	/* before the successor, who may have the same file, writes to it */
-	if (p->backend != NULL && cbd_backend_handed_over(p->backend))
-		daemon_pidfile_remove();
-	if (p->backend != NULL)
-		cbd_backend_close(p->backend);
+	cbd_backend_close(p->backend);
 	if (p->disk != NULL)
 		disk_close(p->disk);
+	/* the old process goes on, if there is one */
+	cbd_takeover_end(p->takeover);
 	if (p->transport != NULL)
 		cbd_transport_close(p->transport);
 	daemon_pidfile_remove();
@@ -352,9 +592,13 @@ int main(int argc, char **argv)
 		daemon_fork();
 
 	if (make_loop(&p) == 0 && start(&p) == 0) {
-		serve(&p);
+		catch_signals(&p);
+		do
+			serve(&p);
+		while (cbd_backend_handed_over(p.backend) && !hand_over(&p));
 		log_debug("backend %u: stopped", p.options.id);
-		status = EXIT_SUCCESS;
+		status = p.phase == WATCHING && p.gone < 0 && !p.stopped ? EXIT_FAILURE
+									 : EXIT_SUCCESS;
 	}
 	stop(&p);
 	return status;

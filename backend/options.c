@@ -32,6 +32,7 @@ enum {
 	OPT_ALLOW_HOST,
 	OPT_POLL,
 	OPT_TAKEOVER,
+	OPT_REPLACE,
 	OPT_FENCE,
 	OPT_FENCED,
 };
@@ -52,6 +53,7 @@ static const struct option long_options[] = {
 	{ "allow-host", required_argument, NULL, OPT_ALLOW_HOST },
 	{ "poll", required_argument, NULL, OPT_POLL },
 	{ "takeover", no_argument, NULL, OPT_TAKEOVER },
+	{ "replace", no_argument, NULL, OPT_REPLACE },
 	{ "fence", required_argument, NULL, OPT_FENCE },
 	{ "fenced", no_argument, NULL, OPT_FENCED },
 	{ "user", required_argument, NULL, 'u' },
@@ -82,6 +84,8 @@ static const char help[] =
 	"      --allow-host=H,..   serve these hosts only (default: all)\n"
 	"      --poll=P            how to wait: adaptive, busy or sleep (default adaptive)\n"
 	"      --takeover          take the slot over from the process that serves it\n"
+	"      --replace           another or a smaller disk than clients are attached to,\n"
+	"                          or a read-only one, is what is meant\n"
 	"      --fence=COMMAND     with --takeover: cut off the host that served it\n"
 	"      --fenced            with --takeover: that host is known to be cut off\n"
 	"  -u, --user=USER         become USER when everything is open\n"
@@ -235,6 +239,9 @@ static void parse_option(struct options *o, int c, const char *arg, bool *have_i
 		break;
 	case OPT_TAKEOVER:
 		o->takeover = true;
+		break;
+	case OPT_REPLACE:
+		o->replace = true;
 		break;
 	case OPT_FENCE:
 		o->fence = arg;

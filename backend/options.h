@@ -28,6 +28,7 @@ struct options {
 	uint64_t allow_hosts; /* bit h; 0: all */
 	enum cbd_poll poll;
 	bool takeover;
+	bool replace;
 	const char *fence; /* command, or NULL */
 	bool fenced;
 	const char *user; /* or NULL */

@@ -93,6 +93,14 @@ static bool worth_logging(unsigned long count)
 	return (count & (count - 1)) == 0;
 }
 
+/* Whether it lies beyond the end of a disk that has shrunk. */
+static bool is_cut_off(const struct disk *d, const struct cbd_request *r)
+{
+	uint64_t end = disk_end(d);
+
+	return r->op != CBD_OP_FLUSH && (r->offset > end || r->length > end - r->offset);
+}
+
 static void note_error(struct worker *w, const struct cbd_request *r, int error)
 {
 	static const char *const names[] = {
@@ -106,7 +114,8 @@ static void note_error(struct worker *w, const struct cbd_request *r, int error)
 	if (error == -EOPNOTSUPP || !worth_logging(++w->errors))
 		return;
 	log_error("%s: %s of %u bytes at %" PRIu64 ": %s (error %lu)", w->disk->name, names[r->op],
-		  r->length, r->offset, strerror(-error), w->errors);
+		  r->length, r->offset,
+		  is_cut_off(w->disk, r) ? "the disk has shrunk" : strerror(-error), w->errors);
 }
 
 static void complete(struct worker *w, struct disk_io *io, int result)
@@ -158,7 +167,7 @@ static void submit(struct worker *w, struct disk_io *io)
 /* libcbd has checked all this; but here is the last place before the disk. */
 static int check(const struct disk *d, const struct cbd_request *r)
 {
-	uint64_t size = d->geometry.size;
+	uint64_t size = disk_size(d);
 
 	if (r->op < CBD_OP_READ || r->op > CBD_OP_WRITE_ZEROES)
 		return -EOPNOTSUPP;
@@ -166,7 +175,8 @@ static int check(const struct disk *d, const struct cbd_request *r)
 		return -EPERM;
 	if (r->op != CBD_OP_FLUSH && (r->offset > size || r->length > size - r->offset))
 		return -EINVAL;
-	return 0;
+	/* a write would make a file longer again, with a hole that reads as zeroes */
+	return is_cut_off(d, r) ? -EIO : 0;
 }
 
 static void start(struct worker *w, struct cbd_request *r)
@@ -174,6 +184,8 @@ static void start(struct worker *w, struct cbd_request *r)
 	int err = check(w->disk, r);
 	struct disk_io *io = w->unused;
 
+	if (err == -EIO)
+		note_error(w, r, err);
 	if (err < 0 || (r->length == 0 && r->op != CBD_OP_FLUSH)) {
 		cbd_handler_complete(w->handler, r, err);
 		return;

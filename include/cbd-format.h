@@ -211,7 +211,7 @@ enum cbd_slot_state {
 	CBD_SLOT_LIVE = 2,
 	CBD_SLOT_DRAINING = 3,
 	CBD_SLOT_HANDOVER = 4, /* another process takes over: wait */
-	CBD_SLOT_GONE = 5,     /* stopped in order: ESHUTDOWN */
+	CBD_SLOT_GONE = 5,     /* stopped in order: wait */
 	CBD_SLOT_ABANDONED = 6 /* detached without the backend's answer */
 };
 
@@ -253,11 +253,14 @@ struct cbd_geometry_line {
 CBD_PIN(struct cbd_geometry_line, 64);
 
 /* What tells that it is the same disk, and whether it lost something. */
+#define CBD_IDENTITY_SETTLED 1u /* stopped in order, with everything synced */
+
 struct cbd_identity_line {
 	uint8_t disk_id[32];	/* stable id, as the engine defines it */
 	uint64_t disk_identity; /* digest of id and logical block */
 	uint64_t verifier;	/* opaque; see rule 8 of docs/protocol.md */
-	uint8_t reserved[12];
+	uint64_t source;	/* what the engine gave for it */
+	uint32_t flags;		/* CBD_IDENTITY_* */
 	uint32_t crc;
 };
 CBD_PIN(struct cbd_identity_line, 64);
@@ -347,7 +350,7 @@ enum cbd_grant_state {
 	CBD_GRANT_GRANTED = 1,
 	CBD_GRANT_LEAVING = 2,	   /* the handler asks to leave this epoch */
 	CBD_GRANT_QUARANTINED = 3, /* its blkdev is suspect: not reused */
-	CBD_GRANT_CLOSED = 4,	   /* the backend stopped in order */
+	CBD_GRANT_CLOSED = 4,	   /* the operator has cleared the backend: ESHUTDOWN */
 };
 
 struct cbd_grant_line {
@@ -525,8 +528,9 @@ enum { CBD_CHANNEL_LEAVE, CBD_CHANNEL_SE_BELL, CBD_CHANNEL_BLKDEV_SLEEPS };
 #define CBD_LOCK_HOST(h) (CBD_LOCK_BASE + (h))
 #define CBD_LOCK_BLKDEV(d) (CBD_LOCK_BASE + 0x1000 + (d))
 #define CBD_LOCK_BACKEND(b) (CBD_LOCK_BASE + 0x2000 + (b))
-#define CBD_LOCK_JOIN (CBD_LOCK_BASE + 0x3000)	 /* host slots, sweeping */
-#define CBD_LOCK_FORMAT (CBD_LOCK_BASE + 0x3001) /* shared: in use */
+#define CBD_LOCK_TAKEOVER(b) (CBD_LOCK_BASE + 0x2800 + (b)) /* asks for a backend slot */
+#define CBD_LOCK_JOIN (CBD_LOCK_BASE + 0x3000)		    /* host slots, sweeping */
+#define CBD_LOCK_FORMAT (CBD_LOCK_BASE + 0x3001)	    /* shared: in use */
 
 #ifdef __cplusplus
 }

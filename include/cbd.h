@@ -512,21 +512,55 @@ struct cbd_backend_options {
 	unsigned handlers;    /* up to the channels of the transport; 0: one */
 	unsigned max_blkdevs; /* 0: one */
 	enum cbd_poll poll;
+	bool replace; /* another disk than blkdevs are attached to is meant */
+	uint8_t reserved[7];
 };
 
 /*
- * Ask the process of this host that serves slot ID to hand it over: it drains,
- * its blkdevs wait, and it leaves.  Returns 0 when the slot is free to open
- * (also when nobody of this host serves it), -ETIMEDOUT when that takes longer
- * than TIMEOUT_MS.
+ * What speaks against serving a disk in slot options->id, before anything is changed
+ * there.  cbd_backend_check_options(): -EINVAL for numbers that the transport does not
+ * have, -EEXIST when another backend that lives has the name.  cbd_backend_check()
+ * looks at the disk as well, unless options->replace: while blkdevs are attached that
+ * are not proven dead, -EMEDIUMTYPE when they use another disk, -EFBIG when it has
+ * shrunk, -EROFS when they write and it is read-only.  The transport is joined.
  */
-int cbd_backend_takeover(struct cbd_transport *t, unsigned id, unsigned timeout_ms);
+int cbd_backend_check_options(struct cbd_transport *t, const struct cbd_backend_options *options,
+			      size_t size);
+int cbd_backend_check(struct cbd_transport *t, const struct cbd_backend_options *options,
+		      size_t size, const struct cbd_disk_geometry *geometry, size_t geometry_size);
+
+/* Whether slot ID publishes this disk, whoever serves it. */
+bool cbd_backend_has_disk(struct cbd_transport *t, unsigned id,
+			  const struct cbd_disk_geometry *geometry, size_t size);
+
+/*
+ * The host that has to be off, or cut from the disk, before this one may serve slot
+ * ID: it owns the slot, or it served it last and may still write back old data.
+ * Returns 1 and fills HOST, or 0 when there is none.
+ */
+int cbd_backend_to_fence(struct cbd_transport *t, unsigned id, struct cbd_host_info *host,
+			 size_t size);
+
+/*
+ * Take a slot over from the process of this host that serves it (rule 7.6 of
+ * docs/protocol.md).  begin asks for it, if there is such a process; -EBUSY: another
+ * one asks already.  poll returns 1 when the slot is free to open, 0 while it is not,
+ * -ETIMEDOUT after TIMEOUT_MS.  end says that it is done: before the backend was
+ * published it means that this process gives up, and the old one goes on.  It does that
+ * too when this process dies.  *takeover is owned by the caller until end.
+ */
+struct cbd_takeover;
+int cbd_takeover_begin(struct cbd_transport *t, unsigned id, unsigned timeout_ms,
+		       struct cbd_takeover **takeover);
+int cbd_takeover_poll(struct cbd_takeover *takeover);
+void cbd_takeover_end(struct cbd_takeover *takeover);
 
 /*
  * Claim backend slot options->id.  Nothing is granted before
  * cbd_backend_publish().  -EBUSY: the slot has an owner (the message names it),
  * or another host that lives has served it, did not stop in order and may
- * still write data back (rule 7.5; see fenced_hosts).
+ * still write data back (rule 7.5; see fenced_hosts).  With those it takes as long as
+ * a suspicion does: an owner that beats meanwhile is not believed to be cut off, -EBUSY.
  */
 int cbd_backend_open(struct cbd_transport *t, const struct cbd_backend_options *options,
 		     size_t size, struct cbd_backend **backend);
@@ -545,14 +579,25 @@ int cbd_backend_publish(struct cbd_backend *b, const struct cbd_disk_geometry *g
  */
 int cbd_backend_tick(struct cbd_backend *b);
 
-/* Stop fetching and say so to the blkdevs (they get ESHUTDOWN); go on with
- * tick and the handlers until cbd_backend_drained(). */
+/* The disk has grown to SIZE bytes; attached blkdevs follow.  Control thread. */
+int cbd_backend_resize(struct cbd_backend *b, uint64_t size);
+
+/* Stop fetching and finish what was fetched; go on with tick and the handlers until
+ * cbd_backend_drained().  The blkdevs wait for the next backend. */
 void cbd_backend_drain(struct cbd_backend *b);
 bool cbd_backend_drained(const struct cbd_backend *b);
 
-/* It drains for a successor on this host, which shares the page cache: what was
- * written need not be synced first. */
+/*
+ * It has drained for a successor on this host, which shares the page cache: what was
+ * written need not be synced.  Then cbd_backend_release() gives the slot up, with no
+ * handler call under way, and cbd_backend_successor() tells whether the successor
+ * serves: 1; 0 while it is on its way; -ESRCH: it is dead or has given up, so this
+ * process opens the disk's lock and the slot again, as a new backend; -ETIMEDOUT: the
+ * same may be tried, it is too slow.
+ */
 bool cbd_backend_handed_over(const struct cbd_backend *b);
+void cbd_backend_release(struct cbd_backend *b);
+int cbd_backend_successor(struct cbd_backend *b);
 
 /* Tell of a failed sync, before its completion: the verifier changes.  Any
  * thread. */
@@ -638,6 +683,8 @@ void cbd_handler_wake(struct cbd_handler *h);
 /* ---------------------------------------------------------------- features */
 
 /* One for each function, so that a program can be built with older headers too. */
+#define CBD_HAVE_BACKEND_CHECK 1
+#define CBD_HAVE_BACKEND_CHECK_OPTIONS 1
 #define CBD_HAVE_BACKEND_CLOSE 1
 #define CBD_HAVE_BACKEND_DATA_LOST 1
 #define CBD_HAVE_BACKEND_DRAIN 1
@@ -645,10 +692,14 @@ void cbd_handler_wake(struct cbd_handler *h);
 #define CBD_HAVE_BACKEND_GET 1
 #define CBD_HAVE_BACKEND_HANDED_OVER 1
 #define CBD_HAVE_BACKEND_HANDLER 1
+#define CBD_HAVE_BACKEND_HAS_DISK 1
 #define CBD_HAVE_BACKEND_OPEN 1
 #define CBD_HAVE_BACKEND_PUBLISH 1
-#define CBD_HAVE_BACKEND_TAKEOVER 1
+#define CBD_HAVE_BACKEND_RELEASE 1
+#define CBD_HAVE_BACKEND_RESIZE 1
+#define CBD_HAVE_BACKEND_SUCCESSOR 1
 #define CBD_HAVE_BACKEND_TICK 1
+#define CBD_HAVE_BACKEND_TO_FENCE 1
 #define CBD_HAVE_BLKDEV_CLOSE 1
 #define CBD_HAVE_BLKDEV_GEOMETRY 1
 #define CBD_HAVE_BLKDEV_GET 1
@@ -690,6 +741,9 @@ void cbd_handler_wake(struct cbd_handler *h);
 #define CBD_HAVE_REQUEST_PERSIST 1
 #define CBD_HAVE_REQUEST_STORE 1
 #define CBD_HAVE_SET_LOG 1
+#define CBD_HAVE_TAKEOVER_BEGIN 1
+#define CBD_HAVE_TAKEOVER_END 1
+#define CBD_HAVE_TAKEOVER_POLL 1
 #define CBD_HAVE_TRANSPORT_CHECK 1
 #define CBD_HAVE_TRANSPORT_CLOSE 1
 #define CBD_HAVE_TRANSPORT_GET 1

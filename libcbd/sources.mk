@@ -79,6 +79,8 @@ libcbd_files = \
 	%reldir%/backend/handler.h \
 	%reldir%/backend/handler-wait.c \
 	%reldir%/backend/backend.h \
+	%reldir%/backend/takeover.c \
+	%reldir%/backend/precheck.c \
 	%reldir%/backend/admit.c \
 	%reldir%/backend/backend.c \
 	%reldir%/admin/foreign.c \

@@ -358,8 +358,11 @@ static void plugin_cleanup(void)
 static int64_t plugin_get_size(void *handle)
 {
 	struct connection *c = handle;
+	struct cbd_blkdev_geometry g;
 
-	return (int64_t)c->disk->geometry.size;
+	/* it may have grown since the disk was attached */
+	cbd_blkdev_geometry(c->disk->blkdev, &g, sizeof(g));
+	return (int64_t)g.size;
 }
 
 static int plugin_block_size(void *handle, uint32_t *minimum, uint32_t *preferred,

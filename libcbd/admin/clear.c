@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "ring/channel.h"
 #include "slots/claim.h"
 #include "base/error.h"
 #include "base/sized.h"
@@ -32,7 +33,9 @@ struct victim {
 	int host; /* of its owner, -1: it has none */
 	uint32_t pid;
 	struct cbd_claim_line claim;
+	enum cbd_state state;
 	enum cbd_liveness liveness;
+	bool for_good; /* a backend that does not come back, not one whose host is gone */
 };
 
 /* ----------------------------------------------------------------- victim */
@@ -49,6 +52,7 @@ static int find_victim(struct cbd_transport *t, enum cbd_side side, unsigned slo
 	if (r < 0)
 		return r;
 	v->pid = side == CBD_SIDE_BACKEND ? backend.pid : blkdev.pid;
+	v->state = side == CBD_SIDE_BACKEND ? backend.state : blkdev.state;
 	v->liveness = side == CBD_SIDE_BACKEND ? backend.liveness : blkdev.liveness;
 	v->host = cbd_claim_owner(t, side, slot, &v->claim);
 	return 0;
@@ -134,6 +138,44 @@ static int put_free(const struct victim *v, bool host_gone)
 	return r;
 }
 
+/* Does a blkdev of this backend still ask for the channel that G was the grant of? */
+static bool has_blkdev(const struct victim *v, const struct cbd_grant_line *g)
+{
+	struct cbd_request_line q;
+
+	if (g->epoch == 0 || g->state == CBD_GRANT_CLOSED || g->blkdev >= v->t->header.blkdevs)
+		return false;
+	return g->state != CBD_GRANT_FREE ||
+	       (cbd_line_get(v->t, cbd_blkdev_info_at(v->t, g->blkdev, CBD_BLKDEV_REQUEST), &q) ==
+			0 &&
+		q.state == CBD_REQUEST_ATTACH && q.backend == v->slot &&
+		q.incarnation == g->incarnation);
+}
+
+/* Rule 7.4: the backend does not come back, so those that wait for it end.  As its
+ * owner, before the slot is marked free. */
+static int close_grants(const struct victim *v)
+{
+	struct cbd_grant_line g;
+	struct cbd_channel ch;
+	int r = 0;
+
+	for (unsigned c = 0; v->for_good && c < v->t->header.channels; c++) {
+		void *place;
+
+		cbd_channel_init(&ch, v->t, v->slot, c);
+		place = cbd_channel_backend_line(&ch, CBD_CHANNEL_GRANT);
+		if (cbd_line_get(v->t, place, &g) < 0 || !has_blkdev(v, &g))
+			continue;
+		g.state = CBD_GRANT_CLOSED;
+		r = cbd_line_put(v->t, place, &g);
+		cbd_step("clear-closed");
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 /* The slot has no owner, or only a void claim. */
 static int clear_unowned(struct victim *v)
 {
@@ -145,7 +187,9 @@ static int clear_unowned(struct victim *v)
 	if (r < 0)
 		return r;
 	cbd_step("clear-taken");
-	r = put_free(v, false);
+	r = close_grants(v);
+	if (r == 0)
+		r = put_free(v, false);
 	cbd_claim_release(&claim);
 	return r;
 }
@@ -173,6 +217,8 @@ static int clear_gone(struct victim *v)
 		r = cbd_error(-r, "%s: %s %u: cannot lock: %m", v->t->path, cbd_side_name(v->side),
 			      v->slot);
 	if (r == 0)
+		r = close_grants(v);
+	if (r == 0)
 		r = put_free(v, true);
 	if (r == 0) {
 		v->claim.state = CBD_CLAIM_DEAD;
@@ -193,7 +239,8 @@ static int clear_slot(struct cbd_transport *t, enum cbd_side side, unsigned slot
 
 	if (r < 0)
 		return r;
-	if (v.liveness == CBD_FREE)
+	v.for_good = side == CBD_SIDE_BACKEND;
+	if (v.liveness == CBD_FREE && v.state == CBD_STATE_FREE)
 		return cbd_error(ENOENT, "%s: %s %u: is not in use", t->path, cbd_side_name(side),
 				 slot);
 	if (v.host < 0)

@@ -44,9 +44,10 @@ static const unsigned pool_may_become[CBD_POOL_STATES] = {
 
 static const unsigned attachment_may_become[CBD_ATT_STATES] = {
 	[CBD_ATT_NONE] = BIT(CBD_ATT_LIVE),
-	[CBD_ATT_LIVE] = BIT(CBD_ATT_DETACHING) | BIT(CBD_ATT_DYING),
+	[CBD_ATT_LIVE] = BIT(CBD_ATT_DETACHING) | BIT(CBD_ATT_DYING) | BIT(CBD_ATT_STAYING),
 	[CBD_ATT_DETACHING] = BIT(CBD_ATT_NONE),
 	[CBD_ATT_DYING] = BIT(CBD_ATT_NONE),
+	[CBD_ATT_STAYING] = BIT(CBD_ATT_NONE),
 };
 
 static void channel_become(struct cbd_bchannel *bc, enum cbd_pool_state to)
@@ -124,7 +125,7 @@ static struct cbd_handler *least_loaded(struct cbd_backend *b)
 static void describe_disk(const struct cbd_backend *b, struct cbd_hchannel *hc)
 {
 	hc->data_crc = b->features & CBD_FEATURE_DATA_CRC;
-	hc->disk_size = b->geometry.size;
+	cbd_shared_set(&hc->disk_size, b->geometry.size);
 	hc->max_data = b->geometry.max_data;
 	hc->max_range = b->geometry.max_range;
 	hc->read_only = b->geometry.flags & CBD_GEOMETRY_READ_ONLY;
@@ -160,7 +161,7 @@ static int grant(struct cbd_backend *b, struct cbd_bchannel *bc, unsigned host)
 }
 
 /* Its handler has retired it: nobody serves it any more. */
-static void take_back(struct cbd_backend *b, struct cbd_bchannel *bc)
+static void take_back(struct cbd_backend *b, struct cbd_bchannel *bc, bool stays)
 {
 	bc->hc.h->assigned--;
 	bc->hc.h = NULL;
@@ -169,12 +170,10 @@ static void take_back(struct cbd_backend *b, struct cbd_bchannel *bc)
 				     cbd_channel_backend_line(&bc->hc.ch, CBD_CHANNEL_CE_BELL));
 	cbd_hchannel_free(&bc->hc);
 	channel_become(bc, b->draining ? CBD_POOL_CLOSED : CBD_POOL_FREE);
-	/* when another process takes over the grant stays: its blkdev waits for the
-	 * grant of that one */
-	if (!b->draining)
+	/* of a blkdev that stays the grant does too: it waits for the grant of the next
+	 * backend */
+	if (!stays)
 		set_grant_state(b, bc, CBD_GRANT_FREE);
-	else if (!b->handover)
-		set_grant_state(b, bc, CBD_GRANT_CLOSED);
 }
 
 void cbd_backend_stop_channel(struct cbd_bchannel *bc)
@@ -286,13 +285,18 @@ static bool all_retired(const struct cbd_backend *b, unsigned d)
 
 static void end_attachment(struct cbd_backend *b, unsigned d)
 {
+	bool stays = b->att[d].state == CBD_ATT_STAYING;
+
 	cbd_step("channels-drained");
 	for (unsigned c = 0; c < b->t->header.channels; c++)
 		if (is_of(&b->channels[c], d))
-			take_back(b, &b->channels[c]);
+			take_back(b, &b->channels[c], stays);
 	cbd_step("channels-freed");
 	attachment_become(&b->att[d], CBD_ATT_NONE);
-	cbd_log(CBD_LOG_INFO, "backend %u: blkdev %u has left", b->id, d);
+	if (stays)
+		cbd_log(CBD_LOG_INFO, "backend %u: blkdev %u waits for the next one", b->id, d);
+	else
+		cbd_log(CBD_LOG_INFO, "backend %u: blkdev %u has left", b->id, d);
 }
 
 enum place {
@@ -303,7 +307,8 @@ enum place {
 
 static bool is_leaving(const struct cbd_attachment *att)
 {
-	return att->state == CBD_ATT_DETACHING || att->state == CBD_ATT_DYING;
+	return att->state == CBD_ATT_DETACHING || att->state == CBD_ATT_DYING ||
+	       att->state == CBD_ATT_STAYING;
 }
 
 /*
@@ -402,6 +407,8 @@ static bool admit(struct cbd_backend *b, unsigned d, const struct cbd_request_li
 	place = find_place(b, q);
 	if (place == PLACE_SOON)
 		return true;
+	if (b->draining && b->handover)
+		return true; /* the next backend answers */
 	if (b->draining)
 		refuse(b, d, q, CBD_REFUSED_STOPPING, 0);
 	else if (b->allow_hosts && !(b->allow_hosts & 1ull << q->host))
@@ -446,7 +453,7 @@ static bool examine(struct cbd_backend *b, unsigned d)
 	    (q.state == CBD_REQUEST_DETACH || q.state == CBD_REQUEST_ABANDONED))
 		begin_stop(b, d, CBD_ATT_DETACHING);
 	if (att->state == CBD_ATT_LIVE && b->draining)
-		attachment_become(att, CBD_ATT_DYING); /* its channels are stopping */
+		attachment_become(att, CBD_ATT_STAYING); /* its channels are stopping */
 	if (is_leaving(att)) {
 		if (!all_retired(b, d))
 			return true;
@@ -579,6 +586,23 @@ static void take_over(struct cbd_backend *b, unsigned d, const struct cbd_reques
 	cbd_log(CBD_LOG_INFO, "backend %u: blkdev %u of host %u goes on", b->id, d, q->host);
 }
 
+/* Rule 7.7: the last grant of its channels tells which disk it is attached to.  That
+ * of a channel which was given to others since tells nothing: then the blkdev itself
+ * compares. */
+static bool expects_another_disk(const struct cbd_backend *b, unsigned d,
+				 const struct cbd_request_line *q, const uint8_t map[32])
+{
+	for (unsigned c = 0; c < b->t->header.channels; c++) {
+		const struct cbd_grant_line *g = &b->channels[c].grant;
+
+		if (map[c / 8] >> c % 8 & 1 && g->epoch != 0 && g->blkdev == d &&
+		    g->incarnation == q->incarnation &&
+		    g->disk_identity != b->identity.disk_identity)
+			return true;
+	}
+	return false;
+}
+
 /* Rule 7.2: every living blkdev gets its channels, all of them, under new
  * epochs.  One that has no answer yet is admitted like any other. */
 static void adopt_blkdev(struct cbd_backend *b, unsigned d)
@@ -601,6 +625,8 @@ static void adopt_blkdev(struct cbd_backend *b, unsigned d)
 	} else {
 		n = map_from_grants(b, d, &q, map);
 	}
+	if (expects_another_disk(b, d, &q, map))
+		return;
 	/* a reply that names a channel which another blkdev has is out of date */
 	for (unsigned c = 0; c < b->t->header.channels; c++)
 		if (map[c / 8] >> c % 8 & 1 && cbd_backend_serves(&b->channels[c]))

@@ -20,6 +20,7 @@
 #include "base/sized.h"
 #include "memory/fault.h"
 #include "slots/host.h"
+#include "slots/watch.h"
 #include "base/step.h"
 
 #define TICK_MS 5
@@ -40,25 +41,6 @@ static int put_state(struct cbd_backend *b, enum cbd_slot_state state)
 }
 
 /* ------------------------------------------------------------------- open */
-
-static int check_options(const struct cbd_transport *t, const struct cbd_backend_options *o)
-{
-	const struct cbd_header *h = &t->header;
-
-	if (o->handlers > h->channels)
-		return cbd_error(EINVAL,
-				 "%s: handlers: %u is more than the %u channels of a backend",
-				 t->path, o->handlers, h->channels);
-	if (o->poll > CBD_POLL_SLEEP)
-		return cbd_error(EINVAL, "%s: poll %u: there is no such policy", t->path,
-				 (unsigned)o->poll);
-	if (o->max_blkdevs > h->blkdevs)
-		return cbd_error(EINVAL, "%s: max_blkdevs: %u is more than the %u of the transport",
-				 t->path, o->max_blkdevs, h->blkdevs);
-	if (o->name && strlen(o->name) > CBD_TEXT_SIZE)
-		return cbd_error(EINVAL, "%s: name: longer than %d bytes", t->path, CBD_TEXT_SIZE);
-	return 0;
-}
 
 /* The incarnation that the slot had last: by its state line, or, when a death left
  * that torn, by the lines beside it.  Blkdevs never follow a lower one. */
@@ -186,43 +168,67 @@ static bool is_fenced(const struct cbd_backend *b, unsigned host)
 	return host < 64 && b->fenced >> host & 1;
 }
 
-/*
- * Rule 7.5.  The slot is free, but how was it left?  A host that lives, served
- * this disk through its page cache and did not stop in order may write old
- * data back long after.
- */
+/* Rule 7.5: of a slot that is free. */
 static int check_last_owner(struct cbd_backend *b)
 {
-	struct cbd_state_line s;
-	struct cbd_geometry_line g;
-	uint8_t boot[16];
+	int host = cbd_backend_may_write_back(b->t, b->id);
 	char text[100];
 
-	if (cbd_line_get(b->t, info_line(b, CBD_BACKEND_STATE), &s) < 0 ||
-	    cbd_line_get(b->t, info_line(b, CBD_BACKEND_GEOMETRY), &g) < 0)
+	if (host < 0 || is_fenced(b, (unsigned)host))
 		return 0;
-	/* clearing frees a slot and keeps host and boot: it writes nothing back */
-	if (is_fenced(b, s.host) || s.state == CBD_SLOT_GONE || (int)s.host == b->t->host)
-		return 0;
-	if (g.flags & (CBD_GEOMETRY_WRITE_THROUGH | CBD_GEOMETRY_READ_ONLY))
-		return 0;
-	if (!cbd_host_boot(b->t, s.host, boot) || memcmp(boot, s.boot_id, 16) != 0)
-		return 0; /* it has been rebooted since */
 	return cbd_error(EBUSY,
 			 "%s: backend %u: was served by %s, which did not stop in order and may "
 			 "still write back old data; start it there, or fence that host",
-			 b->t->path, b->id, cbd_host_describe(b->t, s.host, text, sizeof(text)));
+			 b->t->path, b->id,
+			 cbd_host_describe(b->t, (unsigned)host, text, sizeof(text)));
+}
+
+/* Does the slot's counter move?  As long as a suspicion takes; this host beats
+ * meanwhile. */
+static int watch_owner(struct cbd_backend *b)
+{
+	struct cbd_watch watch = { .sampled_ns = 0 };
+	enum cbd_liveness l = CBD_UNDECIDED;
+	struct cbd_beat_line beat;
+	int r = 0;
+
+	while (r == 0 && l == CBD_UNDECIDED) {
+		if (cbd_line_get(b->t, info_line(b, CBD_BACKEND_BEAT), &beat) == 0)
+			l = cbd_watch_sample(&watch, beat.counter, cbd_now_ns(),
+					     cbd_interval_ns(b->t), b->t->header.dead_after);
+		cbd_sleep_us(b->t->header.heartbeat_ms * 250);
+		r = cbd_host_beat(b->t);
+	}
+	return r < 0 ? r : l == CBD_ALIVE;
+}
+
+/* Rule 7.5: the word that a host is fenced is not believed while its process beats. */
+static int check_fenced(struct cbd_backend *b, unsigned host)
+{
+	struct cbd_state_line s = { .pid = 0 };
+	char text[100];
+	int r = watch_owner(b);
+
+	if (r <= 0)
+		return r;
+	cbd_line_get(b->t, info_line(b, CBD_BACKEND_STATE), &s);
+	return cbd_error(EBUSY, "%s: backend %u: is alive: process %u on %s; stop it there",
+			 b->t->path, b->id, s.pid,
+			 cbd_host_describe(b->t, host, text, sizeof(text)));
 }
 
 static int claim_slot(struct cbd_backend *b)
 {
 	struct cbd_claim_line line;
-	int owner = cbd_claim_owner(b->t, CBD_SIDE_BACKEND, b->id, &line), r;
+	int owner = cbd_claim_owner(b->t, CBD_SIDE_BACKEND, b->id, &line), r = 0;
 
 	/* of two that fence the same host the second finds the first as owner */
 	if (owner < 0 || !is_fenced(b, (unsigned)owner) || owner == b->t->host)
 		owner = -1;
-	r = cbd_claim_take_from(b->t, CBD_SIDE_BACKEND, b->id, owner, &b->claim);
+	if (owner >= 0)
+		r = check_fenced(b, (unsigned)owner);
+	if (r == 0)
+		r = cbd_claim_take_from(b->t, CBD_SIDE_BACKEND, b->id, owner, &b->claim);
 	if (r == 0)
 		r = check_last_owner(b);
 	if (r < 0)
@@ -231,52 +237,6 @@ static int claim_slot(struct cbd_backend *b)
 }
 
 /* -------------------------------------------------------------- take over */
-
-static int ask_for_takeover(struct cbd_transport *t, unsigned id, uint32_t incarnation,
-			    struct cbd_host_request_line *q)
-{
-	void *place = cbd_host_request_at(t, (unsigned)t->host, id);
-	int r;
-
-	if (cbd_line_get(t, place, q) < 0)
-		cbd_random(&q->sequence, sizeof(q->sequence));
-	*q = (struct cbd_host_request_line){ .sequence = q->sequence + 1,
-					     .request = CBD_HOST_REQUEST_TAKEOVER,
-					     .incarnation = incarnation };
-	cbd_random(q->owner, sizeof(q->owner));
-	cbd_step("takeover");
-	r = cbd_line_put(t, place, q);
-	cbd_step("takeover-requested");
-	return r;
-}
-
-int cbd_backend_takeover(struct cbd_transport *t, unsigned id, unsigned timeout_ms)
-{
-	uint64_t until = cbd_now_ns() + timeout_ms * 1000000ull;
-	struct cbd_host_request_line q;
-	struct cbd_state_line s;
-	int r;
-
-	if (id >= t->header.backends)
-		return cbd_error(EINVAL, "%s: backend %u: the transport has 0..%u", t->path, id,
-				 t->header.backends - 1);
-	r = cbd_host_join(t, -1);
-	if (r == 0)
-		r = cbd_line_get(t, cbd_backend_info_at(t, id, CBD_BACKEND_STATE), &s);
-	if (r < 0 || !cbd_lock_held(t->fd, CBD_LOCK_BACKEND(id)))
-		return r;
-	r = ask_for_takeover(t, id, s.incarnation, &q);
-	while (r == 0 && cbd_lock_held(t->fd, CBD_LOCK_BACKEND(id))) {
-		if (cbd_now_ns() >= until)
-			return cbd_error(ETIMEDOUT,
-					 "%s: backend %u: the running process (pid %u) does not "
-					 "hand over",
-					 t->path, id, s.pid);
-		cbd_sleep_us(200);
-		r = cbd_line_assert(t, cbd_host_request_at(t, (unsigned)t->host, id), &q);
-	}
-	return r;
-}
 
 /* Which hosts' request lines have changed?  All are invalidated under one fence. */
 static void sample_hosts(struct cbd_backend *b, bool *changed)
@@ -296,27 +256,26 @@ static void sample_hosts(struct cbd_backend *b, bool *changed)
 	cbd_fault_end(&f);
 }
 
-/* Obey a host's request line that names this incarnation.  Every host may ask, so
- * that a disk can move from one to another in order. */
+/*
+ * Obey the request of this host that names this incarnation, while the process that
+ * asks holds the take-over lock: it lives, and has not given up.
+ */
 static void look_at_hosts(struct cbd_backend *b)
 {
 	struct cbd_host_request_line q;
 	bool changed[CBD_MAX_HOSTS] = { false };
+	unsigned h = (unsigned)b->t->host;
 
 	sample_hosts(b, changed);
-	for (unsigned h = 0; h < b->t->header.hosts; h++) {
-		if (!changed[h] || cbd_line_get(b->t, cbd_host_request_at(b->t, h, b->id), &q) < 0)
-			continue;
-		b->asked[h] = q.sequence;
-		if (q.incarnation != b->state.incarnation || b->draining ||
-		    (q.request != CBD_HOST_REQUEST_TAKEOVER && q.request != CBD_HOST_REQUEST_DRAIN))
-			continue;
-		cbd_log(CBD_LOG_INFO, "backend %u: host %u asks to %s", b->id, h,
-			q.request == CBD_HOST_REQUEST_DRAIN ? "stop" : "take over");
-		b->handover = q.request == CBD_HOST_REQUEST_TAKEOVER;
-		b->handover_host = (int)h;
-		cbd_backend_drain(b);
-	}
+	if (!changed[h] || cbd_line_get(b->t, cbd_host_request_at(b->t, h, b->id), &q) < 0)
+		return;
+	b->asked[h] = q.sequence;
+	if (q.incarnation != b->state.incarnation || b->draining ||
+	    q.request != CBD_HOST_REQUEST_TAKEOVER || !cbd_takeover_is_asked(b->t, b->id))
+		return;
+	cbd_log(CBD_LOG_INFO, "backend %u: hands over to another process", b->id);
+	b->handover = true;
+	cbd_backend_drain(b);
 }
 
 /* ------------------------------------------------------------------- open */
@@ -329,9 +288,11 @@ int cbd_backend_open(struct cbd_transport *t, const struct cbd_backend_options *
 	int r = cbd_sized_get(&o, sizeof(o), options, size, "cbd_backend_options");
 
 	if (r == 0)
-		r = check_options(t, &o);
+		r = cbd_reserved_check(o.reserved, sizeof(o.reserved), "cbd_backend_options");
 	if (r == 0)
 		r = cbd_host_join(t, -1);
+	if (r == 0)
+		r = cbd_options_check(t, &o);
 	if (r == 0)
 		r = cbd_claim_sweep(t, true);
 	if (r < 0)
@@ -356,28 +317,48 @@ int cbd_backend_open(struct cbd_transport *t, const struct cbd_backend_options *
 
 /* ---------------------------------------------------------------- publish */
 
-/* FNV-1a (RFC draft-eastlake-fnv, 64 bits): a digest, not a secret. */
-static uint64_t digest(uint64_t hash, const void *data, size_t len)
+/*
+ * Rule 8.  What is published stays while nothing can have been lost since: the last
+ * backend has synced everything and stopped in order, or had the same from its engine
+ * (then it may have counted failed syncs that no blkdev has seen).  Else it is
+ * one that was never published for this disk before.
+ */
+static uint64_t choose_verifier(const struct cbd_backend *b, const struct cbd_disk_geometry *g,
+				const struct cbd_identity_line *old)
 {
-	for (const uint8_t *p = data; len--; p++)
-		hash = (hash ^ *p) * 0x100000001b3ull;
-	return hash;
+	uint64_t hash;
+
+	if (old->disk_identity == b->identity.disk_identity &&
+	    ((old->flags & CBD_IDENTITY_SETTLED) || old->source == g->verifier))
+		return old->verifier;
+	/* the slot was free, had another disk by a mistake (rule 7.7), or is damaged */
+	if (old->disk_identity != b->identity.disk_identity)
+		return g->verifier;
+	hash = cbd_digest(g->verifier, &b->state.incarnation, sizeof(b->state.incarnation));
+	return (hash & ~LOST_MASK) | (g->verifier & LOST_MASK);
 }
 
 static void fill_identity(struct cbd_backend *b, const struct cbd_disk_geometry *g)
 {
 	struct cbd_identity_line old;
-	uint64_t hash = digest(0xcbf29ce484222325ull, g->disk_id, sizeof(g->disk_id));
 
-	hash = digest(hash, &g->logical_block, sizeof(g->logical_block));
 	memcpy(b->identity.disk_id, g->disk_id, sizeof(g->disk_id));
-	b->identity.disk_identity = hash;
-	b->identity.verifier = g->verifier;
-	/* A predecessor on this boot may have counted failed syncs that no
-	 * blkdev has seen: what it published stays. */
-	if (cbd_line_get(b->t, info_line(b, CBD_BACKEND_IDENTITY), &old) == 0 &&
-	    old.disk_identity == hash && ((old.verifier ^ g->verifier) & ~LOST_MASK) == 0)
-		b->identity.verifier = old.verifier;
+	b->identity.disk_identity = cbd_disk_digest(g);
+	b->identity.source = g->verifier;
+	b->identity.flags = 0;
+	if (cbd_line_get(b->t, info_line(b, CBD_BACKEND_IDENTITY), &old) < 0)
+		memset(&old, 0, sizeof(old)); /* damaged */
+	b->identity.verifier = choose_verifier(b, g, &old);
+}
+
+/* Everything is synced, and whoever serves the disk next need not know how it was
+ * left. */
+static void put_settled(struct cbd_backend *b)
+{
+	pthread_mutex_lock(&b->verifier_lock);
+	b->identity.flags |= CBD_IDENTITY_SETTLED;
+	cbd_line_put(b->t, info_line(b, CBD_BACKEND_IDENTITY), &b->identity);
+	pthread_mutex_unlock(&b->verifier_lock);
 }
 
 /* A quarter of the smallest data area, so that several large requests fit. */
@@ -394,11 +375,21 @@ static uint32_t max_data(const struct cbd_backend *b)
 	return least < MAX_DATA ? (uint32_t)least : MAX_DATA;
 }
 
+/* Rule 7.8: one that no blkdev has seen with another size. */
+static uint32_t next_generation(const struct cbd_backend *b)
+{
+	struct cbd_geometry_line old;
+
+	if (cbd_line_get(b->t, info_line(b, CBD_BACKEND_GEOMETRY), &old) < 0)
+		cbd_random(&old.generation, sizeof(old.generation));
+	return old.generation + 1 ? old.generation + 1 : 1;
+}
+
 static void fill_geometry(struct cbd_backend *b, const struct cbd_disk_geometry *g)
 {
 	b->geometry = (struct cbd_geometry_line){
 		.size = g->size,
-		.generation = 1,
+		.generation = next_generation(b),
 		.logical_block = g->logical_block,
 		.physical_block = g->physical_block,
 		.optimal_block = g->optimal_block,
@@ -445,6 +436,41 @@ int cbd_backend_publish(struct cbd_backend *b, const struct cbd_disk_geometry *g
 	r = put_state(b, CBD_SLOT_LIVE);
 	b->published = r == 0;
 	return r;
+}
+
+/* The grants name the new generation: blkdevs look at them. */
+static int put_generation(struct cbd_backend *b)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&b->verifier_lock);
+	for (unsigned c = 0; c < b->t->header.channels && r == 0; c++) {
+		struct cbd_bchannel *bc = &b->channels[c];
+
+		if (!cbd_backend_serves(bc))
+			continue;
+		bc->grant.geometry_generation = b->geometry.generation;
+		r = cbd_backend_put_grant(b, bc);
+	}
+	pthread_mutex_unlock(&b->verifier_lock);
+	return r;
+}
+
+int cbd_backend_resize(struct cbd_backend *b, uint64_t size)
+{
+	int r;
+
+	if (size < b->geometry.size || size > INT64_MAX)
+		return cbd_error(EINVAL, "backend %u: disk size %llu: only growth is followed",
+				 b->id, (unsigned long long)size);
+	/* before a blkdev can know of it */
+	for (unsigned c = 0; c < b->t->header.channels; c++)
+		cbd_shared_set(&b->channels[c].hc.disk_size, size);
+	b->geometry.size = size;
+	b->geometry.generation = next_generation(b);
+	r = cbd_line_put(b->t, info_line(b, CBD_BACKEND_GEOMETRY), &b->geometry);
+	cbd_step("resize");
+	return r < 0 ? r : put_generation(b);
 }
 
 /* ------------------------------------------------------------------- beat */
@@ -557,7 +583,7 @@ void cbd_backend_drain(struct cbd_backend *b)
 
 bool cbd_backend_handed_over(const struct cbd_backend *b)
 {
-	return b->handover && b->handover_host == b->t->host;
+	return b->handover && b->drained;
 }
 
 bool cbd_backend_drained(const struct cbd_backend *b)
@@ -597,23 +623,39 @@ static void put_back(struct cbd_backend *b)
 	cbd_line_put(b->t, info_line(b, CBD_BACKEND_STATE), &b->state);
 }
 
+static void leave_slot(struct cbd_backend *b)
+{
+	/* the disk may have taken long to settle, without a tick */
+	if (cbd_claim_check(&b->claim) < 0) {
+		cbd_lock_release(&b->claim.lock); /* the lines have another owner now */
+		return;
+	}
+	/* published and not drained: as after a crash, blkdevs wait */
+	if (!b->published && b->entered) {
+		put_back(b);
+	} else if (b->drained && b->handover) {
+		put_state(b, CBD_SLOT_HANDOVER);
+	} else if (b->drained) {
+		put_settled(b);
+		cbd_step("backend-settled");
+		put_state(b, CBD_SLOT_GONE);
+	}
+	cbd_step("backend-left");
+	cbd_claim_release(&b->claim);
+}
+
+void cbd_backend_release(struct cbd_backend *b)
+{
+	leave_slot(b);
+	b->successor = (struct cbd_successor){ .since_ns = cbd_now_ns() };
+}
+
 void cbd_backend_close(struct cbd_backend *b)
 {
 	if (!b)
 		return;
-	/* the disk may have taken long to settle, without a tick */
-	if (b->claim.lock.fd >= 0 && cbd_claim_check(&b->claim) < 0)
-		cbd_lock_release(&b->claim.lock); /* the lines have another owner now */
-	if (b->claim.lock.fd >= 0) {
-		/* published and not drained: as after a crash, blkdevs wait */
-		if (!b->published && b->entered)
-			put_back(b);
-		else if (b->drained)
-			put_state(b,
-				  cbd_backend_handed_over(b) ? CBD_SLOT_HANDOVER : CBD_SLOT_GONE);
-		cbd_step("backend-left");
-		cbd_claim_release(&b->claim);
-	}
+	if (b->claim.lock.fd >= 0)
+		leave_slot(b);
 	for (unsigned i = 0; i < b->handlers_ready; i++)
 		cbd_handler_free(&b->handlers[i]);
 	for (unsigned c = 0; b->channels && c < b->t->header.channels; c++)

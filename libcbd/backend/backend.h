@@ -19,10 +19,12 @@ enum cbd_attachment_state {
 	CBD_ATT_NONE,	   /* no blkdev of this backend */
 	CBD_ATT_LIVE,	   /* attached: its channels are served */
 	CBD_ATT_DETACHING, /* it asked to detach: answered when its channels are retired */
-	CBD_ATT_DYING,	   /* dead, replaced, or the backend stops: its channels are
-			    * given back when they are retired */
+	CBD_ATT_DYING,	   /* dead or replaced: its channels are given back when they are
+			    * retired */
+	CBD_ATT_STAYING,   /* the backend stops: the blkdev waits for the next one, which
+			    * its channels are kept for */
 };
-#define CBD_ATT_STATES 4
+#define CBD_ATT_STATES 5
 
 struct cbd_attachment {
 	enum cbd_attachment_state state;
@@ -36,6 +38,13 @@ struct cbd_bchannel {
 	struct cbd_hchannel hc;
 	struct cbd_grant_line grant; /* as this backend stored it */
 	uint32_t grants;	     /* of this incarnation: the epoch's lower half */
+};
+
+/* While a backend has handed over: what is seen of the next one. */
+struct cbd_successor {
+	uint64_t since_ns;    /* released, or tried to take back */
+	uint32_t incarnation; /* that was live when nobody asked any more, 0: none */
+	uint64_t counter;     /* of its beat, then */
 };
 
 struct cbd_backend {
@@ -55,8 +64,7 @@ struct cbd_backend {
 	uint64_t *bells;	       /* doorbell counts seen, by blkdev slot */
 	uint64_t asked[CBD_MAX_HOSTS]; /* request sequences seen, by host */
 	bool handover;		       /* it stops because another process takes over */
-	int handover_host;
-	uint64_t fenced; /* bit h: the opener says that host h is fenced */
+	uint64_t fenced;	       /* bit h: the opener says that host h is fenced */
 
 	char name[CBD_TEXT_SIZE + 1], path[CBD_PATH_LINES * CBD_TEXT_SIZE + 1];
 	struct cbd_state_line state, found; /* found: as the last owner left it */
@@ -67,8 +75,25 @@ struct cbd_backend {
 	uint64_t tick_ns;   /* last beat, CLOCK_MONOTONIC */
 	uint64_t beaten_ns; /* last good beat, CLOCK_BOOTTIME: the lease */
 
+	struct cbd_successor successor; /* after cbd_backend_release() */
+
 	pthread_mutex_t verifier_lock; /* guards grant and identity lines */
 };
+
+/* precheck.c: what tells that a disk is the same one; and FNV-1a (RFC
+ * draft-eastlake-fnv, 64 bits) from HASH on: a digest, not a secret. */
+uint64_t cbd_disk_digest(const struct cbd_disk_geometry *g);
+uint64_t cbd_digest(uint64_t hash, const void *data, size_t len);
+
+/* What cbd_backend_check_options() finds. */
+int cbd_options_check(struct cbd_transport *t, const struct cbd_backend_options *o);
+
+/* The host that served the slot last and may still write back what it has
+ * in its page cache; -1: none. */
+int cbd_backend_may_write_back(struct cbd_transport *t, unsigned id);
+
+/* takeover.c: is there a process that asks for the slot, and is it alive? */
+bool cbd_takeover_is_asked(const struct cbd_transport *t, unsigned id);
 
 /* admit.c */
 void cbd_backend_adopt(struct cbd_backend *b);

@@ -80,6 +80,7 @@ static uint32_t validate(const struct cbd_hchannel *hc, const struct cbd_se *se)
 {
 	bool data = se->op == CBD_OP_READ || se->op == CBD_OP_WRITE;
 	bool range = se->op == CBD_OP_DISCARD || se->op == CBD_OP_WRITE_ZEROES;
+	uint64_t size = cbd_shared_get(&hc->disk_size);
 
 	if (se->flags & ~CBD_SE_FLAGS_KNOWN)
 		return CBD_RESULT_INVAL;
@@ -89,7 +90,7 @@ static uint32_t validate(const struct cbd_hchannel *hc, const struct cbd_se *se)
 		return CBD_RESULT_NOTSUP;
 	if (se->length == 0 || se->length > (data ? hc->max_data : hc->max_range))
 		return CBD_RESULT_INVAL;
-	if (se->offset > hc->disk_size || se->length > hc->disk_size - se->offset)
+	if (se->offset > size || se->length > size - se->offset)
 		return CBD_RESULT_INVAL;
 	if (data && (se->data_offset % CBD_UNIT_SIZE || se->data_offset > hc->ch.data_size ||
 		     se->length > hc->ch.data_size - se->data_offset))

@@ -280,13 +280,13 @@ void cbd_blkdev_geometry(const struct cbd_blkdev *b, struct cbd_blkdev_geometry 
 {
 	const struct cbd_geometry_line *l = &b->geometry;
 	const struct cbd_blkdev_geometry g = {
-		.size = l->size,
+		.size = cbd_shared_get(&l->size),
 		.logical_block = l->logical_block,
 		.physical_block = l->physical_block,
 		.optimal_block = l->optimal_block,
 		.max_data = l->max_data,
 		.rotational = l->flags & CBD_GEOMETRY_ROTATIONAL,
-		.read_only = b->read_only,
+		.read_only = cbd_flag_get(&b->read_only),
 		.discard = l->flags & CBD_GEOMETRY_DISCARD,
 		.fast_zero = l->flags & CBD_GEOMETRY_FAST_ZERO,
 		.write_through = l->flags & CBD_GEOMETRY_WRITE_THROUGH,

@@ -213,8 +213,10 @@ struct cbd_blkdev {
 	enum cbd_poll poll;
 	unsigned timeout_s;
 	bool read_only, data_crc, same_boot;
-	struct cbd_geometry_line geometry;
+	struct cbd_geometry_line geometry; /* size and generation change: with lock, and
+					    * read without */
 	uint64_t disk_identity;
+	bool foreign; /* the slot serves another disk; of the heartbeat thread */
 	unsigned depth, n_queues, max_requests;
 	struct cbd_queue *queues;
 

@@ -79,6 +79,35 @@ static void publish_all_unlocks(struct cbd_queue *q)
 	cbd_parts_publish_unlocks(q, list, n);
 }
 
+/*
+ * Rule 7.8: the grant names another generation than the one that is known.  The line is
+ * stored before the grants, so it has this generation or a later one; if it is damaged
+ * the next look at the grant finds that out again.
+ */
+static void geometry_check(struct cbd_queue *q, uint32_t generation)
+{
+	struct cbd_blkdev *b = q->b;
+	struct cbd_geometry_line g;
+	uint64_t was;
+
+	if (cbd_word_load(&b->geometry.generation) == generation ||
+	    cbd_line_get(b->t, cbd_backend_info_at(b->t, b->backend, CBD_BACKEND_GEOMETRY), &g) <
+		    0 ||
+	    g.size == 0 || g.size > INT64_MAX)
+		return;
+	pthread_mutex_lock(&b->lock);
+	was = b->geometry.size;
+	cbd_shared_set(&b->geometry.size, g.size);
+	cbd_word_store(&b->geometry.generation, g.generation);
+	if (g.flags & CBD_GEOMETRY_READ_ONLY)
+		cbd_flag_set(&b->read_only, true);
+	pthread_mutex_unlock(&b->lock);
+	if (g.size != was)
+		cbd_queue_note(q, g.size > was ? CBD_LOG_INFO : CBD_LOG_WARNING,
+			       "backend %u: the disk has %llu bytes now, it had %llu", b->backend,
+			       (unsigned long long)g.size, (unsigned long long)was);
+}
+
 void cbd_blkdev_find_peer(struct cbd_blkdev *b)
 {
 	struct cbd_claim_line claim;
@@ -191,6 +220,14 @@ void cbd_leave(struct cbd_queue *q, enum cbd_leave_reason reason)
 
 /* ------------------------------------------------------------------ grant */
 
+static void ungranted(struct cbd_queue *q)
+{
+	if (!cbd_queue_has_epoch(q))
+		return;
+	cbd_queue_become(q, CBD_QUEUE_UNGRANTED);
+	q->cursors.moved_ns = cbd_now_ns(); /* the time of a stall begins (rule 6) */
+}
+
 /* Rule 7.3: enter the epoch of a grant, unless it is of no use. */
 static void follow_grant_unlocks(struct cbd_queue *q, const struct cbd_grant_line *g)
 {
@@ -203,12 +240,10 @@ static void follow_grant_unlocks(struct cbd_queue *q, const struct cbd_grant_lin
 		return;
 	}
 	if (g->disk_identity != q->b->disk_identity) {
-		cbd_queue_note(q, CBD_LOG_ERROR,
-			       "backend %u: serves another disk now: requests end with ESHUTDOWN",
-			       q->b->backend);
-		cbd_queue_break(q, -ESHUTDOWN);
+		ungranted(q); /* rule 7.7: its requests wait for their own disk */
 		return;
 	}
+	geometry_check(q, g->geometry_generation);
 	/* what was not answered is executed again: only what was acknowledged can be lost */
 	cbd_verifier_seen(q, incarnation, g->verifier, lost, false);
 	cbd_blkdev_find_peer(q->b);
@@ -255,6 +290,7 @@ static void same_epoch_unlocks(struct cbd_queue *q, const struct cbd_grant_line 
 		publish_all_unlocks(q); /* what was submitted while the grant was away */
 	if (!cbd_queue_has_epoch(q) || q->ch.epoch != g->epoch)
 		return;
+	geometry_check(q, g->geometry_generation);
 	if (g->verifier != q->epoch.verifier) {
 		/* a sync has failed there (rule 8) */
 		q->epoch.verifier = g->verifier;
@@ -270,16 +306,8 @@ static void new_epoch_unlocks(struct cbd_queue *q, const struct cbd_grant_line *
 	if (g->state == CBD_GRANT_GRANTED || g->state == CBD_GRANT_LEAVING)
 		follow_grant_unlocks(q, g);
 	else if (g->state == CBD_GRANT_CLOSED)
-		cbd_queue_stop(q); /* that backend has stopped in order already: what the one
-				    * before it left is not executed any more */
-}
-
-static void ungranted(struct cbd_queue *q)
-{
-	if (!cbd_queue_has_epoch(q))
-		return;
-	cbd_queue_become(q, CBD_QUEUE_UNGRANTED);
-	q->cursors.moved_ns = cbd_now_ns(); /* the time of a stall begins (rule 6) */
+		cbd_queue_stop(q); /* that backend was cleared: what the one before it left is
+				    * not executed any more */
 }
 
 /* A grant that is GRANTED and in force needs no second check while its bytes are the

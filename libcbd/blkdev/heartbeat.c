@@ -38,6 +38,24 @@ static void watch_backend(struct cbd_blkdev *b)
 		cbd_flag_set(&b->suspect, l == CBD_SUSPECT);
 }
 
+/* Rule 7.7: requests wait for the disk that they are for. */
+static void watch_disk(struct cbd_blkdev *b)
+{
+	struct cbd_identity_line line;
+	bool foreign;
+
+	if (cbd_line_get(b->t, cbd_backend_info_at(b->t, b->backend, CBD_BACKEND_IDENTITY), &line) <
+	    0)
+		return;
+	foreign = line.disk_identity != b->disk_identity;
+	if (foreign && !b->foreign)
+		cbd_log(CBD_LOG_ERROR,
+			"backend %u: serves another disk; I/O waits for the right one", b->backend);
+	if (!foreign && b->foreign)
+		cbd_log(CBD_LOG_INFO, "backend %u: serves the right disk again", b->backend);
+	b->foreign = foreign;
+}
+
 /* Rule 1 for entries: an SE that was lost before it was fetched is stored again, while no
  * later one has its place in the ring. */
 static void assert_entries(struct cbd_queue *q)
@@ -65,8 +83,8 @@ static void look_for_stall(struct cbd_blkdev *b, struct cbd_queue *q, uint64_t n
 	uint64_t silent = now - q->cursors.moved_ns;
 	bool may_leave = cbd_queue_has_epoch(q) && !cbd_epoch_is_left(q);
 
-	if (b->suspect || q->parts.n_free == q->parts.depth || q->state == CBD_QUEUE_DRAINING ||
-	    silent < LOST_NS)
+	if (b->suspect || b->foreign || q->parts.n_free == q->parts.depth ||
+	    q->state == CBD_QUEUE_DRAINING || silent < LOST_NS)
 		return;
 	/* an answer is there, and the user does not poll.  Not in an epoch that is left: the
 	 * CE may be the one for which it is left */
@@ -153,6 +171,7 @@ static void *heartbeat(void *arg)
 			break;
 		}
 		watch_backend(b);
+		watch_disk(b);
 		for (unsigned i = 0; i < b->n_queues; i++)
 			look_at_queue(b, &b->queues[i]);
 		cbd_blkdev_issue_freed(b); /* by time-outs, or by a queue that has ended */

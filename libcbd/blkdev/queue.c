@@ -72,12 +72,14 @@ static int check_buffer(const struct cbd_io *io)
 
 static int check_range(struct cbd_blkdev *b, const struct cbd_io *io)
 {
+	uint64_t size = cbd_shared_get(&b->geometry.size);
+
 	if (!has_range(io->op))
 		return 0;
-	if (io->offset > b->geometry.size || io->length > b->geometry.size - io->offset)
+	if (io->offset > size || io->length > size - io->offset)
 		return cbd_error(EINVAL, "%llu bytes at %llu: beyond the end of the device (%llu)",
 				 (unsigned long long)io->length, (unsigned long long)io->offset,
-				 (unsigned long long)b->geometry.size);
+				 (unsigned long long)size);
 	return has_buffer(io->op) ? check_buffer(io) : 0;
 }
 
@@ -93,7 +95,7 @@ static int check_io(struct cbd_blkdev *b, const struct cbd_io *io)
 		return cbd_reserved_error("cbd_io");
 	if (!writes)
 		return check_range(b, io);
-	if (b->read_only)
+	if (cbd_flag_get(&b->read_only))
 		return cbd_error(EPERM, "the device is read-only");
 	if (cbd_shared_get(&b->timed_out))
 		return cbd_error(

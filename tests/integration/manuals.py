@@ -124,6 +124,7 @@ NUMBERS = {
     "CBD_HOST_REQUEST_": "struct cbd_host_request_line",
     "CBD_SLOT_": "struct cbd_state_line",
     "CBD_GEOMETRY_": "struct cbd_geometry_line",
+    "CBD_IDENTITY_": "struct cbd_identity_line",
     "CBD_FEATURE_": "struct cbd_access_line",
     "CBD_REQUEST_": "struct cbd_request_line",
     "CBD_REPLY_": "struct cbd_reply_line",

@@ -68,6 +68,7 @@ channels-drained     let_go
 channels-freed       let_go
 drain-begun          stop_backend_in_order
 drained              stop_backend_in_order
+backend-settled      stop_backend_in_order
 backend-left         stop_backend_in_order
 claim-release        stop_backend_in_order
 leave                leave
@@ -76,6 +77,13 @@ grant-given:3        renew
 grant-written:3      renew
 takeover             takeover
 takeover-requested   takeover
+claim-locked         takeover
+claim-raised         takeover
+enter-state          takeover
+publish-described    takeover
+grant-written        takeover
+publish-adopted      takeover
+takeover-end         takeover
 drain-begun          hand_over
 drained              hand_over
 backend-left         hand_over
@@ -83,6 +91,8 @@ claim-release        hand_over
 clear-state          clear_gone
 clear-lowered        clear_gone
 clear-host           clear_gone
+resize               resize
+clear-closed         clear_stopped
 clear-taken          clear_left
 clear-state          clear_left
 check-repair         repair
@@ -492,6 +502,32 @@ clear_left()
 	[ "$(cbdctl list -B "$transport" | jq length)" = 0 ] || fail "the backend has its slot still"
 }
 
+# The disk grows while the plugin uses it.
+resize()
+{
+	victim_backend "$1"
+	wait_until 20 is_listed live || fail "the backend is not ready in time"
+	begin_plugin
+	begin_load
+	truncate -s 8M "$disk"
+	kill -HUP "$victim"
+}
+
+# It stopped in order, with a plugin that waits for it.
+clear_stopped()
+{
+	begin_backend
+	begin_plugin
+	end TERM "$backend"
+	victim_ctl "$1" clear backend 0 "$transport"
+	is_killed "$victim" "cbdctl clear"
+	victim=
+	expect 0 "" cbdctl check "$transport"
+	expect 0 "" cbdctl clear backend 0 "$transport"
+	wait_until 20 "$nbd_io" "$(uri)" fails:ESHUTDOWN:flush 2>/dev/null ||
+		fail "the plugin waits for a backend that is gone for good"
+}
+
 repair()
 {
 	begin_backend
@@ -561,7 +597,7 @@ run_case() # STEP SCENARIO
 	[ -z "$plugin" ] || wait_until 20 plugin_runs || fail "the plugin is not ready in time"
 	runs "$plugin" || begin_plugin
 	[ -z "$load" ] || end_load
-	# after a backend that stopped in order the plugin says so until it sees the next
+	# after a backend that was cleared the plugin says so until it sees the next
 	wait_until 10 "$nbd_io" "$(uri)" flush 2>/dev/null || fail "no flush passes"
 	"$nbd_io" "$(uri)" write:0:256K:7 flush read:0:256K:7
 	wait_until 10 is_tidy || fail "somebody holds what is not his: $(cbdctl list "$transport")"

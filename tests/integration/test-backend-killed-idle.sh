@@ -30,6 +30,14 @@ wait $reader || fail "the request has failed"
 # another disk in the same slot is not written to
 kill_backend 1
 make_disk "$disks/other" 16M
-start_backend 1 "$disk"
-"$nbd_io" "$uri" fails:ESHUTDOWN:write:0:1M:3 fails:ESHUTDOWN:read:0:1M:0
+"$nbd_io" "$uri" write:0:1M:3 read:0:1M:3 &
+writer=$!
+cleanup_fn stop $writer
+start_backend 1 --replace "$disk"
+sleep 0.5
+alive $writer || fail "the request does not wait for its disk"
+stop_backend 1
 cmp -n 16777216 "$disk" /dev/zero
+start_backend 1 "$disks/disk"
+wait_until 20 gone $writer || fail "the request waits for ever"
+wait $writer || fail "the request has failed"

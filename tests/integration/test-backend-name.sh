@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
-# A name finds the backend that bears it now, wherever its slot is; two living ones
-# with one name are an error.
+# A name finds the backend that bears it now, wherever its slot is; a second living one
+# with the same name is refused.
 
 . "$(dirname "$0")/functions.sh"
 
@@ -36,5 +36,5 @@ start_backend 3 --name other "$disks/3"
 expect 1 "backend 'scratch': " timeout "$(limit 20)" nbdkit -U "$tmp/s" cbd "$transport" backend=scratch
 rm -f "$tmp/s"
 
-start_backend 1 --name other "$disks/1"
-expect 1 "have this name" timeout "$(limit 20)" nbdkit -U "$tmp/s" cbd "$transport" backend=other
+expect 1 "name 'other': backend 3 has it, process ${backend_pids[3]} on host 0" \
+	cbd-backend -f -t "$transport" --id 1 --name other "$disks/1"

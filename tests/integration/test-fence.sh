@@ -29,8 +29,9 @@ move() # OPTION...: from host a, which is killed, to host b
 	stop "${pids[plugin]}"
 }
 
-move --takeover --fence "[ \$CBD_HOST_ID = 0 ] && touch '$tmp/fenced'"
-[ -e "$tmp/fenced" ] || fail "the fencing command was not run"
+move --takeover --fence "echo \$CBD_HOST_ID \$CBD_HOST_UUID \$CBD_HOST_NAME >'$tmp/fenced'"
+[ "$(cat "$tmp/fenced")" = "0 a0000000-0000-0000-0000-000000000000 $(hostname)" ] ||
+	fail "the fencing command was told: $(cat "$tmp/fenced")"
 # a disk that stopped in order moves without any
 stop "${pids[second]}"
 start_on a 1 back --takeover --fence "touch '$tmp/again'" "$disk"
@@ -82,3 +83,64 @@ left_by_death --write-through
 start_on b 1 second --write-through "$disk"
 stop "${pids[second]}"
 stop "${pids[neighbour]}"
+
+# --- A word that is not true ------------------------------------------------
+
+# An owner that beats is not taken over, whoever says that it is fenced; and a mistake in
+# anything else fences nobody.
+format_hosts --hosts 8 --force --force
+make_disk "$disks/none-of-it" 8M
+make_disk "$disks/disk" 16M
+start_on a 1 first "$disk"
+plugin_on c 1 plugin
+"$nbd_io" "$uri" write:0:64K:1 flush
+alive_text="backend 0: is alive: process ${pids[first]} on host 0"
+fence="touch '$tmp/wrongly'"
+refused_on b 1 "No such file" --takeover --fence "$fence" "$disks/none"
+refused_on b 1 "handlers: 99" --takeover --fence "$fence" --handlers 99 "$disk"
+refused_on b 1 "is attached to another disk" --takeover --fence "$fence" "$disks/none-of-it"
+refused_on b 1 "/none/pid" --takeover --fence "$fence" -P /none/pid "$disk"
+[ ! -e "$tmp/wrongly" ] || fail "a host was fenced for a mistake"
+refused_on b 1 "$alive_text" --takeover --fence true "$disk"
+refused_on b 1 "$alive_text" --takeover --fenced "$disk"
+expect 1 "$alive_text" on b 1 cbdctl clear backend 0 "$transport"
+"$nbd_io" "$uri" read:0:64K:1 write:0:64K:2 flush
+
+# --- Several standby hosts --------------------------------------------------
+
+# All of them fence the first one; one gets the slot, and the client goes on there.
+client one write:0:64K:3 pause:"$tmp/p2" fails:EIO:flush flush read:0:64K:3 write:0:64K:4 flush
+paused one p2
+kill_on first
+for host in b d e; do
+	run_on $host 1 standby-$host cbd-backend -f -t "$transport" --id 0 --takeover \
+		--fence "echo \$CBD_HOST_ID >>'$tmp/standby'" "$disk"
+done
+winners()
+{
+	local host
+
+	for host in b d e; do
+		if says standby-$host ": ready, "; then echo $host; fi
+	done
+}
+all_decided()
+{
+	local host
+
+	for host in b d e; do
+		says_or_gone standby-$host ": ready, " || return 1
+	done
+}
+wait_until 30 all_decided || fail "not decided in time"
+[ "$(winners | wc -l)" -eq 1 ] || fail "these have won: $(winners)"
+for host in b d e; do
+	if [ $host = "$(winners)" ]; then continue; fi
+	ends_by_itself standby-$host
+	says standby-$host "is owned by host" || says standby-$host "is alive" ||
+		fail "the loser says: $(cat "$tmp/standby-$host.log")"
+done
+rm "$tmp/p2"
+client_ends one
+[ "$(sort -u "$tmp/standby")" = 0 ] || fail "another host was fenced: $(cat "$tmp/standby")"
+listed '[.backends[] | select(.state == "live")] | length == 1'

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
-# nbdkit's retry filter: a backend that was stopped in order, and so ends requests with
-# ESHUTDOWN, is back before the filter gives up.
+# nbdkit's retry filter: a backend that was cleared, and so ends requests with ESHUTDOWN,
+# is there again before the filter gives up.
 
 . "$(dirname "$0")/functions.sh"
 
@@ -15,6 +15,7 @@ start_nbdkit --filter=retry cbd "$transport" backend=1 retries=100 retry-delay=1
 	retry-exponential=no
 "$nbd_io" "$uri" write:0:1M:0x44
 stop_backend 1
+cbdctl clear backend 1 "$transport"
 
 timeout "$(limit 60)" "$nbd_io" "$uri" read:0:1M:0x44 write:1M:1M:0x55 &
 client=$!

@@ -183,7 +183,18 @@ static const struct cbd_disk_geometry geometry = {
 	.verifier = 0x70000,
 };
 
-static int start_backend(struct sim_proc *p, struct actor_backend *a, struct cbd_transport *t)
+/* *k stays NULL where nobody is asked. */
+static int ask_to_hand_over(struct actor_backend *a, struct cbd_transport *t,
+			    struct cbd_takeover **k)
+{
+	int r = cbd_takeover_begin(t, a->id, 5000, k);
+
+	while (r == 0 && (r = cbd_takeover_poll(*k)) == 0)
+		sim_sleep(SIM_MS);
+	return r < 0 ? r : 0;
+}
+
+static int open_backend(struct sim_proc *p, struct actor_backend *a, struct cbd_transport *t)
 {
 	struct cbd_backend_options o = {
 		.id = a->id,
@@ -193,10 +204,8 @@ static int start_backend(struct sim_proc *p, struct actor_backend *a, struct cbd
 		.poll = CBD_POLL_SLEEP,
 		.fenced_hosts = a->fenced ? 1ull << a->fenced_host : 0,
 	};
-	int r = a->takeover ? cbd_backend_takeover(t, a->id, 5000) : 0;
+	int r;
 
-	if (r < 0)
-		return r;
 	lock_disk(a);
 	if (a->disk->holder != p)
 		return -EBUSY;
@@ -213,6 +222,17 @@ static int start_backend(struct sim_proc *p, struct actor_backend *a, struct cbd
 	return r;
 }
 
+static int start_backend(struct sim_proc *p, struct actor_backend *a, struct cbd_transport *t)
+{
+	struct cbd_takeover *k = NULL;
+	int r = a->takeover ? ask_to_hand_over(a, t, &k) : 0;
+
+	if (r == 0)
+		r = open_backend(p, a, t);
+	cbd_takeover_end(k);
+	return r;
+}
+
 static void stop_handlers(struct actor_backend *a)
 {
 	a->stop_handlers = true;
@@ -220,6 +240,42 @@ static void stop_handlers(struct actor_backend *a)
 		cbd_handler_wake(cbd_backend_handler(a->b, i));
 	while (a->running_handlers)
 		sim_wait(&a->running_handlers, sim.now_ns + 10 * SIM_MS);
+}
+
+static int serve_until_drained(struct actor_backend *a)
+{
+	int r;
+
+	a->serving = true;
+	while ((r = cbd_backend_tick(a->b)) >= 0 && !cbd_backend_drained(a->b)) {
+		if (a->wanted_stop)
+			cbd_backend_drain(a->b);
+		sim_sleep((unsigned)r * SIM_MS);
+	}
+	if (r < 0) {
+		sim_trace("backend lost: %s", cbd_errmsg());
+		a->lost = true;
+	}
+	a->serving = false;
+	stop_handlers(a);
+	return r;
+}
+
+/* True: the successor does not serve, this process does again. */
+static bool taken_back(struct sim_proc *p, struct actor_backend *a, struct cbd_transport *t)
+{
+	int r;
+
+	a->disk->holder = NULL;
+	cbd_backend_release(a->b);
+	while ((r = cbd_backend_successor(a->b)) == 0)
+		sim_sleep(5 * SIM_MS);
+	if (r > 0)
+		return false;
+	cbd_backend_close(a->b);
+	a->b = NULL;
+	a->stop_handlers = false;
+	return open_backend(p, a, t) == 0;
 }
 
 int actor_backend(struct sim_proc *p, void *arg)
@@ -243,20 +299,12 @@ int actor_backend(struct sim_proc *p, void *arg)
 		cbd_transport_close(t);
 		return r;
 	}
-	a->serving = true;
-	while ((r = cbd_backend_tick(a->b)) >= 0 && !cbd_backend_drained(a->b)) {
-		if (a->wanted_stop)
-			cbd_backend_drain(a->b);
-		sim_sleep((unsigned)r * SIM_MS);
-	}
-	if (r < 0) {
-		sim_trace("backend lost: %s", cbd_errmsg());
-		a->lost = true;
-	}
-	a->serving = false;
-	stop_handlers(a);
+	do
+		r = serve_until_drained(a);
+	while (r >= 0 && cbd_backend_handed_over(a->b) && taken_back(p, a, t));
 	cbd_backend_close(a->b);
-	a->disk->holder = NULL;
+	if (a->disk->holder == p)
+		a->disk->holder = NULL;
 	cbd_transport_close(t);
 	return r < 0 ? r : 0;
 }

@@ -110,8 +110,8 @@ static const struct field geometry_line_fields[] = {
 
 static const struct field identity_line_fields[] = {
 	F(cbd_identity_line, disk_id, 0, 32),  F(cbd_identity_line, disk_identity, 32, 8),
-	F(cbd_identity_line, verifier, 40, 8), F(cbd_identity_line, reserved, 48, 12),
-	F(cbd_identity_line, crc, 60, 4),
+	F(cbd_identity_line, verifier, 40, 8), F(cbd_identity_line, source, 48, 8),
+	F(cbd_identity_line, flags, 56, 4),    F(cbd_identity_line, crc, 60, 4),
 };
 
 static const struct field access_line_fields[] = {
@@ -426,6 +426,7 @@ static const struct constant constants[] = {
 	C(CBD_LOCK_HOST(3), 0x4000000000000003ull),
 	C(CBD_LOCK_BLKDEV(3), 0x4000000000001003ull),
 	C(CBD_LOCK_BACKEND(3), 0x4000000000002003ull),
+	C(CBD_LOCK_TAKEOVER(3), 0x4000000000002803ull),
 };
 
 START_TEST(every_constant)
