@@ -8,7 +8,10 @@
  *
  * Errors.  Functions that return int return 0 or a count on success and a
  * negative errno on failure, and leave a message for people in cbd_errmsg().
- * The library prints nothing; see cbd_set_log().
+ * The library prints nothing; see cbd_set_log().  NULL for a transport or a place
+ * for a result, an id or a number that the transport has not, and a transport
+ * that is open for reading only where one has to write (-EROFS), are such failures.
+ * Handles that were closed, or that are not of the kind, are not found out.
  *
  * Growth.  A function that takes a structure of options or a geometry, or fills in
  * a structure of information, takes its size too, as openat2(2) does:
@@ -385,7 +388,7 @@ struct cbd_queue *cbd_blkdev_queue(struct cbd_blkdev *b, unsigned i);
  * none: NULL below means the blkdev's own.  Close it with no I/O under way.
  */
 struct cbd_connection;
-struct cbd_connection *cbd_connection_open(struct cbd_blkdev *b); /* NULL: no memory */
+struct cbd_connection *cbd_connection_open(struct cbd_blkdev *b); /* NULL: see cbd_errmsg() */
 void cbd_connection_close(struct cbd_connection *c);
 
 enum cbd_op {
@@ -492,11 +495,12 @@ struct cbd_backend;
 struct cbd_handler;
 
 struct cbd_disk_geometry {
-	uint64_t size;	     /* bytes */
+	uint64_t size;	     /* bytes, a number of logical blocks */
 	uint64_t verifier;   /* changes when acknowledged, unflushed data may be gone; its
 			      * low 16 bits are 0: libcbd counts failed syncs there */
 	uint8_t disk_id[32]; /* stable: the same disk gives the same id on any host */
-	uint32_t logical_block, physical_block, optimal_block; /* bytes, powers of two */
+	/* bytes, powers of two from 512 on; 0: 512, or as the one before */
+	uint32_t logical_block, physical_block, optimal_block;
 	bool rotational, read_only, write_through, discard, fast_zero;
 	uint8_t reserved[7];
 };
@@ -565,7 +569,7 @@ void cbd_takeover_end(struct cbd_takeover *takeover);
 int cbd_backend_open(struct cbd_transport *t, const struct cbd_backend_options *options,
 		     size_t size, struct cbd_backend **backend);
 
-/* Publish the disk and begin to grant.  The caller holds the disk's lock. */
+/* Publish the disk and begin to grant, once.  The caller holds the disk's lock. */
 int cbd_backend_publish(struct cbd_backend *b, const struct cbd_disk_geometry *geometry,
 			size_t size);
 

@@ -265,10 +265,25 @@ static int check_lines(struct check *c)
 	return 0;
 }
 
+static int check_arguments(const char *path, unsigned flags, cbd_check_fn *fn)
+{
+	if (!path)
+		return cbd_error(EINVAL, "no path of a transport given");
+	if (!fn)
+		return cbd_error(EINVAL, "%s: no callback for what is found given", path);
+	if (flags & ~CBD_CHECK_REPAIR)
+		return cbd_error(EINVAL, "%s: flags %#x: unknown", path, flags);
+	return 0;
+}
+
 int cbd_transport_check(const char *path, unsigned flags, cbd_check_fn *fn, void *opaque)
 {
 	struct check c = { .repair = flags & CBD_CHECK_REPAIR, .fn = fn, .opaque = opaque };
-	int r = cbd_transport_open(path, c.repair ? 0 : CBD_TRANSPORT_READ_ONLY, &c.t);
+	int r = check_arguments(path, flags, fn);
+
+	if (r < 0)
+		return r;
+	r = cbd_transport_open(path, c.repair ? 0 : CBD_TRANSPORT_READ_ONLY, &c.t);
 
 	if (r < 0)
 		return judge_failure(path, r);

@@ -368,6 +368,31 @@ static int clear_host(struct cbd_transport *t, unsigned host, const struct cbd_c
 	return r < 0 ? r : free_host(t, host);
 }
 
+/* Before anything is watched, which takes long. */
+static int check_object(const struct cbd_transport *t, enum cbd_object object, unsigned id,
+			const struct cbd_clear_options *o)
+{
+	const struct cbd_header *h = &t->header;
+	const struct {
+		const char *name;
+		unsigned slots;
+	} objects[] = {
+		[CBD_OBJECT_HOST] = { "host", h->hosts },
+		[CBD_OBJECT_BACKEND] = { "backend", h->backends },
+		[CBD_OBJECT_BLKDEV] = { "blkdev", h->blkdevs },
+	};
+
+	if ((unsigned)object >= sizeof(objects) / sizeof(objects[0]))
+		return cbd_error(EINVAL, "%s: cannot clear that", t->path);
+	if (id >= objects[object].slots)
+		return cbd_error(EINVAL, "%s: %s %u: the transport has 0..%u", t->path,
+				 objects[object].name, id, objects[object].slots - 1);
+	if (h->hosts < 64 && o->hosts_gone >> h->hosts)
+		return cbd_error(EINVAL, "%s: hosts_gone: the transport has hosts 0..%u", t->path,
+				 h->hosts - 1);
+	return cbd_reserved_check(o->reserved, sizeof(o->reserved), "cbd_clear_options");
+}
+
 int cbd_clear(struct cbd_transport *t, enum cbd_object object, unsigned id,
 	      const struct cbd_clear_options *options, size_t size)
 {
@@ -375,23 +400,15 @@ int cbd_clear(struct cbd_transport *t, enum cbd_object object, unsigned id,
 	int r = cbd_sized_get(&o, sizeof(o), options, size, "cbd_clear_options");
 
 	if (r == 0)
-		r = cbd_reserved_check(o.reserved, sizeof(o.reserved), "cbd_clear_options");
+		r = cbd_transport_writable(t);
+	if (r == 0)
+		r = check_object(t, object, id, &o);
+	if (r == 0)
+		r = cbd_transport_watch(t);
 	if (r < 0)
 		return r;
-	if (t->header.hosts < 64 && o.hosts_gone >> t->header.hosts)
-		return cbd_error(EINVAL, "%s: hosts_gone: the transport has hosts 0..%u", t->path,
-				 t->header.hosts - 1);
-	r = cbd_transport_watch(t);
-	if (r < 0)
-		return r;
-	switch (object) {
-	case CBD_OBJECT_HOST:
+	if (object == CBD_OBJECT_HOST)
 		return clear_host(t, id, &o);
-	case CBD_OBJECT_BACKEND:
-		return clear_slot(t, CBD_SIDE_BACKEND, id, &o);
-	case CBD_OBJECT_BLKDEV:
-		return clear_slot(t, CBD_SIDE_BLKDEV, id, &o);
-	default:
-		return cbd_error(EINVAL, "%s: cannot clear that", t->path);
-	}
+	return clear_slot(t, object == CBD_OBJECT_BACKEND ? CBD_SIDE_BACKEND : CBD_SIDE_BLKDEV, id,
+			  &o);
 }

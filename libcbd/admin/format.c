@@ -225,15 +225,18 @@ static int check_options(const struct cbd_format_options *o)
 int cbd_format(const char *path, const struct cbd_format_options *options, size_t size)
 {
 	struct cbd_format_options o;
-	bool fresh = access(path, F_OK) != 0 && errno == ENOENT;
 	struct cbd_lock lock = CBD_LOCK_NONE;
 	struct cbd_file f;
+	bool fresh;
 	int r = cbd_sized_get(&o, sizeof(o), options, size, "cbd_format_options");
 
 	if (r == 0)
 		r = check_options(&o);
 	if (r < 0)
 		return r;
+	if (!path)
+		return cbd_error(EINVAL, "no path of a transport given");
+	fresh = access(path, F_OK) != 0 && errno == ENOENT;
 	if (fresh && !o.size)
 		return cbd_error(ENOENT, "%s: %m; give a size to create it", path);
 	cbd_coherence_init();

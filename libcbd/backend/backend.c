@@ -25,6 +25,7 @@
 
 #define TICK_MS 5
 #define TICK_BUSY_MS 1
+#define MIN_BLOCK 512u
 #define MAX_DATA (512u << 10)
 #define MAX_RANGE (32u << 20)
 #define LOST_MASK 0xffffull /* of a verifier: counts failed syncs */
@@ -41,6 +42,15 @@ static int put_state(struct cbd_backend *b, enum cbd_slot_state state)
 }
 
 /* ------------------------------------------------------------------- open */
+
+static int check_arguments(const struct cbd_transport *t, struct cbd_backend **out)
+{
+	int r = cbd_transport_writable(t);
+
+	if (r < 0)
+		return r;
+	return out ? 0 : cbd_error(EINVAL, "%s: no place for the backend given", t->path);
+}
 
 /* The incarnation that the slot had last: by its state line, or, when a death left
  * that torn, by the lines beside it.  Blkdevs never follow a lower one. */
@@ -290,6 +300,10 @@ int cbd_backend_open(struct cbd_transport *t, const struct cbd_backend_options *
 	if (r == 0)
 		r = cbd_reserved_check(o.reserved, sizeof(o.reserved), "cbd_backend_options");
 	if (r == 0)
+		r = check_arguments(t, out);
+	if (r == 0)
+		r = cbd_options_check_numbers(t, &o);
+	if (r == 0)
 		r = cbd_host_join(t, -1);
 	if (r == 0)
 		r = cbd_options_check(t, &o);
@@ -403,19 +417,70 @@ static void fill_geometry(struct cbd_backend *b, const struct cbd_disk_geometry 
 	};
 }
 
+static int check_block(const char *which, uint32_t size)
+{
+	if (size < MIN_BLOCK || !is_power_of_two(size))
+		return cbd_error(EINVAL, "%s block: %u is not a power of two from %u on", which,
+				 size, MIN_BLOCK);
+	return 0;
+}
+
+/* Zero is the default: blocks of 512 bytes, or as large as the smaller kind. */
+static void fill_defaults(struct cbd_disk_geometry *g)
+{
+	if (!g->logical_block)
+		g->logical_block = MIN_BLOCK;
+	if (!g->physical_block)
+		g->physical_block = g->logical_block;
+	if (!g->optimal_block)
+		g->optimal_block = g->physical_block;
+}
+
+static int check_geometry(const struct cbd_disk_geometry *g)
+{
+	int r = check_block("logical", g->logical_block);
+
+	if (r == 0)
+		r = check_block("physical", g->physical_block);
+	if (r == 0)
+		r = check_block("optimal", g->optimal_block);
+	if (r < 0)
+		return r;
+	if (g->size == 0 || g->size > INT64_MAX || g->size % g->logical_block)
+		return cbd_error(EINVAL, "disk size %llu: impossible", (unsigned long long)g->size);
+	if (g->verifier & LOST_MASK)
+		return cbd_error(EINVAL, "verifier %#llx: its low 16 bits are not 0",
+				 (unsigned long long)g->verifier);
+	return cbd_reserved_check(g->reserved, sizeof(g->reserved), "cbd_disk_geometry");
+}
+
+static int check_publish(const struct cbd_backend *b)
+{
+	if (!b)
+		return cbd_error(EINVAL, "no backend given");
+	if (b->published)
+		return cbd_error(EINVAL, "%s: backend %u: is published already", b->t->path, b->id);
+	if (b->draining)
+		return cbd_error(EINVAL, "%s: backend %u: drains already", b->t->path, b->id);
+	return 0;
+}
+
 int cbd_backend_publish(struct cbd_backend *b, const struct cbd_disk_geometry *geometry,
 			size_t size)
 {
-	bool crc = b->t->mem.software || (b->t->header.flags & CBD_HEADER_DATA_CRC);
 	struct cbd_disk_geometry g;
 	int r = cbd_sized_get(&g, sizeof(g), geometry, size, "cbd_disk_geometry");
+	bool crc;
 
 	if (r == 0)
-		r = cbd_reserved_check(g.reserved, sizeof(g.reserved), "cbd_disk_geometry");
+		r = check_publish(b);
 	if (r < 0)
 		return r;
-	if (g.size == 0 || g.size > INT64_MAX)
-		return cbd_error(EINVAL, "disk size %llu: impossible", (unsigned long long)g.size);
+	fill_defaults(&g);
+	r = check_geometry(&g);
+	if (r < 0)
+		return r;
+	crc = b->t->mem.software || (b->t->header.flags & CBD_HEADER_DATA_CRC);
 	b->features = crc ? CBD_FEATURE_DATA_CRC : 0;
 	fill_geometry(b, &g);
 	fill_identity(b, &g);

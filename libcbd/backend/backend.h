@@ -86,6 +86,7 @@ uint64_t cbd_disk_digest(const struct cbd_disk_geometry *g);
 uint64_t cbd_digest(uint64_t hash, const void *data, size_t len);
 
 /* What cbd_backend_check_options() finds. */
+int cbd_options_check_numbers(const struct cbd_transport *t, const struct cbd_backend_options *o);
 int cbd_options_check(struct cbd_transport *t, const struct cbd_backend_options *o);
 
 /* The host that served the slot last and may still write back what it has

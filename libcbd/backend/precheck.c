@@ -32,7 +32,7 @@ uint64_t cbd_disk_digest(const struct cbd_disk_geometry *g)
 
 /* ---------------------------------------------------------------- options */
 
-static int check_numbers(const struct cbd_transport *t, const struct cbd_backend_options *o)
+int cbd_options_check_numbers(const struct cbd_transport *t, const struct cbd_backend_options *o)
 {
 	const struct cbd_header *h = &t->header;
 
@@ -51,6 +51,12 @@ static int check_numbers(const struct cbd_transport *t, const struct cbd_backend
 				 t->path, o->max_blkdevs, h->blkdevs);
 	if (o->name && strlen(o->name) > CBD_TEXT_SIZE)
 		return cbd_error(EINVAL, "%s: name: longer than %d bytes", t->path, CBD_TEXT_SIZE);
+	if (o->private_align & (o->private_align - 1))
+		return cbd_error(EINVAL, "%s: private_align: %zu is not a power of two", t->path,
+				 o->private_align);
+	if (h->hosts < 64 && o->fenced_hosts >> h->hosts)
+		return cbd_error(EINVAL, "%s: fenced_hosts: the transport has hosts 0..%u", t->path,
+				 h->hosts - 1);
 	return 0;
 }
 
@@ -82,7 +88,7 @@ static int check_name(struct cbd_transport *t, const struct cbd_backend_options 
 
 int cbd_options_check(struct cbd_transport *t, const struct cbd_backend_options *o)
 {
-	int r = check_numbers(t, o);
+	int r = cbd_options_check_numbers(t, o);
 
 	return r < 0 ? r : check_name(t, o);
 }
@@ -91,8 +97,10 @@ int cbd_backend_check_options(struct cbd_transport *t, const struct cbd_backend_
 			      size_t size)
 {
 	struct cbd_backend_options o;
-	int r = cbd_sized_get(&o, sizeof(o), options, size, "cbd_backend_options");
+	int r = cbd_transport_given(t);
 
+	if (r == 0)
+		r = cbd_sized_get(&o, sizeof(o), options, size, "cbd_backend_options");
 	return r < 0 ? r : cbd_options_check(t, &o);
 }
 
@@ -202,8 +210,10 @@ int cbd_backend_check(struct cbd_transport *t, const struct cbd_backend_options 
 {
 	struct cbd_backend_options o;
 	struct cbd_disk_geometry g;
-	int r = cbd_sized_get(&o, sizeof(o), options, size, "cbd_backend_options");
+	int r = cbd_transport_given(t);
 
+	if (r == 0)
+		r = cbd_sized_get(&o, sizeof(o), options, size, "cbd_backend_options");
 	if (r == 0)
 		r = cbd_sized_get(&g, sizeof(g), geometry, geometry_size, "cbd_disk_geometry");
 	if (r == 0)
@@ -217,7 +227,7 @@ bool cbd_backend_has_disk(struct cbd_transport *t, unsigned id,
 	struct cbd_identity_line line;
 	struct cbd_disk_geometry g;
 
-	return id < t->header.backends &&
+	return t && id < t->header.backends &&
 	       cbd_sized_get(&g, sizeof(g), geometry, size, "cbd_disk_geometry") == 0 &&
 	       cbd_line_get(t, cbd_backend_info_at(t, id, CBD_BACKEND_IDENTITY), &line) == 0 &&
 	       line.disk_identity == cbd_disk_digest(&g);
@@ -255,6 +265,9 @@ int cbd_backend_to_fence(struct cbd_transport *t, unsigned id, struct cbd_host_i
 	struct cbd_claim_line claim;
 	int owner, r;
 
+	r = cbd_transport_given(t);
+	if (r < 0)
+		return r;
 	if (id >= t->header.backends)
 		return cbd_error(EINVAL, "%s: backend %u: the transport has 0..%u", t->path, id,
 				 t->header.backends - 1);

@@ -76,8 +76,12 @@ int cbd_takeover_begin(struct cbd_transport *t, unsigned id, unsigned timeout_ms
 		       struct cbd_takeover **takeover)
 {
 	struct cbd_takeover *k;
-	int r;
+	int r = cbd_transport_writable(t);
 
+	if (r < 0)
+		return r;
+	if (!takeover)
+		return cbd_error(EINVAL, "%s: no place for the take-over given", t->path);
 	if (id >= t->header.backends)
 		return cbd_error(EINVAL, "%s: backend %u: the transport has 0..%u", t->path, id,
 				 t->header.backends - 1);

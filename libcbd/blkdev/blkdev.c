@@ -136,9 +136,19 @@ static struct cbd_blkdev *new_blkdev(struct cbd_transport *t, const struct cbd_b
 	return b;
 }
 
+static int check_arguments(const struct cbd_transport *t, struct cbd_blkdev **out)
+{
+	int r = cbd_transport_writable(t);
+
+	if (r < 0)
+		return r;
+	return out ? 0 : cbd_error(EINVAL, "%s: no place for the blkdev given", t->path);
+}
+
 static int check_options(const struct cbd_transport *t, const struct cbd_blkdev_options *o)
 {
 	const struct cbd_header *h = &t->header;
+	int r;
 
 	if (!o->backend)
 		return cbd_error(EINVAL, "%s: no backend given", t->path);
@@ -148,9 +158,9 @@ static int check_options(const struct cbd_transport *t, const struct cbd_blkdev_
 	if (o->depth > h->ring_slots)
 		return cbd_error(EINVAL, "%s: depth: %u is more than the %u slots of a ring",
 				 t->path, o->depth, h->ring_slots);
-	if (o->poll > CBD_POLL_SLEEP)
-		return cbd_error(EINVAL, "%s: poll %u: there is no such policy", t->path,
-				 (unsigned)o->poll);
+	r = cbd_poll_check(o->poll);
+	if (r < 0)
+		return r;
 	return cbd_reserved_check(o->reserved, sizeof(o->reserved), "cbd_blkdev_options");
 }
 
@@ -161,6 +171,8 @@ int cbd_blkdev_open(struct cbd_transport *t, const struct cbd_blkdev_options *op
 	struct cbd_blkdev *b;
 	int r = cbd_sized_get(&o, sizeof(o), options, size, "cbd_blkdev_options"), backend;
 
+	if (r == 0)
+		r = check_arguments(t, out);
 	if (r == 0)
 		r = check_options(t, &o);
 	if (r < 0)

@@ -111,10 +111,15 @@ void cbd_verifier_seen(struct cbd_queue *q, uint32_t incarnation, uint64_t verif
 
 struct cbd_connection *cbd_connection_open(struct cbd_blkdev *b)
 {
-	struct cbd_connection *c = calloc(1, sizeof(*c));
+	struct cbd_connection *c;
 
+	if (!b) {
+		cbd_error(EINVAL, "no blkdev given");
+		return NULL;
+	}
+	c = calloc(1, sizeof(*c));
 	if (!c) {
-		cbd_error(ENOMEM, "connection: %m");
+		cbd_error(ENOMEM, "connection: out of memory");
 		return NULL;
 	}
 	c->b = b;

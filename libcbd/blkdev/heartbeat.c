@@ -196,8 +196,13 @@ int cbd_blkdev_start(struct cbd_blkdev *b)
 {
 	struct cbd_lock join = CBD_LOCK_NONE;
 	sigset_t old;
-	int r = cbd_join_lock(b->t, &join);
+	int r;
 
+	if (!b)
+		return cbd_error(EINVAL, "no blkdev given");
+	if (b->started)
+		return cbd_error(EINVAL, "%s: blkdev %u: has begun already", b->t->path, b->slot);
+	r = cbd_join_lock(b->t, &join);
 	/* After a fork the parent may live on with copies of the descriptors
 	 * that carry the locks.  The join lock keeps sweepers out meanwhile. */
 	if (r == 0)

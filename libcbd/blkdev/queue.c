@@ -85,14 +85,19 @@ static int check_range(struct cbd_blkdev *b, const struct cbd_io *io)
 
 static int check_io(struct cbd_blkdev *b, const struct cbd_io *io)
 {
-	bool writes = cbd_op_writes(io->op);
+	bool writes;
 
+	if (!io)
+		return cbd_error(EINVAL, "no request given");
+	writes = cbd_op_writes(io->op);
 	if (!writes && io->op != CBD_OP_READ && io->op != CBD_OP_FLUSH)
 		return cbd_error(EINVAL, "operation %d: unknown", (int)io->op);
 	if (io->flags & ~CBD_SE_FLAGS_KNOWN)
 		return cbd_error(EINVAL, "flags %#x: unknown", io->flags);
 	if (io->reserved0 || io->reserved[0] || io->reserved[1] || io->reserved[2])
 		return cbd_reserved_error("cbd_io");
+	if (io->connection && io->connection->b != b)
+		return cbd_error(EINVAL, "the connection is of another blkdev");
 	if (!writes)
 		return check_range(b, io);
 	if (cbd_flag_get(&b->read_only))
@@ -182,6 +187,8 @@ int cbd_queue_poll(struct cbd_queue *q, struct cbd_completion *completions, unsi
 
 	if (min > max)
 		return cbd_error(EINVAL, "poll: min %u is more than max %u", min, max);
+	if (max && !completions)
+		return cbd_error(EINVAL, "no place for the completions given");
 	pthread_mutex_lock(&q->lock);
 	cbd_event_disarm(q);
 	do {
@@ -243,11 +250,12 @@ static int failed(const struct cbd_queue *q, const struct cbd_pending *p)
 int cbd_queue_execute(struct cbd_queue *q, const struct cbd_io *io)
 {
 	struct cbd_waiter waiter = { .word = CBD_WAITER_WOKEN };
-	struct cbd_pending p = { .io = *io, .waiter = &waiter };
+	struct cbd_pending p = { .waiter = &waiter };
 	int r = check_io(q->b, io);
 
 	if (r < 0)
 		return r;
+	p.io = *io;
 	waiter.pending = &p;
 	pthread_mutex_lock(&q->lock);
 	enqueue(q, &p);

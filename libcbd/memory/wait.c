@@ -125,12 +125,21 @@ int cbd_poll_parse(const char *text, enum cbd_poll *poll)
 {
 	static const char *const names[] = { "adaptive", "busy", "sleep" };
 
+	if (!text || !poll)
+		return cbd_error(EINVAL, "poll: no text or no place for the policy given");
 	for (unsigned i = 0; i < 3; i++)
 		if (strcmp(text, names[i]) == 0) {
 			*poll = (enum cbd_poll)i;
 			return 0;
 		}
 	return cbd_error(EINVAL, "poll: '%s' is none of adaptive, busy, sleep", text);
+}
+
+int cbd_poll_check(enum cbd_poll poll)
+{
+	if ((unsigned)poll > CBD_POLL_SLEEP)
+		return cbd_error(EINVAL, "poll: %u: there is no such policy", (unsigned)poll);
+	return 0;
 }
 
 void cbd_futex_wait(const uint32_t *word, uint32_t value, unsigned us)

@@ -34,6 +34,9 @@ struct cbd_wait {
 	unsigned most_us;	 /* the longest sleep */
 };
 
+/* -EINVAL: a number that is no policy. */
+int cbd_poll_check(enum cbd_poll poll);
+
 /* MOST_US bounds each sleep. */
 void cbd_wait_init(struct cbd_wait *w, enum cbd_poll poll, unsigned most_us);
 

@@ -281,8 +281,10 @@ int cbd_join_lock(struct cbd_transport *t, struct cbd_lock *lock)
 int cbd_host_join(struct cbd_transport *t, int host_id)
 {
 	struct cbd_lock lock = CBD_LOCK_NONE;
-	int h, r;
+	int h, r = cbd_transport_writable(t);
 
+	if (r < 0)
+		return r;
 	if (t->host >= 0) {
 		if (host_id >= 0 && host_id != t->host)
 			return cbd_error(EINVAL, "%s: joined as host %d already", t->path, t->host);

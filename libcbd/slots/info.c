@@ -64,8 +64,13 @@ static enum cbd_liveness watched(struct cbd_transport *t, unsigned i, enum cbd_l
 	return l;
 }
 
-static int check_id(const struct cbd_transport *t, const char *what, unsigned id, unsigned count)
+/* INFO: where the caller wants it. */
+static int check_slot(const struct cbd_transport *t, const char *what, unsigned id, unsigned count,
+		      const void *info)
 {
+	if (!info)
+		return cbd_error(EINVAL, "%s: %s %u: no place for the answer given", t->path, what,
+				 id);
 	if (id >= count)
 		return cbd_error(EINVAL, "%s: %s %u: the transport has 0..%u", t->path, what, id,
 				 count - 1);
@@ -77,8 +82,10 @@ int cbd_host_get(struct cbd_transport *t, unsigned id, struct cbd_host_info *out
 	struct cbd_host_info info;
 	struct cbd_host_claim_line claim;
 	struct cbd_host_line line;
-	int r = check_id(t, "host", id, t->header.hosts);
+	int r = cbd_transport_given(t);
 
+	if (r == 0)
+		r = check_slot(t, "host", id, t->header.hosts, out);
 	if (r < 0)
 		return r;
 	info = (struct cbd_host_info){ .id = id, .liveness = CBD_FREE };
@@ -138,8 +145,10 @@ int cbd_backend_get(struct cbd_transport *t, unsigned id, struct cbd_backend_inf
 {
 	struct cbd_backend_info info;
 	struct cbd_state_line s;
-	int r = check_id(t, "backend", id, t->header.backends);
+	int r = cbd_transport_given(t);
 
+	if (r == 0)
+		r = check_slot(t, "backend", id, t->header.backends, out);
 	if (r == 0)
 		r = state_get(t, cbd_backend_info_at(t, id, CBD_BACKEND_STATE), &s);
 	if (r < 0)
@@ -167,8 +176,10 @@ int cbd_blkdev_get(struct cbd_transport *t, unsigned id, struct cbd_blkdev_info 
 	struct cbd_blkdev_info info;
 	struct cbd_state_line s;
 	struct cbd_request_line q = { .flags = 0 };
-	int r = check_id(t, "blkdev", id, t->header.blkdevs);
+	int r = cbd_transport_given(t);
 
+	if (r == 0)
+		r = check_slot(t, "blkdev", id, t->header.blkdevs, out);
 	if (r == 0)
 		r = state_get(t, cbd_blkdev_info_at(t, id, CBD_BLKDEV_STATE), &s);
 	if (r < 0)
@@ -197,10 +208,12 @@ int cbd_channel_get(struct cbd_transport *t, unsigned backend, unsigned id,
 	struct cbd_channel_info info;
 	struct cbd_channel ch;
 	struct cbd_grant_line g;
-	int r = check_id(t, "backend", backend, t->header.backends);
+	int r = cbd_transport_given(t);
 
 	if (r == 0)
-		r = check_id(t, "channel", id, t->header.channels);
+		r = check_slot(t, "backend", backend, t->header.backends, out);
+	if (r == 0)
+		r = check_slot(t, "channel", id, t->header.channels, out);
 	if (r < 0)
 		return r;
 	cbd_channel_init(&ch, t, backend, id);
@@ -276,11 +289,17 @@ static unsigned watch_round(struct cbd_transport *t, struct cbd_watch *watches,
 
 int cbd_transport_watch(struct cbd_transport *t)
 {
-	unsigned n = n_watched(t);
-	enum cbd_liveness *l = calloc(n, sizeof(*l));
-	struct cbd_watch *watches = calloc(n, sizeof(*watches));
+	struct cbd_watch *watches;
+	enum cbd_liveness *l;
 	uint64_t end;
+	unsigned n;
+	int r = cbd_transport_given(t);
 
+	if (r < 0)
+		return r;
+	n = n_watched(t);
+	l = calloc(n, sizeof(*l));
+	watches = calloc(n, sizeof(*watches));
 	if (!l || !watches) {
 		free(l);
 		free(watches);

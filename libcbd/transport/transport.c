@@ -69,12 +69,26 @@ static int transport_map(struct cbd_transport *t, const struct cbd_file *f)
 	return r < 0 ? cbd_error(-r, "%s: cannot lock: %m", t->path) : 0;
 }
 
+static int check_arguments(const char *path, unsigned flags, struct cbd_transport **out)
+{
+	if (!path)
+		return cbd_error(EINVAL, "no path of a transport given");
+	if (!out)
+		return cbd_error(EINVAL, "%s: no place for the transport given", path);
+	if (flags & ~CBD_TRANSPORT_READ_ONLY)
+		return cbd_error(EINVAL, "%s: flags %#x: unknown", path, flags);
+	return 0;
+}
+
 int cbd_transport_open(const char *path, unsigned flags, struct cbd_transport **out)
 {
-	struct cbd_transport *t = calloc(1, sizeof(*t));
+	struct cbd_transport *t;
 	struct cbd_file f = { .fd = -1 };
-	int r;
+	int r = check_arguments(path, flags, out);
 
+	if (r < 0)
+		return r;
+	t = calloc(1, sizeof(*t));
 	if (!t || !(t->path = strdup(path))) {
 		free(t);
 		return cbd_error(ENOMEM, "%s: %m", path);
@@ -128,6 +142,19 @@ void cbd_transport_close(struct cbd_transport *t)
 	free(t->table);
 	free(t->path);
 	free(t);
+}
+
+int cbd_transport_given(const struct cbd_transport *t)
+{
+	return t ? 0 : cbd_error(EINVAL, "no transport given");
+}
+
+int cbd_transport_writable(const struct cbd_transport *t)
+{
+	int r = cbd_transport_given(t);
+
+	return r == 0 && t->read_only ? cbd_error(EROFS, "%s: is open for reading only", t->path)
+				      : r;
 }
 
 int cbd_transport_get(const struct cbd_transport *t, struct cbd_transport_info *info, size_t size)

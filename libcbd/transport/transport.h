@@ -69,6 +69,12 @@ static inline uint32_t cbd_newer(uint32_t a, uint32_t b)
 	return (int32_t)(a - b) > 0 ? a : b;
 }
 
+/* -EINVAL: T is NULL. */
+int cbd_transport_given(const struct cbd_transport *t);
+
+/* The same; -EROFS: it was opened for reading only, and so is its mapping. */
+int cbd_transport_writable(const struct cbd_transport *t);
+
 /*
  * 0 while the memory still has the format that was opened.  -ESTALE: somebody formatted
  * it by force meanwhile, so this process must not store its lines again: they lie in
