@@ -51,14 +51,15 @@ static void numbers(void)
 
 int main(void)
 {
+	struct cbd_takeover *takeover;
 	struct cbd_backend_options o = { .handlers = 1 };
 
 	errors_start();
 	t = errors_open(errors_format(), 0);
 	ids();
 	numbers();
-	fails(cbd_backend_takeover(t, 2, 0), EINVAL, "the transport has 0..1");
-	fails(cbd_backend_takeover(t, UINT_MAX, 0), EINVAL, "the transport has 0..1");
+	fails(cbd_takeover_begin(t, 2, 0, &takeover), EINVAL, "the transport has 0..1");
+	fails(cbd_takeover_begin(t, UINT_MAX, 0, &takeover), EINVAL, "the transport has 0..1");
 
 	/* refused, it has taken nothing */
 	o.id = 1;

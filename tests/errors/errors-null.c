@@ -25,7 +25,7 @@ static void no_options(struct cbd_transport *t)
 
 	fails(cbd_backend_open(t, &backend, sizeof(backend), NULL), EINVAL, "backend");
 	fails(cbd_backend_open(NULL, &backend, sizeof(backend), &b), EINVAL, "transport");
-	fails(cbd_backend_takeover(NULL, 0, 0), EINVAL, "transport");
+	fails(cbd_takeover_begin(NULL, 0, 0, &takeover), EINVAL, "transport");
 	fails(cbd_backend_publish(NULL, NULL, 0), EINVAL, "backend");
 	fails(cbd_blkdev_open(t, NULL, 0, &d), EINVAL, "no backend");
 	fails(cbd_blkdev_open(t, &blkdev, sizeof(blkdev), NULL), EINVAL, "blkdev");
@@ -49,6 +49,7 @@ static void no_info(struct cbd_transport *t)
 
 int main(void)
 {
+	struct cbd_takeover *takeover;
 	struct cbd_transport *t;
 	const char *path;
 

@@ -5,6 +5,7 @@
 
 int main(void)
 {
+	struct cbd_takeover *takeover;
 	struct cbd_backend_options backend = { .handlers = 1 };
 	struct cbd_blkdev_options blkdev = { .backend = "disk" };
 	struct cbd_clear_options clear = { .hosts_gone = 0 };
@@ -24,7 +25,7 @@ int main(void)
 
 	fails(cbd_transport_join(r), EROFS, text);
 	fails(cbd_transport_join_as(r, 1), EROFS, text);
-	fails(cbd_backend_takeover(r, 0, 0), EROFS, text);
+	fails(cbd_takeover_begin(r, 0, 0, &takeover), EROFS, text);
 	backend.id = 1;
 	fails(cbd_backend_open(r, &backend, sizeof(backend), &b), EROFS, text);
 	fails(cbd_blkdev_open(r, &blkdev, sizeof(blkdev), &d), EROFS, text);
