@@ -417,6 +417,11 @@ static void fill_geometry(struct cbd_backend *b, const struct cbd_disk_geometry 
 	};
 }
 
+static bool is_power_of_two(uint32_t n)
+{
+	return n && (n & (n - 1)) == 0;
+}
+
 static int check_block(const char *which, uint32_t size)
 {
 	if (size < MIN_BLOCK || !is_power_of_two(size))

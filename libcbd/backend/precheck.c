@@ -51,9 +51,6 @@ int cbd_options_check_numbers(const struct cbd_transport *t, const struct cbd_ba
 				 t->path, o->max_blkdevs, h->blkdevs);
 	if (o->name && strlen(o->name) > CBD_TEXT_SIZE)
 		return cbd_error(EINVAL, "%s: name: longer than %d bytes", t->path, CBD_TEXT_SIZE);
-	if (o->private_align & (o->private_align - 1))
-		return cbd_error(EINVAL, "%s: private_align: %zu is not a power of two", t->path,
-				 o->private_align);
 	if (h->hosts < 64 && o->fenced_hosts >> h->hosts)
 		return cbd_error(EINVAL, "%s: fenced_hosts: the transport has hosts 0..%u", t->path,
 				 h->hosts - 1);
