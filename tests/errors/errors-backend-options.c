@@ -43,8 +43,6 @@ static void numbers(void)
 	refuse((struct cbd_backend_options){ .max_blkdevs = 5 }, "max_blkdevs: 5");
 	refuse((struct cbd_backend_options){ .name = name }, "name: longer than");
 	refuse((struct cbd_backend_options){ .poll = 3 }, "poll: 3");
-	refuse((struct cbd_backend_options){ .private_align = 24 }, "private_align: 24");
-	refuse((struct cbd_backend_options){ .private_align = SIZE_MAX }, "private_align: ");
 	refuse((struct cbd_backend_options){ .fenced_hosts = 1u << 4 },
 	       "the transport has hosts 0..3");
 }

@@ -9,7 +9,6 @@ static struct cbd_blkdev *d;
 
 static void refuse(struct cbd_blkdev_options o, int error, const char *text)
 {
-	o;
 	if (!o.backend)
 		o.backend = "disk";
 	fails(cbd_blkdev_open(t, &o, sizeof(o), &d), error, text);

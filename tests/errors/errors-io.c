@@ -16,7 +16,7 @@ static void refuse(struct cbd_io io, int error, const char *text)
 {
 	struct cbd_completion c;
 
-	fails(cbd_queue_submit(q, &io), error, text);
+	fails(cbd_queue_submit(q, &io, 1), error, text);
 	fails(cbd_queue_execute(q, &io), error, text);
 	holds(cbd_queue_poll(q, &c, 0, 1, 0) == 0);
 }
@@ -55,7 +55,7 @@ static void operations(void)
 	       EINVAL, "flags");
 	refuse((struct cbd_io){ .op = CBD_OP_READ, .length = 512 }, EINVAL, "no buffer");
 	refuse((struct cbd_io){ .op = CBD_OP_WRITE, .length = 512 }, EINVAL, "no buffer");
-	fails(cbd_queue_submit(q, NULL), EINVAL, "request");
+	fails(cbd_queue_submit(q, NULL, 1), EINVAL, "request");
 	fails(cbd_queue_execute(q, NULL), EINVAL, "request");
 	fails(cbd_queue_poll(q, NULL, 0, 1, 0), EINVAL, "completions");
 }

@@ -20,6 +20,7 @@ static void no_options(struct cbd_transport *t)
 {
 	struct cbd_backend_options backend = { .handlers = 1 };
 	struct cbd_blkdev_options blkdev = {};
+	struct cbd_takeover *takeover;
 	struct cbd_backend *b;
 	struct cbd_blkdev *d;
 
@@ -49,7 +50,6 @@ static void no_info(struct cbd_transport *t)
 
 int main(void)
 {
-	struct cbd_takeover *takeover;
 	struct cbd_transport *t;
 	const char *path;
 

@@ -51,7 +51,7 @@ static void blkdev(struct cbd_transport *t)
 	works(cbd_queue_flush(cbd_blkdev_queue(d, 0)));
 
 	/* with a request that nobody has asked for */
-	works(cbd_queue_submit(cbd_blkdev_queue(d, 0), &(struct cbd_io){ .op = CBD_OP_FLUSH }));
+	works(cbd_queue_submit(cbd_blkdev_queue(d, 0), &(struct cbd_io){ .op = CBD_OP_FLUSH }, 1));
 	cbd_blkdev_close(d);
 }
 
