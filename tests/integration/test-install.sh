@@ -47,6 +47,7 @@ cbd.h
 cbd.pc
 cbdctl
 cbdctl.1
+event-loop.c
 libcbd.3
 libcbd.la
 libcbd.so
@@ -55,6 +56,8 @@ libcbd.so.0.0.0
 nbdkit-cbd-plugin.1
 nbdkit-cbd-plugin.la
 nbdkit-cbd-plugin.so
+polling.c
+synchronous.c
 END
 
 # The programs of others. -Werror: the headers have to be clean everywhere.
