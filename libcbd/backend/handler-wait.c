@@ -13,11 +13,6 @@
 #include "memory/fault.h"
 #include "backend/handler.h"
 
-/* An armed descriptor fires by itself after so long: always, for an SE without a bell; while
- * the control thread has not beaten for too long. */
-#define ARMED_US 100000u
-#define ARMED_AWAY_US 1000u
-
 /* Is there a reason not to sleep: an SE, a channel to take or to retire? */
 static bool something(const struct cbd_handler *h)
 {
@@ -146,7 +141,8 @@ int cbd_handler_fd(struct cbd_handler *h)
 	int r;
 
 	if (!h->watcher) {
-		r = cbd_watcher_start(&w, h->mem, h->room, h->wait.poll);
+		r = cbd_watcher_start(&w, h->mem, h->room, h->wait.poll,
+				      CBD_WAIT_HANDLER_REMOTE_US);
 		if (r < 0)
 			return r;
 		pthread_mutex_lock(&h->lock); /* for cbd_handler_wake() */
@@ -190,8 +186,8 @@ static unsigned longest_us(const struct cbd_handler *h)
 	if (h->n_retries)
 		return CBD_WAIT_RETRY_US;
 	if (!cbd_handler_may_submit(h))
-		return ARMED_AWAY_US;
-	return h->n_active ? ARMED_US : 0;
+		return CBD_ARMED_AWAY_US;
+	return h->n_active ? CBD_ARMED_US : 0;
 }
 
 static bool was_woken(struct cbd_handler *h)

@@ -16,11 +16,7 @@
 #include "blkdev/blkdev.h"
 #include "base/error.h"
 #include "memory/fault.h"
-
-/* How long armed requests wait without a look at what only a poll finds out: a grant that
- * has changed, a payload that has to be read again. */
-#define LOOK_US 100000u
-#define RETRY_US 200u
+#include "memory/wait-times.h"
 
 static bool in_flight(const struct cbd_queue *q)
 {
@@ -70,8 +66,8 @@ void cbd_event_watch(struct cbd_queue *q)
 		return;
 	n = entry(q, &e);
 	cbd_watcher_arm(q->event.watcher, &e, n,
-			q->parts.n_retries ? RETRY_US
-			: in_flight(q)	   ? LOOK_US
+			q->parts.n_retries ? CBD_WAIT_RETRY_US
+			: in_flight(q)	   ? CBD_ARMED_US
 					   : 0);
 	if (n == 0)
 		return;
@@ -114,7 +110,8 @@ int cbd_event_open(struct cbd_queue *q)
 	int r = 0;
 
 	if (!q->event.watcher)
-		r = cbd_watcher_start(&q->event.watcher, &q->b->t->mem, 1, q->b->poll);
+		r = cbd_watcher_start(&q->event.watcher, &q->b->t->mem, 1, q->b->poll,
+				      CBD_WAIT_QUEUE_REMOTE_US);
 	return r < 0 ? r : cbd_watcher_fd(q->event.watcher);
 }
 

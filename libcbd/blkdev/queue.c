@@ -16,8 +16,7 @@
 #include "blkdev/blkdev.h"
 #include "base/error.h"
 #include "base/sized.h"
-
-#define LOOK_NS 1000000ull /* an arm looks around not more often */
+#include "memory/wait-times.h"
 
 /* ----------------------------------------------------------------- checks */
 
@@ -217,7 +216,7 @@ int cbd_queue_arm(struct cbd_queue *q)
 	int r;
 
 	pthread_mutex_lock(&q->lock);
-	if (now - q->event.looked_ns > LOOK_NS) {
+	if (now - q->event.looked_ns > CBD_LOOK_AROUND_NS) {
 		q->event.looked_ns = now;
 		cbd_look_now_unlocks(q, now);
 	}

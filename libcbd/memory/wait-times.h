@@ -61,6 +61,15 @@
 #define CBD_WAIT_RETRY_US 200
 #define CBD_WAIT_MANY_BELLS_US 1000
 
+/* ------------------------- file descriptors for event loops (watcher.c, event.c) */
+
+/* An armed queue with requests in flight, or handler with channels, fires by itself after
+ * the first: what no bell tells (a grant that has changed) is found out by then.  The
+ * thread that waits on bells alone wakes after the second. */
+#define CBD_ARMED_US 100000u
+#define CBD_ARMED_IDLE_US 10000000u
+#define CBD_ARMED_AWAY_US 1000u /* the handler's lease is over: until a beat */
+
 /* ------------------------------------------- threads of one queue (lead.c) */
 
 /* How long a thread whose request the leader polls for stays awake before it sleeps:

@@ -25,17 +25,15 @@
 #include "base/error.h"
 #include "memory/fault.h"
 #include "memory/wait.h"
+#include "memory/wait-times.h"
 #include "ring/watcher.h"
-
-#define LONGEST_US 100000u   /* between two looks at the clock, where it is to fire in time */
-#define FOREVER_US 10000000u /* on bells alone */
-#define REMOTE_US 4000u	     /* the same at lines of another boot */
 
 struct cbd_watcher {
 	const struct cbd_mem *mem;
 	int fd;
 	pthread_t thread;
 	enum cbd_poll poll;
+	unsigned most_us; /* between two looks at a line */
 	unsigned room;
 	uint64_t latest_ns; /* when to fire at the latest; 0: never */
 	bool armed;	    /* with atomic exchange */
@@ -171,7 +169,7 @@ static void wait_once(struct cbd_watcher *w, uint32_t seen, struct cbd_wait *pol
 	bool looks;
 	unsigned n = futexes_of(w, seen, f, &looks), us;
 
-	us = cbd_shared_get(&w->latest_ns) ? LONGEST_US : FOREVER_US;
+	us = cbd_shared_get(&w->latest_ns) ? CBD_ARMED_US : CBD_ARMED_IDLE_US;
 	if (looks && cbd_flag_get(&w->armed)) {
 		us = cbd_wait_next(policy);
 		if (us == CBD_WAIT_YIELD)
@@ -188,7 +186,7 @@ static void *watch(void *arg)
 	struct cbd_wait policy;
 	uint32_t seen;
 
-	cbd_wait_init(&policy, w->poll == CBD_POLL_BUSY ? w->poll : CBD_POLL_SLEEP, REMOTE_US);
+	cbd_wait_init(&policy, w->poll == CBD_POLL_BUSY ? w->poll : CBD_POLL_SLEEP, w->most_us);
 	while (take_set(w, &seen)) {
 		cbd_wait_hit(&policy);
 		while (cbd_word_load(&w->word) == seen) {
@@ -251,7 +249,7 @@ void cbd_watcher_arm(struct cbd_watcher *w, const struct cbd_watched *entries, u
 		     unsigned latest_us)
 {
 	/* it may sleep for longer than that */
-	bool soon = latest_us && (latest_us < LONGEST_US || !cbd_shared_get(&w->latest_ns));
+	bool soon = latest_us && (latest_us < CBD_ARMED_US || !cbd_shared_get(&w->latest_ns));
 
 	forget_fire(w);
 	cbd_shared_set(&w->latest_ns, latest_us ? cbd_now_ns() + latest_us * 1000ull : 0);
@@ -299,7 +297,7 @@ static int start_thread(struct cbd_watcher *w)
 }
 
 int cbd_watcher_start(struct cbd_watcher **out, const struct cbd_mem *mem, unsigned room,
-		      enum cbd_poll poll)
+		      enum cbd_poll poll, unsigned most_us)
 {
 	struct cbd_watcher *w = calloc(1, sizeof(*w));
 	int r = 0;
@@ -309,6 +307,7 @@ int cbd_watcher_start(struct cbd_watcher **out, const struct cbd_mem *mem, unsig
 	pthread_mutex_init(&w->lock, NULL);
 	w->mem = mem;
 	w->poll = poll;
+	w->most_us = most_us;
 	w->room = room;
 	w->entries = calloc(room, sizeof(*w->entries));
 	w->mine = calloc(room, sizeof(*w->mine));

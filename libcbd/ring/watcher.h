@@ -23,9 +23,10 @@ struct cbd_watched {
 
 struct cbd_watcher;
 
-/* Starts the thread, for up to ROOM entries.  POLL as the owner waits. */
+/* Starts the thread, for up to ROOM entries.  POLL as the owner waits; lines of
+ * another boot are looked at again after MOST_US at the latest. */
 int cbd_watcher_start(struct cbd_watcher **w, const struct cbd_mem *mem, unsigned room,
-		      enum cbd_poll poll);
+		      enum cbd_poll poll, unsigned most_us);
 void cbd_watcher_stop(struct cbd_watcher *w);
 
 /* The eventfd: readable from a fire to the next arm. */
