@@ -36,6 +36,8 @@ libcbd_files = \
 	%reldir%/transport/lines.h \
 	%reldir%/ring/channel.c \
 	%reldir%/ring/channel.h \
+	%reldir%/ring/copy.c \
+	%reldir%/ring/copy.h \
 	%reldir%/ring/watcher.c \
 	%reldir%/ring/watcher.h \
 	%reldir%/slots/leftover.c \

@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "base/step.h"
 #include "memory/fault.h"
+#include "ring/copy.h"
 
 /* Does the disk write a private copy?  With payload CRC what was checked and what it
  * gets must be the same bytes. */
@@ -61,16 +62,15 @@ void cbd_payload_free(struct cbd_hchannel *hc)
 static int bring_private(struct cbd_hrequest *r)
 {
 	struct cbd_hchannel *hc = r->hc;
-	const char *shared = hc->ch.data + r->se.data_offset;
 	uint32_t crc = hc->ch.se_seed;
-	int e;
+	struct cbd_fault f;
 
-	if (!hc->data_crc)
-		return cbd_fault_load(&hc->ch.t->mem, r->pub.buf, shared, r->se.length);
-	e = cbd_fault_load_crc(&hc->ch.t->mem, r->pub.buf, shared, r->se.length, &crc);
-	if (e < 0)
-		return e;
-	return crc == r->se.data_crc ? 0 : -EAGAIN;
+	if (!CBD_FAULT_TRY(&f))
+		return -EIO;
+	cbd_copy_out(&hc->ch.t->mem, r->pub.buf, hc->ch.data + r->se.data_offset, r->se.length,
+		     hc->data_crc ? &crc : NULL);
+	cbd_fault_end(&f);
+	return !hc->data_crc || crc == r->se.data_crc ? 0 : -EAGAIN;
 }
 
 int cbd_payload_bring(struct cbd_hrequest *r)
@@ -92,21 +92,40 @@ int cbd_payload_bring(struct cbd_hrequest *r)
 		       : 0;
 }
 
-int cbd_payload_deliver(struct cbd_hrequest *r, uint32_t *crc)
+/* The disk has read into the extent. */
+static int deliver_in_place(struct cbd_hrequest *r, uint32_t *crc)
+{
+	struct cbd_fault f;
+
+	if (!CBD_FAULT_TRY(&f))
+		return -EIO;
+	if (crc)
+		*crc = cbd_channel_payload_crc(*crc, r->pub.buf, r->se.length);
+	cbd_sys_landed(&r->hc->ch.t->mem, r->pub.buf, r->se.length);
+	cbd_fault_end(&f);
+	return 0;
+}
+
+static int deliver_copy(struct cbd_hrequest *r, uint32_t *crc)
 {
 	struct cbd_hchannel *hc = r->hc;
-	char *shared = hc->ch.data + r->se.data_offset;
+	struct cbd_fault f;
 
-	if (!r->pub.shared)
-		cbd_step("io-deliver");
-	if (hc->data_crc)
-		*crc = hc->ch.ce_seed;
-	if (r->pub.shared)
-		return cbd_fault_landed_crc(&hc->ch.t->mem, r->pub.buf, r->se.length,
-					    hc->data_crc ? crc : NULL);
-	if (!hc->data_crc)
-		return cbd_fault_store(&hc->ch.t->mem, shared, r->pub.buf, r->se.length);
-	return cbd_fault_store_crc(&hc->ch.t->mem, shared, r->pub.buf, r->se.length, crc);
+	cbd_step("io-deliver");
+	if (!CBD_FAULT_TRY(&f))
+		return -EIO;
+	cbd_copy_in(&hc->ch.t->mem, hc->ch.data + r->se.data_offset, r->pub.buf, r->se.length, crc);
+	cbd_fault_end(&f);
+	return 0;
+}
+
+int cbd_payload_deliver(struct cbd_hrequest *r, uint32_t *crc)
+{
+	bool has_crc = r->hc->data_crc;
+
+	*crc = has_crc ? r->hc->ch.ce_seed : 0;
+	return r->pub.shared ? deliver_in_place(r, has_crc ? crc : NULL)
+			     : deliver_copy(r, has_crc ? crc : NULL);
 }
 
 /* Where buf lies in shared memory cbd_payload_bring() has invalidated it before a

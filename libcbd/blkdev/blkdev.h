@@ -263,9 +263,10 @@ void cbd_queue_unlock_and_tell(struct cbd_queue *q);
 
 /* vector.c: a part's payload from and to the user's memory, and its CRC there. */
 void cbd_vector_skip(struct cbd_vector *v, size_t length);
-uint32_t cbd_part_crc(const struct cbd_part *p, uint32_t seed);
-void cbd_part_store_inside(const struct cbd_mem *m, const struct cbd_part *p, char *to);
-void cbd_part_load_inside(const struct cbd_mem *m, const struct cbd_part *p, const char *from);
+void cbd_part_store_inside(const struct cbd_mem *m, const struct cbd_part *p, char *to,
+			   uint32_t *crc);
+void cbd_part_load_inside(const struct cbd_mem *m, const struct cbd_part *p, const char *from,
+			  uint32_t *crc);
 
 /* The first error of a request counts; WHY is static. */
 static inline void cbd_pending_fail(struct cbd_pending *p, int error, const char *why)

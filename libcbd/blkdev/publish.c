@@ -16,6 +16,7 @@
 
 #include "blkdev/blkdev.h"
 #include "memory/fault.h"
+#include "ring/copy.h"
 #include "base/step.h"
 
 #define BATCH 32
@@ -40,10 +41,12 @@ static bool needs_fill(const struct cbd_queue *q, const struct cbd_part *p)
  * a new epoch asks for another. */
 static void fill_inside(const struct cbd_queue *q, struct cbd_part *p, uint32_t seed, char *data)
 {
-	if (q->b->data_crc)
-		p->se.data_crc = cbd_part_crc(p, seed);
+	uint32_t crc = seed;
+
 	cbd_step("io-fill");
-	cbd_part_store_inside(&q->ch.t->mem, p, data + p->se.data_offset);
+	cbd_part_store_inside(&q->ch.t->mem, p, data + p->se.data_offset,
+			      q->b->data_crc ? &crc : NULL);
+	p->se.data_crc = q->b->data_crc ? crc : 0;
 }
 
 static int fill_shared(const struct cbd_queue *q, struct cbd_part *p, uint32_t seed, char *data)

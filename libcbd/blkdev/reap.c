@@ -17,6 +17,7 @@
 #include "blkdev/blkdev.h"
 #include "base/error.h"
 #include "memory/fault.h"
+#include "ring/copy.h"
 #include "base/step.h"
 
 #define BATCH 32
@@ -140,10 +141,11 @@ static void find_payloads(struct batch *b)
 /* The CRC is that of the private copy, not of what lies in shared memory by now. */
 static int copy_inside(const struct cbd_queue *q, const struct batch *b, const struct cbd_part *p)
 {
-	cbd_part_load_inside(&q->ch.t->mem, p, b->data + p->se.data_offset);
-	if (!q->b->data_crc)
-		return 0;
-	return cbd_part_crc(p, b->seed) == p->ce.data_crc ? 0 : -EAGAIN;
+	uint32_t crc = b->seed;
+
+	cbd_part_load_inside(&q->ch.t->mem, p, b->data + p->se.data_offset,
+			     q->b->data_crc ? &crc : NULL);
+	return !q->b->data_crc || crc == p->ce.data_crc ? 0 : -EAGAIN;
 }
 
 static void copy_all_inside(const struct cbd_queue *q, struct batch *b)

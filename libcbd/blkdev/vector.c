@@ -11,6 +11,7 @@
 #include <sys/uio.h>
 
 #include "blkdev/blkdev.h"
+#include "ring/copy.h"
 
 /* What lies at the beginning of the rest, LEFT bytes of it; goes behind it. */
 static char *next_piece(struct cbd_vector *v, size_t left, size_t *length)
@@ -37,49 +38,36 @@ void cbd_vector_skip(struct cbd_vector *v, size_t length)
 		next_piece(v, length, &n);
 }
 
-uint32_t cbd_part_crc(const struct cbd_part *p, uint32_t seed)
-{
-	struct cbd_vector v = p->vector;
-	size_t left = p->se.length, n;
-
-	if (!v.iov)
-		return cbd_channel_payload_crc(seed, p->buf, left);
-	for (; left > 0; left -= n) {
-		const char *piece = next_piece(&v, left, &n);
-
-		seed = cbd_channel_payload_crc(seed, piece, n);
-	}
-	return seed;
-}
-
-void cbd_part_store_inside(const struct cbd_mem *m, const struct cbd_part *p, char *to)
+void cbd_part_store_inside(const struct cbd_mem *m, const struct cbd_part *p, char *to,
+			   uint32_t *crc)
 {
 	struct cbd_vector v = p->vector;
 	size_t left = p->se.length, n;
 
 	if (!v.iov) {
-		cbd_mem_store(m, to, p->buf, left);
+		cbd_copy_in(m, to, p->buf, left, crc);
 		return;
 	}
 	for (; left > 0; left -= n, to += n) {
 		const char *piece = next_piece(&v, left, &n);
 
-		cbd_mem_store(m, to, piece, n);
+		cbd_copy_in(m, to, piece, n, crc);
 	}
 }
 
-void cbd_part_load_inside(const struct cbd_mem *m, const struct cbd_part *p, const char *from)
+void cbd_part_load_inside(const struct cbd_mem *m, const struct cbd_part *p, const char *from,
+			  uint32_t *crc)
 {
 	struct cbd_vector v = p->vector;
 	size_t left = p->se.length, n;
 
 	if (!v.iov) {
-		cbd_mem_load(m, p->buf, from, left);
+		cbd_copy_out(m, p->buf, from, left, crc);
 		return;
 	}
 	for (; left > 0; left -= n, from += n) {
 		char *piece = next_piece(&v, left, &n);
 
-		cbd_mem_load(m, piece, from, n);
+		cbd_copy_out(m, piece, from, n, crc);
 	}
 }

@@ -9,7 +9,6 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "base/crc.h"
 #include "memory/fault.h"
 
 static __thread struct cbd_fault *current __attribute__((tls_model("initial-exec")));
@@ -100,48 +99,6 @@ int cbd_fault_load(const struct cbd_mem *m, void *dst, const void *src, size_t l
 	return 0;
 }
 
-/* The CRC of a piece is taken while it is in the first-level cache. */
-#define PIECE (16u << 10)
-
-static size_t piece(size_t left)
-{
-	return left < PIECE ? left : PIECE;
-}
-
-int cbd_fault_store_crc(const struct cbd_mem *m, void *dst, const void *src, size_t len,
-			uint32_t *crc)
-{
-	struct cbd_fault f;
-
-	if (!CBD_FAULT_TRY(&f))
-		return -EIO;
-	for (size_t at = 0; at < len; at += PIECE) {
-		const char *from = (const char *)src + at;
-
-		*crc = cbd_crc32c(*crc, from, piece(len - at));
-		cbd_mem_store(m, (char *)dst + at, from, piece(len - at));
-	}
-	cbd_fault_end(&f);
-	return 0;
-}
-
-int cbd_fault_load_crc(const struct cbd_mem *m, void *dst, const void *src, size_t len,
-		       uint32_t *crc)
-{
-	struct cbd_fault f;
-
-	if (!CBD_FAULT_TRY(&f))
-		return -EIO;
-	for (size_t at = 0; at < len; at += PIECE) {
-		char *to = (char *)dst + at;
-
-		cbd_mem_load(m, to, (const char *)src + at, piece(len - at));
-		*crc = cbd_crc32c(*crc, to, piece(len - at));
-	}
-	cbd_fault_end(&f);
-	return 0;
-}
-
 int cbd_fault_copy(void *dst, const void *src, size_t len)
 {
 	struct cbd_fault f;
@@ -186,14 +143,12 @@ int cbd_fault_take(const struct cbd_mem *m, const void *p, size_t len)
 	return 0;
 }
 
-int cbd_fault_landed_crc(const struct cbd_mem *m, void *p, size_t len, uint32_t *crc)
+int cbd_fault_landed(const struct cbd_mem *m, void *p, size_t len)
 {
 	struct cbd_fault f;
 
 	if (!CBD_FAULT_TRY(&f))
 		return -EIO;
-	if (crc)
-		*crc = cbd_crc32c(*crc, p, len);
 	cbd_sys_landed(m, p, len);
 	cbd_fault_end(&f);
 	return 0;

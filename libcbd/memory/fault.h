@@ -37,28 +37,16 @@ void cbd_fault_end(struct cbd_fault *f);
 int cbd_fault_store(const struct cbd_mem *m, void *dst, const void *src, size_t len);
 int cbd_fault_load(const struct cbd_mem *m, void *dst, const void *src, size_t len);
 
-/* The same, and the CRC32C of what was copied: *crc is the CRC of what came before
- * and becomes that of both.  It is taken of private memory, never of what lies in
- * shared memory by then.  0 or -EIO. */
-int cbd_fault_store_crc(const struct cbd_mem *m, void *dst, const void *src, size_t len,
-			uint32_t *crc);
-int cbd_fault_load_crc(const struct cbd_mem *m, void *dst, const void *src, size_t len,
-		       uint32_t *crc);
-
 /* A plain copy where either side may fault, without write-back or invalidation;
  * _persist: to durable memory, where it is durable when the call returns. */
 int cbd_fault_copy(void *dst, const void *src, size_t len);
 int cbd_fault_persist(void *dst, const void *src, size_t len);
 
-/* Write a range back; prepare it for a kernel that loads from it (write(2)).  0 or
- * -EIO. */
+/* Write a range back; prepare it for a kernel that loads from it (write(2)); make
+ * visible what the kernel has stored there (read(2)).  0 or -EIO. */
 int cbd_fault_write_back(const struct cbd_mem *m, const void *p, size_t len);
 int cbd_fault_take(const struct cbd_mem *m, const void *p, size_t len);
-
-/* Make visible what the kernel has stored there (read(2)), and, unless CRC is NULL,
- * continue *crc with what lies there, of which this process has to be the only
- * writer.  0 or -EIO. */
-int cbd_fault_landed_crc(const struct cbd_mem *m, void *p, size_t len, uint32_t *crc);
+int cbd_fault_landed(const struct cbd_mem *m, void *p, size_t len);
 
 /* Store zeroes over LENGTH bytes at OFFSET.  0 or -EIO. */
 int cbd_fault_wipe(const struct cbd_mem *mem, char *base, uint64_t offset, uint64_t length);
