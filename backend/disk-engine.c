@@ -4,6 +4,7 @@
  */
 #include <config.h>
 
+#include <errno.h>
 #include <string.h>
 
 #include "disk.h"
@@ -34,7 +35,12 @@ static const struct disk_engine *engine_auto(void)
 /* A copy instead of a system call: several times the requests. */
 const struct disk_engine *disk_engine_best(const struct disk *d, const struct disk_engine *engine)
 {
-	return disk_is_memory(d) ? &disk_mmap : engine;
+	int err = disk_is_memory(d) ? disk_map_error(d) : -ENOTSUP;
+
+	if (err < 0 && err != -ENOTSUP)
+		log_info("engine mmap: %s cannot be mapped: %s; engine %s serves it", d->name,
+			 strerror(-err), engine->name);
+	return err == 0 ? &disk_mmap : engine;
 }
 
 const struct disk_engine *disk_engine_find(const char *name)

@@ -98,6 +98,17 @@ static int map_disk(const struct disk *d)
 	return 0;
 }
 
+/* Address space is short in a process with a limit of its own. */
+int disk_map_error(const struct disk *d)
+{
+	void *base = map(d, MAP_SHARED);
+
+	if (base == MAP_FAILED)
+		return -errno;
+	munmap(base, d->geometry.size);
+	return 0;
+}
+
 static int mapping_get(const struct disk *d)
 {
 	int err = 0;

@@ -228,6 +228,9 @@ const struct disk_engine *disk_engine_best(const struct disk *d, const struct di
  * (disk-mmap.c). */
 bool disk_is_memory(const struct disk *d);
 
+/* Whether the disk can be mapped: 0 or a negative errno. */
+int disk_map_error(const struct disk *d);
+
 int disk_queue_open(const struct disk_engine *engine, struct disk *d, unsigned depth,
 		    const struct disk_events *events, struct disk_queue **queue);
 void disk_queue_close(struct disk_queue *q);

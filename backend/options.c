@@ -9,13 +9,13 @@
 
 #include <ctype.h>
 #include <cbd-format.h>
-#include <errno.h>
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "../common/number.h"
 #include "options.h"
 
 #define EXIT_USAGE 2
@@ -111,27 +111,15 @@ static void usage_error(const char *format, ...)
 	exit(EXIT_USAGE);
 }
 
-/* Digits and nothing else: strtoul alone would take " 1", "+1" and "-1". */
-static bool parse_number(const char *text, size_t length, unsigned long *value)
-{
-	char *end;
-
-	if (length == 0 || strspn(text, "0123456789") < length)
-		return false;
-	errno = 0;
-	*value = strtoul(text, &end, 10);
-	return errno == 0 && end == text + length;
-}
-
 static unsigned long parse_range(const char *option, const char *text, size_t length,
 				 unsigned long min, unsigned long max)
 {
-	unsigned long value;
+	uint64_t value;
 
-	if (!parse_number(text, length, &value) || value < min || value > max)
+	if (!number_parse(text, length, &value) || value < min || value > max)
 		usage_error("%s: '%.*s': must be a number from %lu to %lu", option, (int)length,
 			    text, min, max);
-	return value;
+	return (unsigned long)value;
 }
 
 static unsigned parse_unsigned(const char *option, const char *text, unsigned min, unsigned max)

@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "../common/number.h"
 #include "load.h"
 
 #define EXIT_USAGE 2
@@ -101,7 +102,7 @@ static const char help[] =
 	"  -h, --help              show this help and exit\n"
 	"  -V, --version           show the version and exit\n"
 	"\n"
-	"Sizes take the suffixes k, M and G. See cbd-bench(1).\n";
+	"Sizes take the suffixes K (also k, KiB), M, G and T. See cbd-bench(1).\n";
 
 static const char *const kinds[] = {
 	[LOAD_RANDREAD] = "randread", [LOAD_RANDWRITE] = "randwrite", [LOAD_RANDRW] = "randrw",
@@ -136,10 +137,9 @@ static void usage_error(const char *format, ...)
 
 static unsigned parse_number(const char *option, const char *text, unsigned min, unsigned max)
 {
-	bool digits = *text != '\0' && text[strspn(text, "0123456789")] == '\0';
-	unsigned long n = strtoul(text, NULL, 10); /* ULONG_MAX when too large */
+	uint64_t n;
 
-	if (!digits || n < min || n > max)
+	if (!number_parse(text, strlen(text), &n) || n < min || n > max)
 		usage_error("%s: '%s' is not a number from %u to %u", option, text, min, max);
 	return (unsigned)n;
 }
@@ -156,16 +156,12 @@ static double parse_seconds(const char *option, const char *text)
 
 static uint64_t parse_size(const char *option, const char *text)
 {
-	static const char suffixes[] = "kMG";
-	size_t digits = strspn(text, "0123456789");
-	uint64_t size = strtoull(text, NULL, 10);
-	const char *suffix = text[digits] ? strchr(suffixes, text[digits]) : NULL;
-	unsigned shift = suffix ? 10 * (unsigned)(suffix - suffixes + 1) : 0;
+	uint64_t size;
 
-	if (digits == 0 || digits > 15 || (text[digits] && (!suffix || text[digits + 1])) ||
-	    size > UINT64_MAX >> shift)
-		usage_error("%s: '%s' is not a size such as 4k, 16M or 1G", option, text);
-	return size << shift;
+	if (!size_parse(text, &size))
+		usage_error("%s: '%s': must be a whole number, perhaps with K, M, G or T", option,
+			    text);
+	return size;
 }
 
 static enum load_kind parse_kind(const char *text)

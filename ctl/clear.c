@@ -74,7 +74,7 @@ static int host_in_doubt(struct cbd_transport *t, enum cbd_object object, unsign
 	struct cbd_blkdev_info blkdev;
 
 	if (object == CBD_OBJECT_HOST && cbd_host_get(t, id, &host, sizeof host) == 0)
-		return host.liveness == CBD_SUSPECT ? (int)id : -1;
+		return host.liveness == CBD_SUSPECT && !host.local ? (int)id : -1;
 	if (object == CBD_OBJECT_BACKEND && cbd_backend_get(t, id, &backend, sizeof backend) == 0)
 		return backend.liveness == CBD_SUSPECT && !backend.local ? (int)backend.host_id
 									 : -1;

@@ -47,7 +47,7 @@ const char *only_operand(const char *command, int argc, char **argv);
 uint32_t parse_number(const char *command, const char *option, const char *text, uint32_t min,
 		      uint32_t max);
 
-/* Bytes: digits and perhaps K, M, G or T (powers of 1024); at least 1.  MAX is whole T. */
+/* Bytes, at least 1 (common/number.h).  MAX is whole T. */
 uint64_t parse_size(const char *command, const char *option, const char *text, uint64_t max);
 
 /* json.c: values as daxctl and cxl show them.  HUMAN: sizes as text. */

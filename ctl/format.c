@@ -74,7 +74,7 @@ static const char help[] =
 	"                         are all dead; twice: over any transport\n"
 	"  -h, --help             show this help and exit\n"
 	"\n"
-	"A size S is a number of bytes; K, M, G and T stand for powers of 1024.";
+	"A size S is a number of bytes; K (also k, KiB), M, G and T stand for powers of 1024.";
 
 static uint32_t number(const char *option, const char *text, uint32_t min, uint32_t max)
 {

@@ -12,6 +12,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "ctl.h"
 
@@ -25,6 +26,7 @@ enum kind {
 
 struct list {
 	const char *path;
+	char word[4 * PATH_MAX + 3]; /* the path, quoted for the shell */
 	struct cbd_transport *t;
 	struct cbd_transport_info info;
 	bool selected[KINDS];
@@ -32,6 +34,7 @@ struct list {
 	unsigned id;
 	bool human;
 	bool failed; /* a slot could not be read: all others are shown */
+	struct cbd_backend_info backends[CBD_MAX_BACKENDS];
 	struct cbd_blkdev_info blkdevs[CBD_MAX_BLKDEVS];
 };
 
@@ -118,15 +121,32 @@ static struct json_object *json_held(const char *reason, const char *free)
 	return o;
 }
 
+/* TEXT as one word of the shell, in quotes only where it needs them. */
+static void shell_quote(const char *text, char *word, size_t size)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				    "0123456789/._-+:,@%=";
+	size_t n = 0;
+
+	if (*text != '\0' && strspn(text, plain) == strlen(text)) {
+		snprintf(word, size, "%s", text);
+		return;
+	}
+	word[n++] = '\'';
+	for (; *text != '\0' && n + 6 < size; text++)
+		n += (size_t)sprintf(word + n, *text == '\'' ? "'\\''" : "%c", *text);
+	strcpy(word + n, "'");
+}
+
 /* Of slot ID of a kind; NULL, which is null in JSON: it is not held. */
 static struct json_object *slot_held(const struct list *l, const char *kind, unsigned id,
 				     enum cbd_liveness liveness, bool local, unsigned host,
 				     unsigned pid)
 {
-	char free[PATH_MAX + 80];
+	char free[sizeof l->word + 80];
 
 	if (liveness == CBD_DEAD) {
-		snprintf(free, sizeof free, "cbdctl clear %s %u %s", kind, id, l->path);
+		snprintf(free, sizeof free, "cbdctl clear %s %u %s", kind, id, l->word);
 		return json_held("its process is dead", free);
 	}
 	if (liveness != CBD_SUSPECT)
@@ -136,18 +156,41 @@ static struct json_object *slot_held(const struct list *l, const char *kind, uns
 		return json_held("its process does not beat, and holds its lock still", free);
 	}
 	snprintf(free, sizeof free, "cbdctl clear %s %u --host-gone %u %s", kind, id, host,
-		 l->path);
+		 l->word);
 	return json_held("it does not beat, which does not prove that it is dead", free);
+}
+
+/* Backends and blkdevs whose owner HOST is. */
+static unsigned owned_by(const struct list *l, unsigned host)
+{
+	unsigned count = 0;
+	unsigned id;
+
+	for (id = 0; id < l->info.backends; id++)
+		count += l->backends[id].liveness != CBD_FREE && l->backends[id].host_id == host;
+	for (id = 0; id < l->info.blkdevs; id++)
+		count += l->blkdevs[id].liveness != CBD_FREE && l->blkdevs[id].host_id == host;
+	return count;
+}
+
+/* Whether all processes of it, but for such as own nothing, ended in order. */
+static bool host_is_idle(const struct list *l, const struct cbd_host_info *info)
+{
+	return info->liveness == CBD_SUSPECT && owned_by(l, info->id) == 0;
 }
 
 static struct json_object *host_held(const struct list *l, const struct cbd_host_info *info)
 {
-	char free[PATH_MAX + 80];
+	char free[sizeof l->word + 80];
 
-	if (info->liveness != CBD_SUSPECT)
+	if (info->liveness != CBD_SUSPECT || host_is_idle(l, info))
 		return NULL;
+	/* the word that this machine is gone would be false */
+	if (info->local)
+		return json_held("no process of it beats, and it owns backends or blkdevs",
+				 "free those first");
 	snprintf(free, sizeof free, "cbdctl clear host %u --host-gone %u %s", info->id, info->id,
-		 l->path);
+		 l->word);
 	return json_held("no process of it beats", free);
 }
 
@@ -179,7 +222,10 @@ static struct json_object *json_host(const struct list *l, const struct cbd_host
 	add_text(o, "name", info->name);
 	json_object_object_add(o, "uuid", json_uuid(info->uuid));
 	json_object_object_add(o, "boot_id", json_uuid(info->boot_id));
-	add_state(o, info->liveness, info->liveness == CBD_ALIVE ? "live" : "unknown");
+	if (host_is_idle(l, info))
+		add_state(o, CBD_UNDECIDED, "idle");
+	else
+		add_state(o, info->liveness, info->liveness == CBD_ALIVE ? "live" : "unknown");
 	json_object_object_add(o, "held", host_held(l, info));
 	return o;
 }
@@ -307,15 +353,20 @@ static void list_hosts(struct list *l, struct json_object *array)
 			json_object_array_add(array, json_host(l, &info));
 }
 
+/* One that has stopped is shown until its slot is cleared or served again. */
+static bool is_shown(const struct cbd_backend_info *b)
+{
+	return b->liveness != CBD_FREE || b->state == CBD_STATE_GONE ||
+	       b->state == CBD_STATE_ABANDONED;
+}
+
 static void list_backends(struct list *l, struct json_object *array)
 {
-	struct cbd_backend_info info;
-	unsigned id;
+	const struct cbd_backend_info *b;
 
-	for (id = 0; id < l->info.backends; id++)
-		if (wanted(l, id) && check(l, cbd_backend_get(l->t, id, &info, sizeof(info))) &&
-		    info.liveness != CBD_FREE)
-			json_object_array_add(array, json_backend(l, &info));
+	for (b = l->backends; b < l->backends + l->info.backends; b++)
+		if (wanted(l, b->id) && is_shown(b))
+			json_object_array_add(array, json_backend(l, b));
 }
 
 static void list_blkdevs(struct list *l, struct json_object *array)
@@ -358,10 +409,15 @@ static const struct {
 	[CHANNELS] = { "channels", "channel", list_channels },
 };
 
-/* Backends show the ids of their blkdevs, so these are read first and once. */
-static void read_blkdevs(struct list *l)
+/* Hosts are idle when they own none of these, and backends show the ids of their
+ * blkdevs; so they are read first and once. */
+static void read_slots(struct list *l)
 {
 	unsigned id;
+
+	for (id = 0; id < l->info.backends; id++)
+		if (!check(l, cbd_backend_get(l->t, id, &l->backends[id], sizeof(l->backends[id]))))
+			l->backends[id] = (struct cbd_backend_info){ .id = id };
 
 	for (id = 0; id < l->info.blkdevs; id++)
 		if (!check(l, cbd_blkdev_get(l->t, id, &l->blkdevs[id], sizeof(l->blkdevs[id]))))
@@ -478,7 +534,7 @@ static int list(struct list *l)
 		complain("%s", cbd_errmsg());
 		return EXIT_FAILURE;
 	}
-	read_blkdevs(l);
+	read_slots(l);
 	o = json_list(l);
 	status = o ? json_print(o) : EXIT_FAILURE;
 	return l->failed ? EXIT_FAILURE : status;
@@ -492,6 +548,7 @@ int cmd_list(int argc, char **argv)
 	while ((option = getopt_long(argc, argv, "HBDCuh", options, NULL)) != -1)
 		set_option(&l, option);
 	l.path = only_operand("list", argc, argv);
+	shell_quote(l.path, l.word, sizeof l.word);
 	if (!l.any_id && selected(&l) != 1)
 		usage_error("list",
 			    "--id: needs one of --hosts, --backends, --blkdevs, --channels");

@@ -5,6 +5,7 @@
 #include <config.h>
 
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,6 +84,7 @@ int main(int argc, char **argv)
 		{ NULL, 0, NULL, 0 },
 	};
 
+	signal(SIGXFSZ, SIG_IGN); /* the limit of a file's size is an error */
 	if (argc > 0)
 		argv[0] = program;
 	switch (getopt_long(argc, argv, "+hV", options, NULL)) {

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../common/number.h"
 #include "ctl.h"
 
 static void complain_about(const char *format, va_list args)
@@ -81,53 +82,27 @@ const char *only_operand(const char *command, int argc, char **argv)
 	return argv[optind];
 }
 
-/* strtoull() makes a number that is too large the largest, which is above all limits
- * here. */
-static bool starts_with_digits(const char *text, char **end, uint64_t *value)
-{
-	if (*text < '0' || *text > '9')
-		return false;
-	*value = strtoull(text, end, 10);
-	return true;
-}
-
 uint32_t parse_number(const char *command, const char *option, const char *text, uint32_t min,
 		      uint32_t max)
 {
 	uint64_t value;
-	char *end;
 
-	if (!starts_with_digits(text, &end, &value) || *end != '\0' || value < min || value > max)
+	if (!number_parse(text, strlen(text), &value) || value < min || value > max)
 		usage_error(command, "%s: '%s': must be a number from %u to %u", option, text, min,
 			    max);
 	return (uint32_t)value;
 }
 
-/* K is 10, M 20 and so on; none is 0; -1: SUFFIX is something else. */
-static int suffix_shift(const char *suffix)
-{
-	static const char suffixes[] = "KMGT";
-	const char *found;
-
-	if (suffix[0] == '\0')
-		return 0;
-	found = strchr(suffixes, suffix[0]);
-	return found && suffix[1] == '\0' ? 10 * (int)(found - suffixes + 1) : -1;
-}
-
 uint64_t parse_size(const char *command, const char *option, const char *text, uint64_t max)
 {
-	uint64_t value;
-	char *end;
-	int shift;
+	uint64_t bytes;
 
-	if (!starts_with_digits(text, &end, &value) || value == 0 ||
-	    (shift = suffix_shift(end)) < 0)
+	if (!size_parse(text, &bytes) || bytes == 0)
 		usage_error(command,
 			    "%s: '%s': must be a whole number above 0, perhaps with K, M, G or T",
 			    option, text);
-	if (value > max >> shift)
+	if (bytes > max)
 		usage_error(command, "%s: '%s': is more than %lluT", option, text,
 			    (unsigned long long)(max >> 40));
-	return value << shift;
+	return bytes;
 }

@@ -192,6 +192,8 @@ struct cbd_host_info {
 	enum cbd_liveness liveness;
 	uint8_t uuid[16], boot_id[16];
 	char name[CBD_NAME_SIZE];
+	bool local; /* it is this boot of this machine */
+	uint8_t reserved[7];
 };
 
 struct cbd_backend_info {

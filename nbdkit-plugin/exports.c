@@ -15,11 +15,14 @@
 
 #include <cbd-format.h>
 
+#include "../common/number.h"
 #include "exports.h"
 
 static bool is_number(const char *text)
 {
-	return *text != '\0' && text[strspn(text, "0123456789")] == '\0';
+	uint64_t value;
+
+	return number_parse(text, strlen(text), &value);
 }
 
 static bool is_live(const struct cbd_backend_info *b)
@@ -149,9 +152,9 @@ const char *exports_default(struct cbd_transport *t)
 /* Not only a live one: the attach tells best what is wrong with the others. */
 static int find_id(struct cbd_transport *t, const char *name, struct cbd_backend_info *result)
 {
-	unsigned long id = strtoul(name, NULL, 10); /* ULONG_MAX when too large */
+	uint64_t id;
 
-	if (id >= CBD_MAX_BACKENDS ||
+	if (!number_parse(name, strlen(name), &id) || id >= CBD_MAX_BACKENDS ||
 	    cbd_backend_get(t, (unsigned)id, result, sizeof *result) < 0) {
 		nbdkit_error("export \"%s\": no such backend", name);
 		return -1;

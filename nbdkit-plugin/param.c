@@ -8,6 +8,7 @@
 
 #include <cbd-format.h>
 
+#include "../common/number.h"
 #include "param.h"
 
 #define MAX_TIMEOUT_S 86400
@@ -29,10 +30,9 @@ const char param_help[] =
 static int parse_range(const char *key, const char *value, unsigned min, unsigned max,
 		       unsigned *result)
 {
-	bool digits = *value != '\0' && value[strspn(value, "0123456789")] == '\0';
-	unsigned long n = strtoul(value, NULL, 10); /* ULONG_MAX when too large */
+	uint64_t n;
 
-	if (!digits || n < min || n > max) {
+	if (!number_parse(value, strlen(value), &n) || n < min || n > max) {
 		nbdkit_error("%s=%s: must be a number from %u to %u", key, value, min, max);
 		return -1;
 	}

@@ -86,6 +86,15 @@ static int refuse_suspect(const struct victim *v)
 {
 	char text[100];
 
+	/* that this machine is off is no advice to who sits at it */
+	if (cbd_boot_is_local(v->t, v->claim.boot_id))
+		return cbd_error(EBUSY,
+				 "%s: %s %u: its owner, process %u on %s, is suspect, not proven "
+				 "dead: that is this machine, but the process uses another device "
+				 "node, whose locks are not seen; end it there",
+				 v->t->path, cbd_side_name(v->side), v->slot, v->pid,
+				 cbd_host_describe(v->t, (unsigned)v->host, text, sizeof(text)));
+
 	return cbd_error(EBUSY,
 			 "%s: %s %u: its owner, process %u on %s, is suspect, not proven dead; "
 			 "end it there, or declare that host gone if it is off",
@@ -319,6 +328,13 @@ static int refuse_host(struct cbd_transport *t, unsigned host)
 static int refuse_owner(struct cbd_transport *t, unsigned host, const struct victim *v)
 {
 	char text[100];
+
+	if (cbd_boot_is_local(t, v->claim.boot_id))
+		return cbd_error(EBUSY,
+				 "%s: %s owns %s %u (process %u); that is this machine: end the "
+				 "process",
+				 t->path, cbd_host_describe(t, host, text, sizeof(text)),
+				 cbd_side_name(v->side), v->slot, v->pid);
 
 	return cbd_error(EBUSY,
 			 "%s: %s owns %s %u (process %u) and may come back; declare it gone "

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "admin/foreign.h"
+#include "base/bytes.h"
 
 /* Images of virtual disks, which libblkid does not know: docs/interop of QEMU,
  * MS-VHDX 2.2.1, VMware's "Virtual Disk Format 1.1". */
@@ -49,8 +50,35 @@ static const char *name_of(blkid_probe probe)
 	return "unknown";
 }
 
-/* What cannot be probed is as good as not recognized: format finds out itself
- * when it cannot read the file. */
+/* Whether the bytes from START to END are not all zero; what cannot be read is
+ * somebody's as well. */
+static bool range_has_content(int fd, off_t start, off_t end)
+{
+	static char block[65536];
+	ssize_t n = 1;
+
+	for (; start < end && n > 0; start += n) {
+		n = pread(fd, block, sizeof(block), start);
+		if (n < 0 || (n > 0 && !cbd_is_zero(block, (size_t)n)))
+			return true;
+	}
+	return false;
+}
+
+/* A file system without holes shows all of a file as data. */
+static bool has_content(int fd)
+{
+	off_t start = 0, end = 0;
+
+	while ((start = lseek(fd, end, SEEK_DATA)) >= 0) {
+		end = lseek(fd, start, SEEK_HOLE);
+		if (end < 0 || range_has_content(fd, start, end))
+			return true;
+	}
+	return false;
+}
+
+/* What blkid cannot probe is judged by its bytes. */
 int cbd_foreign_check(const char *path, int fd)
 {
 	const char *image = image_name(fd);
@@ -78,5 +106,7 @@ int cbd_foreign_check(const char *path, int fd)
 		}
 	}
 	blkid_free_probe(probe);
+	if (r == 0 && has_content(fd))
+		r = cbd_error(EEXIST, "%s: holds data", path);
 	return r;
 }

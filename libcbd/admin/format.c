@@ -11,9 +11,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "admin/foreign.h"
@@ -116,6 +119,12 @@ static int check_foreign(const char *path, const struct cbd_file *f, unsigned fo
 	return force || f->devdax ? 0 : cbd_foreign_check(path, f->fd);
 }
 
+/* What cbd_transport_open() returns for what is a transport, usable or not. */
+static bool is_transport(int r)
+{
+	return r == 0 || r == -EBADMSG || r == -EINVAL || r == -EPROTONOSUPPORT;
+}
+
 /* Refuse to destroy a transport, or with force 1 one that is in use; see --force in
  * cbdctl(1). */
 static int check_old(const char *path, const struct cbd_file *f, unsigned force, bool locked)
@@ -125,6 +134,8 @@ static int check_old(const char *path, const struct cbd_file *f, unsigned force,
 
 	if (r == -ENOMEDIUM)
 		return check_foreign(path, f, force, locked);
+	if (!force && !is_transport(r))
+		return r; /* nothing is known of it but this error */
 	if (!force)
 		r = cbd_error(EEXIST, "%s: is a cbd transport already", path);
 	else if (force > 1 || r == -EBADMSG || r == -EINVAL)
@@ -135,8 +146,9 @@ static int check_old(const char *path, const struct cbd_file *f, unsigned force,
 	return r;
 }
 
-static int grow(const char *path, struct cbd_file *f, uint64_t size)
+static int reserve(const char *path, struct cbd_file *f, uint64_t size)
 {
+	struct rlimit limit;
 	int r;
 
 	if (f->devdax) {
@@ -146,14 +158,19 @@ static int grow(const char *path, struct cbd_file *f, uint64_t size)
 		return 0;
 	}
 	size = (size + f->align - 1) / f->align * f->align;
-	if (size > f->size) {
-		/* reserves the blocks, so that a full file system is an error
-		 * here and not a SIGBUS later */
-		r = posix_fallocate(f->fd, 0, (off_t)size);
-		if (r != 0)
-			return cbd_error(r, "%s: cannot grow to %llu bytes: %m", path, (ull)size);
+	/* beyond the limit the kernel would send SIGXFSZ */
+	if (size > f->size && getrlimit(RLIMIT_FSIZE, &limit) == 0 && size > limit.rlim_cur)
+		return cbd_error(EFBIG,
+				 "%s: cannot grow to %llu bytes: this process may write files of "
+				 "%llu bytes only (ulimit -f)",
+				 path, (ull)size, (ull)limit.rlim_cur);
+	/* reserved now, holes of an older file too, so that a full file system
+	 * is an error here and not a SIGBUS later */
+	r = posix_fallocate(f->fd, 0, (off_t)size);
+	if (r != 0)
+		return cbd_error(r, "%s: cannot reserve %llu bytes: %m", path, (ull)size);
+	if (size > f->size)
 		f->size = size;
-	}
 	return 0;
 }
 
@@ -197,7 +214,7 @@ static int format_file(const char *path, const struct cbd_format_options *option
 		return cbd_error(EINVAL, "%s: is empty; give its size", path);
 	r = cbd_header_build(path, &o, size, &h, &table);
 	if (r == 0)
-		r = grow(path, f, size);
+		r = reserve(path, f, size);
 	if (r == 0)
 		r = forget_copies(path, f);
 	if (r == 0)
@@ -212,6 +229,23 @@ static int format_file(const char *path, const struct cbd_format_options *option
 	if (r < 0 && !f->devdax && f->size != old_size && ftruncate(f->fd, (off_t)old_size) < 0)
 		return r;
 	return r;
+}
+
+/* A file of the name of a device would be written and used in its place. */
+static int check_fresh(const char *path, const struct cbd_format_options *o)
+{
+	const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
+	char *copy = strdup(path), *folder = copy ? realpath(dirname(copy), NULL) : NULL;
+	bool in_dev = folder && strcmp(folder, "/dev") == 0;
+	unsigned region, device;
+	int end = 0;
+
+	free(folder);
+	free(copy);
+	if (in_dev || (sscanf(name, "dax%u.%u%n", &region, &device, &end) == 2 && !name[end]))
+		return cbd_error(ENODEV, "%s: there is no such device; 'daxctl list' shows all",
+				 path);
+	return o->size ? 0 : cbd_error(ENOENT, "%s: %m; give a size to create it", path);
 }
 
 static int check_options(const struct cbd_format_options *o)
@@ -237,8 +271,9 @@ int cbd_format(const char *path, const struct cbd_format_options *options, size_
 	if (!path)
 		return cbd_error(EINVAL, "no path of a transport given");
 	fresh = access(path, F_OK) != 0 && errno == ENOENT;
-	if (fresh && !o.size)
-		return cbd_error(ENOENT, "%s: %m; give a size to create it", path);
+	r = fresh ? check_fresh(path, &o) : 0;
+	if (r < 0)
+		return r;
 	cbd_coherence_init();
 	cbd_fault_init();
 	r = cbd_file_open(path, true, fresh, &f);

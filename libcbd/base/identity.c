@@ -40,9 +40,14 @@ static int read_uuid(const char *path, uint8_t uuid[16])
 	if (!fgets(text, sizeof(text), f))
 		text[0] = 0;
 	fclose(f);
-	if (!cbd_uuid_parse(text, uuid))
-		return cbd_error(EINVAL, "%s: not a uuid of 32 hex digits", path);
-	return 0;
+	if (cbd_uuid_parse(text, uuid))
+		return 0;
+	/* systemd writes "uninitialized" until the first boot is complete */
+	text[strcspn(text, "\n")] = 0;
+	return cbd_error(EINVAL,
+			 "%s: %s%s%s: not a uuid of 32 hex digits, not all zero; write one to %s",
+			 path, *text ? "'" : "", *text ? text : "is empty", *text ? "'" : "",
+			 CBD_HOST_ID_FILE);
 }
 
 #ifdef CBD_TEST_HOOKS

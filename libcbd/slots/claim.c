@@ -264,6 +264,7 @@ int cbd_claim_check(struct cbd_claim *c)
 
 	if (r < 0)
 		return r;
+	cbd_transport_check_path(t);
 	for (unsigned h = 0; h < t->header.hosts; h++) {
 		if ((int)h == t->host || !cbd_claim_raised(t, c->side, c->slot, h, &line) ||
 		    line.state != CBD_CLAIM_RAISED || line.generation < c->line.generation)

@@ -100,6 +100,7 @@ int cbd_host_get(struct cbd_transport *t, unsigned id, struct cbd_host_info *out
 	info.liveness = watched(t, id, CBD_UNDECIDED);
 	if (cbd_line_get(t, cbd_host_info_at(t, id, CBD_HOST_STATE), &line) == 0)
 		memcpy(info.boot_id, line.boot_id, 16);
+	info.local = cbd_boot_is_local(t, info.boot_id);
 	cbd_text_get(t, cbd_host_info_at(t, id, CBD_HOST_NAME), CBD_NAME_LINES, info.name);
 	cbd_sized_put(out, size, &info, sizeof(info));
 	return 0;

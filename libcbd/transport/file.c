@@ -5,7 +5,10 @@
 #include <daxctl/libdaxctl.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/magic.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -44,6 +47,46 @@ static int devdax_probe(const char *path, struct cbd_file *f, dev_t rdev)
 	return 0;
 }
 
+/* A devdax device whose driver is another one, or none, has a node all the same;
+ * its open or its mmap says ENXIO or ENODEV. */
+int cbd_devdax_mode_error(const char *path, int err, const char *driver)
+{
+	const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
+
+	if (!driver)
+		return cbd_error(err, "%s: %m; it is disabled: daxctl enable-device %s", path,
+				 name);
+	return cbd_error(err, "%s: %m; it is in %s mode: daxctl reconfigure-device %s%s", path,
+			 strcmp(driver, "kmem") == 0	    ? "system-ram"
+			 : strcmp(driver, "fsdev_dax") == 0 ? "famfs"
+							    : driver,
+			 strcmp(driver, "kmem") == 0 ? "--force --mode=devdax " : "--mode=devdax ",
+			 name);
+}
+
+/* The message for ERR of a device of the dax subsystem; any other: just ERR. */
+static int devdax_error(const char *path, int err)
+{
+	char link[80], target[PATH_MAX], *driver;
+	struct stat st;
+	ssize_t n;
+
+	if ((err != ENXIO && err != ENODEV) || stat(path, &st) < 0 || !S_ISCHR(st.st_mode))
+		return cbd_error(err, "%s: %m", path);
+	snprintf(link, sizeof(link), "/sys/dev/char/%u:%u/subsystem", major(st.st_rdev),
+		 minor(st.st_rdev));
+	n = readlink(link, target, sizeof(target) - 1);
+	target[n > 0 ? n : 0] = 0;
+	if (strcmp(basename(target), "dax") != 0)
+		return cbd_error(err, "%s: %m", path);
+	snprintf(link, sizeof(link), "/sys/dev/char/%u:%u/driver", major(st.st_rdev),
+		 minor(st.st_rdev));
+	n = readlink(link, target, sizeof(target) - 1);
+	target[n > 0 ? n : 0] = 0;
+	driver = basename(target);
+	return cbd_devdax_mode_error(path, err, n > 0 ? driver : NULL);
+}
+
 static int file_probe(const char *path, struct cbd_file *f, const struct stat *st)
 {
 	struct statx stx;
@@ -75,7 +118,7 @@ int cbd_file_open(const char *path, bool writable, bool create, struct cbd_file 
 	f->fd = open(path, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | (create ? O_CREAT : 0),
 		     0600);
 	if (f->fd < 0)
-		return cbd_error(errno, "%s: %m", path);
+		return devdax_error(path, errno);
 	if (fstat(f->fd, &st) < 0)
 		r = cbd_error(errno, "%s: %m", path);
 	else if (S_ISCHR(st.st_mode))
@@ -100,6 +143,8 @@ int cbd_file_map(const struct cbd_file *f, const char *path, bool writable, uint
 	size_t len = (length + f->align - 1) / f->align * f->align;
 	void *p = mmap(NULL, len, PROT_READ | (writable ? PROT_WRITE : 0), MAP_SHARED, f->fd, 0);
 
+	if (p == MAP_FAILED && (errno == ENODEV || errno == ENXIO))
+		return devdax_error(path, errno);
 	if (p == MAP_FAILED)
 		return cbd_error(errno, "%s: cannot map %zu bytes: %m", path, len);
 	/* Advice: a file system that has huge pages (tmpfs) may use them. */

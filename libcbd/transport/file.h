@@ -19,6 +19,10 @@ struct cbd_file {
 	ino_t ino;
 };
 
+/* -ERR with the message for a devdax device whose driver is DRIVER (NULL: none) and
+ * not device_dax. */
+int cbd_devdax_mode_error(const char *path, int err, const char *driver);
+
 /* Open a regular file or a devdax device; CREATE makes a missing file.  The caller
  * closes file->fd.  0, or a negative errno with a message. */
 int cbd_file_open(const char *path, bool writable, bool create, struct cbd_file *file);

@@ -319,7 +319,8 @@ static void header_areas(struct cbd_header *h)
 static int pick_channel_size(const char *path, struct cbd_header *h, uint32_t wanted)
 {
 	uint64_t fits = h->channel_area.length / h->table_entries / CBD_PAGE_SIZE * CBD_PAGE_SIZE;
-	uint64_t overhead = h->size - h->channel_area.length;
+	uint64_t least = wanted ? wanted : CBD_MIN_CHANNEL_SIZE;
+	uint64_t needed = h->channel_area.offset + h->table_entries * least + h->copy_area.length;
 	uint64_t size = wanted ? wanted : fits;
 
 	if (size > CBD_MAX_CHANNEL_SIZE && !wanted)
@@ -331,11 +332,7 @@ static int pick_channel_size(const char *path, struct cbd_header *h, uint32_t wa
 	if (size < CBD_MIN_CHANNEL_SIZE || size > fits)
 		return cbd_error(ENOSPC,
 				 "%s: too small: %llu bytes; %u channels of %llu bytes need %llu",
-				 path, (ull)h->size, h->table_entries,
-				 (ull)(wanted ? wanted : CBD_MIN_CHANNEL_SIZE),
-				 (ull)(overhead +
-				       (uint64_t)h->table_entries *
-					       (wanted ? wanted : CBD_MIN_CHANNEL_SIZE)));
+				 path, (ull)h->size, h->table_entries, (ull)least, (ull)needed);
 	h->channel_size = size;
 	return 0;
 }

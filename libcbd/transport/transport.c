@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/crc.h"
@@ -99,6 +100,7 @@ int cbd_transport_open(const char *path, unsigned flags, struct cbd_transport **
 	pthread_mutex_init(&t->liveness_mutex, NULL);
 	t->fd = t->in_use.fd = t->host_lock.fd = t->host = -1;
 	t->read_only = flags & CBD_TRANSPORT_READ_ONLY;
+	t->full_path = realpath(path, NULL);
 	r = cbd_file_open(path, !t->read_only, false, &f);
 	if (r == 0) {
 		t->fd = f.fd;
@@ -141,6 +143,7 @@ void cbd_transport_close(struct cbd_transport *t)
 	free(t->liveness);
 	free(t->table);
 	free(t->path);
+	free(t->full_path);
 	free(t);
 }
 
@@ -200,4 +203,32 @@ int cbd_transport_verify(const struct cbd_transport *t)
 	if (r < 0 && r != -EPROTONOSUPPORT)
 		return 0;
 	return cbd_error(ESTALE, "%s: was formatted again", t->path);
+}
+
+enum path_is { PATH_SAME, PATH_MISSING, PATH_OTHER };
+
+/* The node of a device may be made anew; the device counts. */
+static enum path_is path_is(const struct cbd_transport *t)
+{
+	struct stat mine, named;
+
+	if (!t->full_path || fstat(t->fd, &mine) < 0)
+		return PATH_SAME;
+	if (stat(t->full_path, &named) < 0) /* without the right to look: unknown */
+		return errno == ENOENT || errno == ENOTDIR ? PATH_MISSING : PATH_SAME;
+	if (S_ISCHR(mine.st_mode) && S_ISCHR(named.st_mode) && mine.st_rdev == named.st_rdev)
+		return PATH_SAME;
+	return mine.st_dev == named.st_dev && mine.st_ino == named.st_ino ? PATH_SAME : PATH_OTHER;
+}
+
+void cbd_transport_check_path(struct cbd_transport *t)
+{
+	int is = path_is(t);
+
+	if (__atomic_exchange_n(&t->path_is, is, __ATOMIC_RELAXED) == is || is == PATH_SAME)
+		return;
+	cbd_log(CBD_LOG_WARNING,
+		"%s: the path names %s now: this process goes on with the one that it has opened; "
+		"processes that start now do not meet it",
+		t->path, is == PATH_OTHER ? "another file" : "no file");
 }

@@ -25,7 +25,9 @@
 struct cbd_transport {
 	struct cbd_mem mem;
 	char *path;
-	int fd; /* of the mapping; only asks for locks, never holds one */
+	char *full_path; /* absolute; NULL: unknown */
+	int path_is;	 /* enum path_is, of the last look */
+	int fd;		 /* of the mapping; only asks for locks, never holds one */
 	char *base;
 	size_t map_length;
 	bool read_only;
@@ -82,5 +84,10 @@ int cbd_transport_writable(const struct cbd_transport *t);
  * old one.
  */
 int cbd_transport_verify(const struct cbd_transport *t);
+
+/* Log, once each time, that the path names no file or another file by now: this
+ * process goes on with what it has mapped, but who opens the path does not meet it.
+ * At each beat, any thread. */
+void cbd_transport_check_path(struct cbd_transport *t);
 
 #endif

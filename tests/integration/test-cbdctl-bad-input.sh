@@ -88,6 +88,55 @@ not_formatted "format version 1, this program knows 0" --force
 transport=$memory/no/transport
 not_formatted "No such file or directory" --size 24M
 
+# The needed size is right: with it format succeeds.
+transport=$memory/needed
+expect 1 "too small: 4096 bytes" cbdctl format --size 4096 --hosts 9 --blkdevs 40 "$transport"
+needed=$(sed 's/.* need //' "$tmp/expect.err")
+not_formatted "too small: $((needed - 4096)) bytes" --hosts 9 --blkdevs 40 --size $((needed - 4096))
+cbdctl format --size "$needed" --hosts 9 --blkdevs 40 "$transport" >/dev/null
+rm "$transport"
+
+# A device that is not there is not made as a file.
+for transport in /dev/dax7.7 /dev/cbd-test-none "$memory/dax0.0"; do
+	not_formatted "there is no such device; 'daxctl list' shows all" --size 24M
+	[ ! -e "$transport" ] || fail "format has made $transport"
+done
+
+# A limit of the process is an error and no signal.
+transport=$memory/limit
+limited()
+{
+	(ulimit -f 1024 && exec "$@")
+}
+expect 1 "cannot grow to 25165824 bytes: this process may write files of 1048576 bytes only (ulimit -f)" \
+	limited cbdctl format --channels 4 --size 24M "$transport"
+[ ! -e "$transport" ] || fail "format has left a file"
+expect 1 "cannot map" prlimit --as=40000000 cbdctl format --size 64M "$transport"
+[ ! -e "$transport" ] || fail "format has left a file"
+
+# What could not be looked at is not said to be a transport.
+fresh
+expect 1 "cbdctl: $transport: cannot map 25165824 bytes: Cannot allocate memory" \
+	prlimit --as=25000000 cbdctl format "$transport"
+rm "$transport"
+
+# A sparse file is reserved: what the file system lacks is found now.
+full=$disks/full
+mkdir "$full"
+if mount -t tmpfs -o size=16M none "$full" 2>/dev/null; then
+	cleanup_fn umount "$full"
+	transport=$full/sparse
+	truncate -s 24M "$transport"
+	not_formatted "cannot reserve 25165824 bytes: No space left on device" --channels 4
+	umount "$full"
+	cleanup_commands=("${cleanup_commands[@]:0:${#cleanup_commands[@]}-1}")
+fi
+transport=$memory/sparse
+truncate -s 24M "$transport"
+cbdctl format --channels 4 "$transport" >/dev/null
+[ $(($(stat -c '%b * %B' "$transport"))) -ge 25165824 ] || fail "a sparse transport is not reserved"
+rm "$transport"
+
 # Somebody's file, by a wrong path.
 transport=$disks/image
 truncate -s 64M "$transport"
@@ -106,10 +155,18 @@ cbdctl format --force "$transport" >/dev/null
 cbdctl check "$transport"
 rm "$transport"
 
-# What nobody recognizes, as in the memory of a device, is no obstacle.
+# What nobody recognizes is somebody's too: even one byte, behind a hole. Zeroes, as
+# truncate(1) and dd(1) make them, are nobody's.
 head -c 64M /dev/urandom >"$transport"
-cbdctl format "$transport" >/dev/null
+not_formatted "holds data; --force formats it"
+cbdctl format --force "$transport" >/dev/null
 cbdctl check "$transport"
+rm "$transport"
+truncate -s 64M "$transport"
+printf x | dd of="$transport" bs=1 seek=40M conv=notrunc status=none
+not_formatted "holds data; --force formats it"
+head -c 64M /dev/zero >"$transport"
+cbdctl format "$transport" >/dev/null
 rm "$transport"
 
 # The disk of a backend, not even with all force.

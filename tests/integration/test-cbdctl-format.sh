@@ -29,6 +29,9 @@ makes '.size == 67108864 and .hosts == 16 and .backends == 4 and .blkdevs == 16 
 makes '.coherence == "hardware"' --size 64M
 makes '.coherence == "software"' --size 64M --coherence software
 makes '.data_crc' --size 64M --data-crc
+for size in 64m 64MiB 65536k 65536KiB 67108864; do
+	makes '.size == 67108864' --size $size
+done
 makes '.hosts == 1 and .backends == 1 and .blkdevs == 1 and .channels == 1 and .depth == 1' \
 	--size 4M --hosts 1 --backends 1 --blkdevs 1 --channels 1 --depth 1
 makes '.hosts == 64 and .backends == 64 and .blkdevs == 256' \
@@ -62,7 +65,7 @@ usage "unrecognized option '--nonsense'" format --nonsense "$file"
 usage "the transport is missing" format
 usage "b: one transport is enough" format --force a b
 usage "option '--size' requires an argument" format --size
-for size in 0 -1 1.5G x "" 1g 1KB " 1M" 0x10; do
+for size in 0 -1 1.5G x "" 1KB 1kB 1kiB 1mib 1Ki 1MM " 1M" "1 M" 0x10; do
 	usage "--size: '$size': must be a whole number above 0" format --force --size "$size" "$file"
 done
 usage "--size: '18446744073709551616': is more than 64T" \

@@ -91,8 +91,19 @@ cbdctl list -H "$transport" >/dev/full 2>"$tmp/full.err" || status=$?
 [ $status -eq 1 ] || fail "list to a full disk: status $status"
 grep -q 'cbdctl: stdout: No space left' "$tmp/full.err" || fail "list to a full disk: no message"
 
+# shellcheck disable=SC2317,SC2329 # by its name
+idle()
+{
+	cbdctl list -H "$transport" | jq -e '.[0] | .state == "idle" and .held == null' >/dev/null
+}
+
 # after the end of all
 stop "$nbdkit_pid"
 stop_backend 1
 stop_backend 2
-shows '.backends == [] and .blkdevs == [] and .channels == []'
+shows '[.backends[] | [.backend_id, .state, .alive, .held]] ==
+	[[1, "gone", false, null], [2, "gone", false, null]] and
+	.blkdevs == [] and .channels == []'
+wait_until 20 idle || fail "a host whose processes have stopped is not idle"
+cbdctl clear backend 1 "$transport"
+shows '[.backends[].backend_id] == [2]'

@@ -38,11 +38,15 @@ wait_until 20 listed '.channels[0].held != null' || fail "the channel is not hel
 [[ $(held channels free) == "$(held blkdevs free)" ]] || fail "the channel names another command"
 frees blkdevs "does not prove that it is dead"
 wait_until 20 listed '.channels | length == 0' || fail "the channel was not given back"
-frees hosts "no process of it beats"
 kill -KILL "${pids[plugin]}"
+listed '.hosts | all(.held == null)' || fail "a host that owns nothing is held"
 
 kill_on backend
+wait_until 20 listed '.hosts[] | select(.held != null)' || fail "the host is not held"
 frees backends "does not prove that it is dead"
+start_on b 1 backend "$disk"
+kill_on backend
+frees hosts "no process of it beats"
 
 # of this host
 start_backend 0 "$disk"
