@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "admin/foreign.h"
@@ -248,6 +249,110 @@ static int check_fresh(const char *path, const struct cbd_format_options *o)
 	return o->size ? 0 : cbd_error(ENOENT, "%s: %m; give a size to create it", path);
 }
 
+/* ------------------------------------------------------------------- file */
+
+#define OPEN_TRIES 16
+
+/* What is to be formatted: open, and locked unless a process uses it. */
+struct target {
+	const char *path;
+	struct cbd_file f;
+	struct cbd_lock lock;
+	bool fresh; /* made here, and nobody else's yet */
+};
+
+/* Of two that make the same file one does; the other finds it. */
+static int open_or_make(struct target *g, bool may_make)
+{
+	struct stat st;
+	int r = cbd_file_open(g->path, true, false, &g->f);
+
+	g->fresh = false;
+	if (r != -ENOENT)
+		return r;
+	if (!may_make)
+		return cbd_error(ENOENT, "%s: %m; give a size to create it", g->path);
+	r = cbd_file_open(g->path, true, true, &g->f);
+	g->fresh = r == 0;
+	if (r == -EEXIST && lstat(g->path, &st) == 0 && S_ISLNK(st.st_mode))
+		return cbd_error(ENOENT, "%s: is a symbolic link to what does not exist", g->path);
+	return r == -EEXIST ? -EAGAIN : r;
+}
+
+/* Is it still what its path names?  Who made it may have failed and removed it. */
+static bool has_name(const struct target *g)
+{
+	struct stat st;
+
+	return stat(g->path, &st) == 0 && st.st_dev == g->f.dev && st.st_ino == g->f.ino;
+}
+
+static void target_close(struct target *g)
+{
+	cbd_lock_release(&g->lock);
+	if (g->f.fd >= 0)
+		close(g->f.fd);
+	g->f.fd = -1;
+}
+
+/* Take the lock; -EBUSY without a message: a process has it.  The file's size is as
+ * of then. */
+static int target_lock(struct target *g)
+{
+	struct stat st;
+	int r = cbd_lock_take(&g->lock, g->f.fd, CBD_LOCK_FORMAT, false, 0);
+
+	if (r == -EBUSY)
+		g->fresh = false; /* it was faster, and has the file now */
+	else if (r < 0)
+		return cbd_error(-r, "%s: cannot lock: %m", g->path);
+	if (!has_name(g))
+		return -EAGAIN;
+	if (!g->f.devdax && fstat(g->f.fd, &st) == 0)
+		g->f.size = (uint64_t)st.st_size;
+	return r;
+}
+
+/* Everybody may make files in /dev/shm and /tmp, also one that waits for a transport of
+ * root's, to read and write it. */
+static int check_owner(const struct target *g)
+{
+	struct stat st, folder;
+	char *real;
+	int r;
+
+	if (g->f.devdax || fstat(g->f.fd, &st) < 0 || st.st_uid == 0 || st.st_uid == geteuid())
+		return 0;
+	real = realpath(g->path, NULL);
+	r = real ? stat(dirname(real), &folder) : -1;
+	free(real);
+	if (r == 0 && (!(folder.st_mode & S_ISVTX) || !(folder.st_mode & S_IWOTH) ||
+		       folder.st_uid == st.st_uid))
+		return 0;
+	return cbd_error(EACCES,
+			 "%s: belongs to user %u, in a folder where everybody may make files; "
+			 "remove it, or use another path",
+			 g->path, (unsigned)st.st_uid);
+}
+
+/* -EBUSY without a message, with an open target: a process uses it. */
+static int target_open(struct target *g, const char *path, bool may_make)
+{
+	int r = -EAGAIN;
+
+	for (int i = 0; i < OPEN_TRIES && r == -EAGAIN; i++) {
+		*g = (struct target){ .path = path, .f = { .fd = -1 }, .lock = CBD_LOCK_NONE };
+		r = open_or_make(g, may_make);
+		if (r == 0)
+			r = check_owner(g);
+		if (r == 0)
+			r = target_lock(g);
+		if (r < 0 && r != -EBUSY)
+			target_close(g);
+	}
+	return r == -EAGAIN ? cbd_error(EAGAIN, "%s: is made and removed all the time", path) : r;
+}
+
 static int check_options(const struct cbd_format_options *o)
 {
 	if (o->coherence > CBD_COHERENCE_SOFTWARE)
@@ -259,9 +364,7 @@ static int check_options(const struct cbd_format_options *o)
 int cbd_format(const char *path, const struct cbd_format_options *options, size_t size)
 {
 	struct cbd_format_options o;
-	struct cbd_lock lock = CBD_LOCK_NONE;
-	struct cbd_file f;
-	bool fresh;
+	struct target g;
 	int r = cbd_sized_get(&o, sizeof(o), options, size, "cbd_format_options");
 
 	if (r == 0)
@@ -270,27 +373,22 @@ int cbd_format(const char *path, const struct cbd_format_options *options, size_
 		return r;
 	if (!path)
 		return cbd_error(EINVAL, "no path of a transport given");
-	fresh = access(path, F_OK) != 0 && errno == ENOENT;
-	r = fresh ? check_fresh(path, &o) : 0;
+	r = access(path, F_OK) != 0 && errno == ENOENT ? check_fresh(path, &o) : 0;
 	if (r < 0)
 		return r;
 	cbd_coherence_init();
 	cbd_fault_init();
-	r = cbd_file_open(path, true, fresh, &f);
-	if (r < 0)
+	r = target_open(&g, path, o.size != 0);
+	if (r < 0 && r != -EBUSY)
 		return r;
-	r = cbd_lock_take(&lock, f.fd, CBD_LOCK_FORMAT, false, 0);
 	if (r == -EBUSY && o.force < 2)
 		r = cbd_error(EBUSY, "%s: is in use by a process on this host", path);
-	else if (r < 0 && r != -EBUSY)
-		cbd_error(-r, "%s: cannot lock: %m", path);
 	else
-		r = fresh ? 0 : check_old(path, &f, o.force, r == -EBUSY);
+		r = g.fresh ? 0 : check_old(path, &g.f, o.force, r == -EBUSY);
 	if (r == 0)
-		r = format_file(path, &o, &f);
-	cbd_lock_release(&lock);
-	close(f.fd);
-	if (r < 0 && fresh)
+		r = format_file(path, &o, &g.f);
+	if (r < 0 && g.fresh && has_name(&g))
 		unlink(path);
+	target_close(&g);
 	return r;
 }

@@ -115,7 +115,8 @@ int cbd_file_open(const char *path, bool writable, bool create, struct cbd_file 
 		if (!S_ISREG(st.st_mode) && !S_ISCHR(st.st_mode))
 			return cbd_error(EINVAL, "%s: neither a file nor a devdax device", path);
 	}
-	f->fd = open(path, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | (create ? O_CREAT : 0),
+	f->fd = open(path,
+		     (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | (create ? O_CREAT | O_EXCL : 0),
 		     0600);
 	if (f->fd < 0)
 		return devdax_error(path, errno);

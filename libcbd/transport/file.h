@@ -23,8 +23,9 @@ struct cbd_file {
  * not device_dax. */
 int cbd_devdax_mode_error(const char *path, int err, const char *driver);
 
-/* Open a regular file or a devdax device; CREATE makes a missing file.  The caller
- * closes file->fd.  0, or a negative errno with a message. */
+/* Open a regular file or a devdax device; CREATE makes a missing file; -EEXIST:
+ * its name is taken, perhaps by a symbolic link.  The caller closes file->fd.  0, or a
+ * negative errno with a message. */
 int cbd_file_open(const char *path, bool writable, bool create, struct cbd_file *file);
 
 /* Map LENGTH bytes from the start, rounded up to the file's alignment.  The caller
