@@ -268,34 +268,6 @@ uint32_t __wrap_cbd_channel_payload_crc(uint32_t seed, const void *data, size_t 
 	return sim.rules.no_crc ? 0 : __real_cbd_channel_payload_crc(seed, data, len);
 }
 
-int __real_cbd_fault_store_crc(const struct cbd_mem *m, void *dst, const void *src, size_t len,
-			       uint32_t *crc);
-int __wrap_cbd_fault_store_crc(const struct cbd_mem *m, void *dst, const void *src, size_t len,
-			       uint32_t *crc);
-int __wrap_cbd_fault_store_crc(const struct cbd_mem *m, void *dst, const void *src, size_t len,
-			       uint32_t *crc)
-{
-	int r = __real_cbd_fault_store_crc(m, dst, src, len, crc);
-
-	if (sim.rules.no_crc)
-		*crc = 0;
-	return r;
-}
-
-int __real_cbd_fault_load_crc(const struct cbd_mem *m, void *dst, const void *src, size_t len,
-			      uint32_t *crc);
-int __wrap_cbd_fault_load_crc(const struct cbd_mem *m, void *dst, const void *src, size_t len,
-			      uint32_t *crc);
-int __wrap_cbd_fault_load_crc(const struct cbd_mem *m, void *dst, const void *src, size_t len,
-			      uint32_t *crc)
-{
-	int r = __real_cbd_fault_load_crc(m, dst, src, len, crc);
-
-	if (sim.rules.no_crc)
-		*crc = 0;
-	return r;
-}
-
 /* The places that libcbd names (base/step.h). */
 void __wrap_cbd_step(const char *name);
 void __wrap_cbd_step(const char *name)
