@@ -2,7 +2,8 @@
 /*
  * log.c - messages to stderr while the starter looks on, to syslog afterwards.
  *
- * Owns the choice of where and how much; see log.h for the form.
+ * Owns the choice of where; how much of one kind is log-limit.h's.  See log.h for the
+ * form.
  */
 #include <config.h>
 
@@ -12,6 +13,7 @@
 
 #include <cbd.h>
 
+#include "log-limit.h"
 #include "log.h"
 
 #define LOG_LINE 1024
@@ -31,15 +33,32 @@ void log_to_syslog(void)
 	use_syslog = true;
 }
 
-static void log_write(int priority, const char *message)
+static void log_put(int priority, const char *message)
 {
-	if (priority == LOG_DEBUG && !verbose)
-		return;
 	/* One call for one line: lines of several threads do not mix. */
 	if (use_syslog)
 		syslog(priority, "%s", message);
 	else
 		fprintf(stderr, "cbd-backend: %s\n", message);
+}
+
+void log_begin_limit(void)
+{
+	log_limit_start(log_put, LOG_LIMIT_MS);
+}
+
+void log_end_limit(void)
+{
+	log_limit_end();
+}
+
+/* Debug messages are asked for by somebody who looks on. */
+static void log_write(int priority, const char *message)
+{
+	if (priority != LOG_DEBUG)
+		log_limit(log_put, priority, message);
+	else if (verbose)
+		log_put(priority, message);
 }
 
 static void log_format(int priority, const char *format, va_list args)

@@ -17,6 +17,11 @@ void log_verbose(void);
  * logs. */
 void log_to_syslog(void);
 
+/* From here on at most some messages of a kind, see log-limit.h: in the process that
+ * serves.  At its end, with no other thread, what was held back is told. */
+void log_begin_limit(void);
+void log_end_limit(void);
+
 /* Any thread; no newline at the end of the format. */
 void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_warning(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -592,6 +592,7 @@ int main(int argc, char **argv)
 		daemon_fork();
 
 	if (make_loop(&p) == 0 && start(&p) == 0) {
+		log_begin_limit();
 		catch_signals(&p);
 		do
 			serve(&p);
@@ -601,5 +602,6 @@ int main(int argc, char **argv)
 									 : EXIT_SUCCESS;
 	}
 	stop(&p);
+	log_end_limit();
 	return status;
 }

@@ -26,6 +26,7 @@
 
 #include "disk.h"
 #include "exports.h"
+#include "log-limit.h"
 #include "param.h"
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
@@ -61,12 +62,18 @@ static void plugin_dump(void)
 
 /* ------------------------------------------------------------ life cycle */
 
+static void put_error(int priority, const char *message)
+{
+	(void)priority;
+	nbdkit_error("%s", message);
+}
+
 /* From any thread, libcbd's own ones too. */
 static void log_event(void *opaque, enum cbd_log_level level, const char *message)
 {
 	(void)opaque;
 	if (level <= CBD_LOG_WARNING)
-		nbdkit_error("%s", message);
+		log_limit(put_error, 0, message);
 	else
 		nbdkit_debug("%s", message);
 }
@@ -204,6 +211,7 @@ static int plugin_after_fork(void)
 		return -1;
 	if (watch_quit() < 0)
 		return -1;
+	log_limit_start(put_error, LOG_LIMIT_MS);
 	started = true;
 	return 0;
 }
@@ -214,6 +222,7 @@ static void plugin_unload(void)
 	if (transport)
 		cbd_transport_close(transport);
 	transport = NULL;
+	log_limit_end();
 	cbd_set_log(NULL, NULL);
 	param_free();
 }
@@ -479,14 +488,18 @@ static const char *verb(enum cbd_op op)
 /* Makes of the result of libcbd that of a callback. */
 static int finish(const struct connection *c, const struct cbd_io *io, int result)
 {
+	char message[200];
+
 	if (result == 0)
 		return 0;
 	errno = -result;
 	if (io->op == CBD_OP_FLUSH)
-		nbdkit_error("backend %u: flush: %m", c->disk->backend);
+		snprintf(message, sizeof(message), "backend %u: flush: %m", c->disk->backend);
 	else
-		nbdkit_error("backend %u: %s %" PRIu64 " bytes at %" PRIu64 ": %m",
-			     c->disk->backend, verb(io->op), io->length, io->offset);
+		snprintf(message, sizeof(message),
+			 "backend %u: %s %" PRIu64 " bytes at %" PRIu64 ": %m", c->disk->backend,
+			 verb(io->op), io->length, io->offset);
+	log_limit(put_error, 0, message);
 	nbdkit_set_error(nbd_error(-result));
 	return -1;
 }
