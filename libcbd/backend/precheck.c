@@ -43,9 +43,6 @@ int cbd_options_check_numbers(const struct cbd_transport *t, const struct cbd_ba
 		return cbd_error(EINVAL,
 				 "%s: handlers: %u is more than the %u channels of a backend",
 				 t->path, o->handlers, h->channels);
-	if (o->poll > CBD_POLL_SLEEP)
-		return cbd_error(EINVAL, "%s: poll %u: there is no such policy", t->path,
-				 (unsigned)o->poll);
 	if (o->max_blkdevs > h->blkdevs)
 		return cbd_error(EINVAL, "%s: max_blkdevs: %u is more than the %u of the transport",
 				 t->path, o->max_blkdevs, h->blkdevs);
@@ -54,7 +51,7 @@ int cbd_options_check_numbers(const struct cbd_transport *t, const struct cbd_ba
 	if (h->hosts < 64 && o->fenced_hosts >> h->hosts)
 		return cbd_error(EINVAL, "%s: fenced_hosts: the transport has hosts 0..%u", t->path,
 				 h->hosts - 1);
-	return 0;
+	return cbd_poll_check(o->poll);
 }
 
 static bool is_owned(struct cbd_transport *t, enum cbd_side side, unsigned slot)

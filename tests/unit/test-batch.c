@@ -248,11 +248,12 @@ START_TEST(messages)
 	unit_disk_fail(&p.disk, CBD_OP_WRITE, ENOSPC);
 	unit_fails(cbd_queue_write(p.q, buf, 512, 0, 0), ENOSPC);
 	tells(cbd_errmsg(), "no space left");
-	/* stopped in order: everything ends with it */
+	/* gone for good: everything ends with it */
 	server_stop(&p);
-	cbd_backend_drain(p.backend);
-	server_start(&p);
-	unit_wait(cbd_queue_flush(p.q) == -ESHUTDOWN);
+	cbd_backend_close(p.backend);
+	p.backend = NULL;
+	unit_ok(cbd_clear(p.ct, CBD_OBJECT_BACKEND, 0, NULL, 0));
+	unit_fails(cbd_queue_flush(p.q), ESHUTDOWN);
 	tells(cbd_errmsg(), "backend 0: flush: the backend was stopped");
 	pair_close(&p);
 }

@@ -169,7 +169,6 @@ START_TEST(two_threads)
 	void *failed;
 
 	open_pair(way(_i));
-	unit_ok(cbd_blkdev_start(p.blkdev));
 	for (unsigned i = 0; i < 4; i++) {
 		w[i] = (struct writer){ i % 2, unit_share(1000) };
 		ck_assert_int_eq(pthread_create(&thread[i], NULL, write_rounds, &w[i]), 0);
