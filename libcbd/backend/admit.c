@@ -425,8 +425,8 @@ static bool admit(struct cbd_backend *b, unsigned d, const struct cbd_request_li
 			return true;
 		}
 		reply_granted(b, d, q);
-		cbd_log(CBD_LOG_INFO, "backend %u: blkdev %u of host %u attached, %u queues", b->id,
-			d, q->host, q->queues);
+		cbd_log(CBD_LOG_INFO, "backend %u: blkdev %u of host %u attached, %u queue%s",
+			b->id, d, q->host, q->queues, q->queues == 1 ? "" : "s");
 	}
 	return false;
 }

@@ -245,6 +245,7 @@ struct cbd_blkdev {
 
 	struct cbd_watch watch; /* of the backend; by the heartbeat thread once it runs */
 	bool suspect;		/* the backend is; the log has been told */
+	uint64_t silent_ns;	/* since when */
 	bool impatient;		/* requests do not wait for a suspect backend */
 	bool lost;		/* the slot is another process's, or the memory is gone: nothing is
 				 * written there any more */

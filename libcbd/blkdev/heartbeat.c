@@ -29,11 +29,14 @@ static void watch_backend(struct cbd_blkdev *b)
 		return;
 	l = cbd_watch_sample(&b->watch, beat.counter, cbd_now_ns(), cbd_interval_ns(b->t),
 			     b->t->header.dead_after);
-	if (l == CBD_SUSPECT && !b->suspect)
+	if (l == CBD_SUSPECT && !b->suspect) {
+		b->silent_ns = cbd_now_ns() - cbd_suspect_ns(b->t);
 		cbd_log(CBD_LOG_WARNING, "backend %u: does not beat: its requests wait",
 			b->backend);
+	}
 	if (l == CBD_ALIVE && b->suspect)
-		cbd_log(CBD_LOG_INFO, "backend %u: beats again", b->backend);
+		cbd_log(CBD_LOG_WARNING, "backend %u: is back, after %u s without a beat",
+			b->backend, (unsigned)((cbd_now_ns() - b->silent_ns) / 1000000000));
 	if (l == CBD_SUSPECT || l == CBD_ALIVE)
 		cbd_flag_set(&b->suspect, l == CBD_SUSPECT);
 }
