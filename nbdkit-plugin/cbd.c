@@ -26,7 +26,7 @@
 
 #include "disk.h"
 #include "exports.h"
-#include "log-limit.h"
+#include "../common/log-limit.h"
 #include "param.h"
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL

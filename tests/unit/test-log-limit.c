@@ -80,7 +80,9 @@ START_TEST(the_end_tells)
 	ck_assert_uint_eq(seen.lines, 10);
 	log_limit_end();
 	ck_assert_uint_eq(seen.lines, 11);
-	ck_assert_str_eq(seen.last, "15 more like this in 1 s: blkdev 24: refused");
+	/* in how many seconds depends on the machine */
+	ck_assert_ptr_eq(strstr(seen.last, "15 more like this in "), seen.last);
+	ck_assert_ptr_nonnull(strstr(seen.last, " s: blkdev 24: refused"));
 	say("blkdev %u: refused", 1);
 	ck_assert_uint_eq(seen.lines, 12);
 }
