@@ -37,7 +37,7 @@
 
 #define SECTOR 512u
 #define VERIFIER_COUNT 0xffffull
-#define VERIFIER_DURABLE 1 /* nothing is ever lost */
+#define VERIFIER_DURABLE (VERIFIER_COUNT + 1) /* nothing is ever lost */
 
 enum { ID_FILE = 1, ID_DEVICE = 2 };
 

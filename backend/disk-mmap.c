@@ -70,11 +70,11 @@ bool disk_is_memory(const struct disk *d)
 
 /* ------------------------------------------------------------- the mapping */
 
-static void *map(const struct disk *d, int flags)
+static void *map(const struct disk *d, uint64_t length, int flags)
 {
 	int protection = PROT_READ | (d->read_only ? 0 : PROT_WRITE);
 
-	return mmap(NULL, mapping.length, protection, flags, d->fd, 0);
+	return mmap(NULL, length, protection, flags, d->fd, 0);
 }
 
 /* Nothing is touched in advance: in a sparse file that would allocate it. */
@@ -83,10 +83,10 @@ static int map_disk(const struct disk *d)
 	void *base;
 
 	mapping.length = disk_size(d);
-	base = map(d, MAP_SHARED_VALIDATE | MAP_SYNC);
+	base = map(d, mapping.length, MAP_SHARED_VALIDATE | MAP_SYNC);
 	mapping.persistent = base != MAP_FAILED;
 	if (base == MAP_FAILED)
-		base = map(d, MAP_SHARED);
+		base = map(d, mapping.length, MAP_SHARED);
 	if (base == MAP_FAILED)
 		return -errno;
 	madvise(base, mapping.length, MADV_HUGEPAGE);
@@ -101,11 +101,12 @@ static int map_disk(const struct disk *d)
 /* Address space is short in a process with a limit of its own. */
 int disk_map_error(const struct disk *d)
 {
-	void *base = map(d, MAP_SHARED);
+	uint64_t length = disk_size(d);
+	void *base = map(d, length, MAP_SHARED);
 
 	if (base == MAP_FAILED)
 		return -errno;
-	munmap(base, d->geometry.size);
+	munmap(base, length);
 	return 0;
 }
 

@@ -235,15 +235,12 @@ static int format_file(const char *path, const struct cbd_format_options *option
 /* A file of the name of a device would be written and used in its place. */
 static int check_fresh(const char *path, const struct cbd_format_options *o)
 {
-	const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
 	char *copy = strdup(path), *folder = copy ? realpath(dirname(copy), NULL) : NULL;
 	bool in_dev = folder && strcmp(folder, "/dev") == 0;
-	unsigned region, device;
-	int end = 0;
 
 	free(folder);
 	free(copy);
-	if (in_dev || (sscanf(name, "dax%u.%u%n", &region, &device, &end) == 2 && !name[end]))
+	if (in_dev)
 		return cbd_error(ENODEV, "%s: there is no such device; 'daxctl list' shows all",
 				 path);
 	return o->size ? 0 : cbd_error(ENOENT, "%s: %m; give a size to create it", path);

@@ -26,7 +26,7 @@ for signal in TERM INT; do
 	wait "$pid" || status=$?
 	[ $status -eq 0 ] || fail "SIG$signal: status $status"
 	[ ! -e "$tmp/backend.pid" ] || fail "SIG$signal: the pid file is still there"
-	cbdctl list -B "$transport" | jq -e 'length == 0' >/dev/null ||
+	cbdctl list -B "$transport" | jq -e '.[0].state == "gone"' >/dev/null ||
 		fail "the slot is in use: $(cbdctl list -B "$transport")"
 done
 

@@ -97,7 +97,7 @@ cbdctl format --size "$needed" --hosts 9 --blkdevs 40 "$transport" >/dev/null
 rm "$transport"
 
 # A device that is not there is not made as a file.
-for transport in /dev/dax7.7 /dev/cbd-test-none "$memory/dax0.0"; do
+for transport in /dev/dax7.7 /dev/cbd-test-none; do
 	not_formatted "there is no such device; 'daxctl list' shows all" --size 24M
 	[ ! -e "$transport" ] || fail "format has made $transport"
 done
@@ -264,7 +264,7 @@ start_backend 0 "$disk"
 kill_backend 0
 "$patch" "$transport" line host-state:0 16:8=1
 "$patch" "$transport" line backend-claim:0:0 24:8=1
-expect 1 "$transport: backend 0 of host 0 is suspect, not dead; 'cbdctl clear' frees it" \
+expect 1 "$transport: backend 0 of host 0 is suspect, not dead; clear it if that host is off" \
 	cbdctl format --force "$transport"
 expect 1 "--force formats it" cbdctl format "$transport"
 cbdctl format --channels 4 --force --force "$transport" >/dev/null

@@ -11,7 +11,7 @@ format_transport transport
 make_disk "$disks/disk" 16M
 start_backend 1 --name twin "$disk"
 make_disk "$disks/disk2" 16M
-start_backend 2 --name twin "$disk"
+start_backend 2 --name other "$disk"
 make_disk "$disks/disk3" 16M
 
 # refused TEXT PARAMETER...: as a daemon

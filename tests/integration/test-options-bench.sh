@@ -19,4 +19,4 @@ grep -qE '^cbd-bench [0-9]+\.[0-9]+\.[0-9]+ \(libcbd [0-9.]+\)$' "$tmp/expect.ou
 	fail "--version: $(cat "$tmp/expect.out")"
 expect 2 "the transport is missing" cbd-bench --backend 1
 expect 2 "no kind of load 'all'" cbd-bench --rw all
-expect 2 "is not a size" cbd-bench --block-size 4q
+expect 2 "must be a whole number" cbd-bench --block-size 4q

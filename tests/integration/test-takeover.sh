@@ -114,7 +114,7 @@ ready()
 	grep -q ': ready, ' "$tmp/new.log" || gone "$new"
 }
 
-for ((i = 0; i < $(share 30); i++)); do
+for ((i = 0; i < $(share 6); i++)); do
 	new_process -f -P "$tmp/backend.pid"
 	# somewhere between its start and half of what it takes more
 	sleep "0.0$(printf '%02d' $((RANDOM % 60)))"

@@ -301,7 +301,8 @@ bool sim_wait_any(const void *const *keys, unsigned n, uint64_t until_ns)
 	struct sim_fibre *f = sim.current;
 	bool woken;
 
-	memcpy(f->keys, keys, n * sizeof(keys[0]));
+	for (unsigned i = 0; i < n; i++)
+		f->keys[i] = keys[i];
 	f->n_keys = n;
 	f->asleep = true;
 	f->woken = false;

@@ -48,7 +48,8 @@ static void start(void)
 
 static void submit(struct write *w, uint64_t offset, uint64_t length)
 {
-	*w = (struct write){ .offset = offset, .length = length, .age = age++, .inside = true };
+	*w = (struct write){ .offset = offset, .length = length, .age = age, .inside = true };
+	age++;
 	w->runs = cbd_overlap_add(&o, &w->node, offset, length);
 }
 
