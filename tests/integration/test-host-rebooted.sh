@@ -47,7 +47,7 @@ reboot_test()
 # shellcheck disable=SC2317,SC2329 # by its name
 says_loss()
 {
-	says plugin "the next flush fails"
+	says plugin "the next flush of each connection fails"
 }
 
 for coherence in hardware software; do
