@@ -268,9 +268,9 @@ static bool taken_back(struct sim_proc *p, struct actor_backend *a, struct cbd_t
 
 	a->disk->holder = NULL;
 	cbd_backend_release(a->b);
-	while ((r = cbd_backend_successor(a->b)) == 0)
+	while ((r = cbd_backend_successor(a->b)) == 0 && !a->wanted_stop)
 		sim_sleep(5 * SIM_MS);
-	if (r > 0)
+	if (r > 0 || a->wanted_stop)
 		return false;
 	cbd_backend_close(a->b);
 	a->b = NULL;

@@ -139,9 +139,13 @@ static void calm(void *arg)
 /* What runs, and where. */
 struct scene {
 	struct sim_host *server_host;
-	struct sim_proc *server;
-	struct actor_backend a[2]; /* the one that serves, and its successor */
-	unsigned turn;
+	/* The one that serves, those that handed over to it and watch it, and those that
+	 * are gone. */
+	struct server {
+		struct actor_backend a;
+		struct sim_proc *proc;
+	} servers[8];
+	struct server *server; /* started last, or seen to serve */
 	struct {
 		struct sim_host *host;
 		struct sim_proc *proc;
@@ -162,28 +166,58 @@ static void begin_scene(struct scene *s)
 	random_noise(true);
 }
 
+static struct server *place_of_a_dead_one(struct scene *s)
+{
+	for (unsigned i = 0; i < sizeof(s->servers) / sizeof(s->servers[0]); i++)
+		if (!s->servers[i].proc || !s->servers[i].proc->alive)
+			return &s->servers[i];
+	sim_fail("more backends than handed over");
+}
+
 static void serve_on(struct scene *s, struct sim_host *h, bool takeover, int fenced)
 {
-	struct actor_backend *a = &s->a[++s->turn % 2];
+	struct server *server = place_of_a_dead_one(s);
 
 	s->server_host = h;
-	*a = (struct actor_backend){ .disk = &disks[0],
-				     .handlers = 1 + (unsigned)sim_below(2),
-				     .max_blkdevs = 4,
-				     .takeover = takeover,
-				     .fenced = fenced >= 0,
-				     .fenced_host = fenced >= 0 ? (unsigned)fenced : 0 };
-	s->server = sim_spawn(h, "backend", actor_backend, a);
+	server->a = (struct actor_backend){ .disk = &disks[0],
+					    .handlers = 1 + (unsigned)sim_below(2),
+					    .max_blkdevs = 4,
+					    .takeover = takeover,
+					    .fenced = fenced >= 0,
+					    .fenced_host = fenced >= 0 ? (unsigned)fenced : 0 };
+	server->proc = sim_spawn(h, "backend", actor_backend, &server->a);
+	s->server = server;
+}
+
+/* The successor may die, and the one that handed over to it go on: then the next start
+ * is refused, for the disk is in use. */
+static struct server *serves(struct scene *s)
+{
+	for (unsigned i = 0; i < sizeof(s->servers) / sizeof(s->servers[0]); i++)
+		if (s->servers[i].proc && s->servers[i].proc->alive && s->servers[i].a.serving)
+			return &s->servers[i];
+	return NULL;
+}
+
+static bool some_server_lives(const struct scene *s)
+{
+	for (unsigned i = 0; i < sizeof(s->servers) / sizeof(s->servers[0]); i++)
+		if (s->servers[i].proc && s->servers[i].proc->alive)
+			return true;
+	return false;
 }
 
 static void await_server(struct scene *s)
 {
-	struct actor_backend *a = &s->a[s->turn % 2];
+	struct server *server = s->server;
 
-	while (s->server->alive && !a->serving)
+	while (some_server_lives(s) && (server->proc->alive ? !server->a.serving : !serves(s)))
 		sim_sleep(5 * SIM_MS);
-	if (!s->server->alive)
-		sim_fail("the backend does not start: %d", s->server->result);
+	if (server->proc->alive && server->a.serving)
+		return;
+	s->server = serves(s);
+	if (!s->server)
+		sim_fail("the backend does not start: %d", server->proc->result);
 }
 
 static void attach_on(struct scene *s, unsigned i, struct sim_host *h)
@@ -200,8 +234,19 @@ static void check_alive(struct scene *s)
 	for (unsigned i = 0; i < s->n; i++)
 		if (!s->client[i].proc->alive)
 			sim_fail("client %u has ended: %d", i, s->client[i].proc->result);
-	if (!s->server->alive)
-		sim_fail("the backend has ended: %d", s->server->result);
+	if (!s->server->proc->alive)
+		sim_fail("the backend has ended: %d", s->server->proc->result);
+}
+
+static void stop_servers(struct scene *s)
+{
+	for (unsigned i = 0; i < sizeof(s->servers) / sizeof(s->servers[0]); i++)
+		s->servers[i].a.wanted_stop = true;
+	for (unsigned i = 0; i < sizeof(s->servers) / sizeof(s->servers[0]); i++)
+		if (s->servers[i].proc)
+			actor_wait(s->servers[i].proc, SIM_NEVER);
+	if (s->server->proc->result < 0)
+		sim_fail("the backend ends with %d", s->server->proc->result);
 }
 
 /* Everybody does something still, and ends in order. */
@@ -229,10 +274,7 @@ static void end_scene(struct scene *s)
 		add_client(c);
 		healed += c->resends + c->bad_payloads;
 	}
-	s->a[s->turn % 2].wanted_stop = true;
-	actor_wait(s->server, SIM_NEVER);
-	if (s->server->result < 0)
-		sim_fail("the backend ends with %d", s->server->result);
+	stop_servers(s);
 	if (healed + sim.count.handler_retries > sim.count.late)
 		sim_fail("%llu payloads were healed, and %llu lines came late",
 			 (unsigned long long)(healed + sim.count.handler_retries),
@@ -261,16 +303,16 @@ static void crash_client(struct scene *s)
 static void crash_server(struct scene *s)
 {
 	if (sim_chance(2)) {
-		s->server->die_at_store = s->server->line_stores + 1 + sim_below(60);
+		s->server->proc->die_at_store = s->server->proc->line_stores + 1 + sim_below(60);
 		any_pause();
 	}
-	sim_kill(s->server);
+	sim_kill(s->server->proc);
 	any_pause();
 	serve_on(s, s->server_host, false, -1);
 	if (sim_chance(3)) { /* and again, on its way */
-		s->server->die_at_store = 1 + sim_below(40);
+		s->server->proc->die_at_store = 1 + sim_below(40);
 		any_pause();
-		sim_kill(s->server);
+		sim_kill(s->server->proc);
 		serve_on(s, s->server_host, false, -1);
 	}
 }
@@ -292,7 +334,7 @@ static void crash_something(struct scene *s)
 		serve_on(s, s->server_host, true, -1);
 		break;
 	case 4:
-		sim_stop(sim_chance(2) ? s->server : s->client[sim_below(s->n)].proc,
+		sim_stop(sim_chance(2) ? s->server->proc : s->client[sim_below(s->n)].proc,
 			 sim_below(600 * SIM_MS));
 		break;
 	default:
