@@ -271,6 +271,7 @@ static int open_or_make(struct target *g, bool may_make)
 		return cbd_error(ENOENT, "%s: %m; give a size to create it", g->path);
 	r = cbd_file_open(g->path, true, true, &g->f);
 	g->fresh = r == 0;
+	cbd_step("format-made");
 	if (r == -EEXIST && lstat(g->path, &st) == 0 && S_ISLNK(st.st_mode))
 		return cbd_error(ENOENT, "%s: is a symbolic link to what does not exist", g->path);
 	return r == -EEXIST ? -EAGAIN : r;
@@ -307,6 +308,9 @@ static int target_lock(struct target *g)
 		return -EAGAIN;
 	if (!g->f.devdax && fstat(g->f.fd, &st) == 0)
 		g->f.size = (uint64_t)st.st_size;
+	/* another one may have found it, formatted it, and be gone, before the lock */
+	if (g->f.size != 0)
+		g->fresh = false;
 	return r;
 }
 

@@ -16,6 +16,7 @@ patch=${abs_top_srcdir:?}/tests/integration/patch-transport.py
 
 # STEP:COUNT SCENARIO [KIND]: at the COUNT-th time (1) in the victim's life
 step_table='
+format-made          format
 format-magic         format
 format-copy          format
 format-wiped         format
