@@ -512,6 +512,14 @@ static int take_back(struct program *p)
 
 	if (lock_disk(p) < 0)
 		return -1;
+	/* nobody comes to serve the disk from here on, or stops; one that was stopped in
+	 * order before is not replaced */
+	if (cbd_backend_successor(old) > 0) {
+		disk_unlock(p->disk);
+		p->locked = false;
+		p->gone = 1;
+		return -1;
+	}
 	p->backend = NULL;
 	if (start_workers(p) < 0 ||
 	    cbd_backend_open(p->transport, &options, sizeof(options), &p->backend) < 0 ||
@@ -551,6 +559,8 @@ static bool hand_over(struct program *p)
 			return true;
 		if (take_back(p) == 0)
 			return false;
+		if (p->gone > 0)
+			return true;
 		if (p->gone == -ETIMEDOUT)
 			tries--; /* it has what it needs, and may go on */
 	}

@@ -597,7 +597,7 @@ bool cbd_backend_drained(const struct cbd_backend *b);
  * It has drained for a successor on this host, which shares the page cache: what was
  * written need not be synced.  Then cbd_backend_release() gives the slot up, with no
  * handler call under way, and cbd_backend_successor() tells whether the successor
- * serves: 1; 0 while it is on its way; -ESRCH: it is dead or has given up, so this
+ * serves, or has served and stopped in order since: 1; 0 while it is on its way; -ESRCH: it is dead or has given up, so this
  * process opens the disk's lock and the slot again, as a new backend; -ETIMEDOUT: the
  * same may be tried, it is too slow.
  */

@@ -139,6 +139,18 @@ void cbd_takeover_end(struct cbd_takeover *k)
 
 /* ------------------------------------------------------ has handed over */
 
+static bool is_later(const struct cbd_backend *b, const struct cbd_state_line *s)
+{
+	return (int32_t)(s->incarnation - b->state.incarnation) > 0;
+}
+
+/* A successor served, and an administrator has stopped it.  (HANDOVER tells nothing: a
+ * newcomer that gives up puts it back.) */
+static bool has_stopped_in_order(const struct cbd_backend *b, const struct cbd_state_line *s)
+{
+	return is_later(b, s) && s->state == CBD_SLOT_GONE;
+}
+
 int cbd_backend_successor(struct cbd_backend *b)
 {
 	struct cbd_successor *w = &b->successor;
@@ -152,10 +164,13 @@ int cbd_backend_successor(struct cbd_backend *b)
 		w->since_ns = cbd_now_ns();
 		return -ETIMEDOUT;
 	}
-	if (cbd_line_get(b->t, cbd_backend_info_at(b->t, b->id, CBD_BACKEND_STATE), &s) < 0 ||
-	    !cbd_lock_held(b->t->fd, CBD_LOCK_BACKEND(b->id)))
+	if (cbd_line_get(b->t, cbd_backend_info_at(b->t, b->id, CBD_BACKEND_STATE), &s) < 0)
 		return -ESRCH;
-	if (s.state != CBD_SLOT_LIVE || (int32_t)(s.incarnation - b->state.incarnation) <= 0 ||
+	if (has_stopped_in_order(b, &s))
+		return 1;
+	if (!cbd_lock_held(b->t->fd, CBD_LOCK_BACKEND(b->id)))
+		return -ESRCH;
+	if (s.state != CBD_SLOT_LIVE || !is_later(b, &s) ||
 	    cbd_line_get(b->t, cbd_backend_info_at(b->t, b->id, CBD_BACKEND_BEAT), &beat) < 0)
 		return 0; /* somebody has the slot, and has not come far */
 	/* Who was live when the take-over lock was free, and beats after that, has

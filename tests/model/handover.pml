@@ -9,7 +9,8 @@
  *
  * Holds: never two serve; when nothing moves any more somebody serves, unless
  * `old` has died, or a newcomer after it had confirmed that it serves (it gave
- * the take-over lock up): then an operator starts another one.
+ * the take-over lock up): then an operator starts another one.  Once a newcomer that
+ * served was stopped in order, `old` does not serve again.
  *
  * Bounds: NEWS, 2 or 3.
  *
@@ -20,6 +21,7 @@
  *              that a dying process gives up
  *   ANY_BEAT   the beat may be that of a second newcomer, which has not given the
  *              take-over lock up
+ *   ONE_LOOK   it does not look again when it has the disk's lock
  *   ONE_TRY    it leaves when it finds a lock held that a dying process had
  */
 #ifndef NEWS
@@ -31,11 +33,12 @@
 
 #define LIVE 1
 #define HANDOVER 2
+#define GONE 3
 
 byte takeover = NOBODY, disk = OLD, slot = OLD;	/* who has the lock */
 byte state = LIVE, incarnation = 1;
 byte request = 0;		/* the incarnation that is asked to hand over */
-bool serves[NEWS + 1], crashed = false;
+bool serves[NEWS + 1], crashed = false, stopped = false;
 
 #if NEWS == 2
 #define SERVING (serves[0] + serves[1] + serves[2])
@@ -98,6 +101,8 @@ proctype newcomer(byte me)
 	:: true ->
 end:		false			/* serves for ever */
 	:: crashed = true; goto gone	/* dies later: a crash like any other */
+	:: d_step { serves[me] = false; state = GONE; stopped = true }
+	   goto gone			/* is stopped in order */
 	fi;
 withdraw:
 	request = 0;
@@ -107,7 +112,7 @@ gone:	drop_all(me)
 active proctype old()
 {
 	byte mine = 1, seen;
-	bool mortal, live;
+	bool mortal, live, left;
 
 	serves[OLD] = true;
 	if :: mortal = false :: mortal = true fi;
@@ -123,7 +128,11 @@ end:	do
 		goto done;
 #endif
 again:	skip;	/* not before the one that asked is gone, or has done it */
-		d_step { takeover == NOBODY -> seen = incarnation; live = state == LIVE };
+		d_step {
+			takeover == NOBODY -> seen = incarnation; live = state == LIVE;
+			left = state == GONE && seen > mine
+		};
+		if :: left -> goto done :: else fi;
 #if defined(STATE_ONLY)
 		if :: live && seen > mine -> goto done :: else fi;
 #elif defined(LOCK_ONLY)
@@ -143,6 +152,14 @@ again:	skip;	/* not before the one that asked is gone, or has done it */
 		:: atomic { slot == NOBODY -> slot = OLD }
 		:: slot != NOBODY -> disk = NOBODY; goto again
 		fi;
+		/* with the disk's lock nobody else comes to serve, or stops */
+#ifndef ONE_LOOK
+		if
+		:: state == GONE && incarnation > mine -> goto done
+		:: else
+		fi;
+#endif
+		assert(!(state == GONE && incarnation > mine));
 		publish(OLD)
 	:: mortal -> goto died
 	od;
@@ -160,5 +177,5 @@ init {
 		od
 	};
 	timeout;
-	assert(SERVING == 1 || crashed)
+	assert(SERVING == 1 || crashed || stopped)
 }

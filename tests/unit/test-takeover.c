@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * test-takeover.c - what a process that has handed its slot over makes of what its
+ * successor does next (rule 7.6).
+ */
+#include <config.h>
+
+#include <errno.h>
+
+#include "machines.h"
+
+static const struct cbd_disk_geometry geometry = { .size = 1u << 20,
+						   .logical_block = 512,
+						   .physical_block = 512,
+						   .optimal_block = 4096,
+						   .disk_id = "disk",
+						   .verifier = 0x10000 };
+
+static struct cbd_backend *old;
+
+static struct cbd_backend *open_backend(struct cbd_transport *t)
+{
+	const struct cbd_backend_options o = { .id = 1 };
+	struct cbd_backend *b;
+
+	unit_ok(cbd_backend_open(t, &o, sizeof(o), &b));
+	return b;
+}
+
+static struct cbd_backend *serve(struct cbd_transport *t)
+{
+	struct cbd_backend *b = open_backend(t);
+
+	unit_ok(cbd_backend_publish(b, &geometry, sizeof(geometry)));
+	ck_assert_int_ge(cbd_backend_tick(b), 0);
+	return b;
+}
+
+static bool has_drained(struct cbd_backend *b)
+{
+	ck_assert_int_ge(cbd_backend_tick(b), 0);
+	return cbd_backend_drained(b);
+}
+
+static void stop_in_order(struct cbd_backend *b)
+{
+	cbd_backend_drain(b);
+	unit_wait(has_drained(b));
+	cbd_backend_close(b);
+}
+
+/* B gives its slot to a process that has opened T. */
+static struct cbd_takeover *hand_over(struct cbd_backend *b, struct cbd_transport *t)
+{
+	struct cbd_takeover *k;
+
+	unit_ok(cbd_takeover_begin(t, 1, 10000, &k));
+	unit_wait(has_drained(b));
+	ck_assert(cbd_backend_handed_over(b));
+	cbd_backend_release(b);
+	ck_assert_int_eq(cbd_takeover_poll(k), 1);
+	ck_assert_int_eq(cbd_backend_successor(b), 0);
+	return k;
+}
+
+static void setup(void)
+{
+	machines_setup();
+	old = serve(t1);
+}
+
+static void teardown(void)
+{
+	cbd_backend_close(old);
+	machines_teardown();
+}
+
+static bool told(int expected)
+{
+	int r = cbd_backend_successor(old);
+
+	ck_assert(r == 0 || r == expected);
+	return r == expected;
+}
+
+START_TEST(serves)
+{
+	struct cbd_takeover *k = hand_over(old, t2);
+	struct cbd_backend *new = serve(t2);
+
+	ck_assert_int_eq(cbd_backend_successor(old), 0); /* may give up yet */
+	cbd_takeover_end(k);
+	unit_wait(cbd_backend_tick(new) >= 0 && told(1));
+	stop_in_order(new);
+}
+END_TEST
+
+START_TEST(never_takes_the_slot)
+{
+	struct cbd_takeover *k = hand_over(old, t2);
+
+	cbd_takeover_end(k);
+	ck_assert_int_eq(cbd_backend_successor(old), -ESRCH);
+}
+END_TEST
+
+/* It has failed on its way, in order. */
+START_TEST(closes_unpublished)
+{
+	struct cbd_takeover *k = hand_over(old, t2);
+
+	cbd_backend_close(open_backend(t2));
+	cbd_takeover_end(k);
+	ck_assert_int_eq(cbd_backend_successor(old), -ESRCH);
+}
+END_TEST
+
+START_TEST(dies)
+{
+	struct cbd_takeover *k = hand_over(old, t2);
+	struct cbd_backend *new = serve(t2);
+
+	cbd_takeover_end(k);
+	cbd_backend_close(new); /* not drained: as a crash leaves it */
+	ck_assert_int_eq(cbd_backend_successor(old), -ESRCH);
+}
+END_TEST
+
+/* The administrator stops the new process before the old one has looked: nobody is to
+ * serve then. */
+START_TEST(is_stopped_at_once)
+{
+	struct cbd_takeover *k = hand_over(old, t2);
+	struct cbd_backend *new = serve(t2);
+
+	cbd_takeover_end(k);
+	stop_in_order(new);
+	ck_assert_int_eq(cbd_backend_successor(old), 1);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("takeover");
+	TCase *t = tcase_create("successor");
+
+	tcase_set_timeout(t, UNIT_TIMEOUT);
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_test(t, serves);
+	tcase_add_test(t, never_takes_the_slot);
+	tcase_add_test(t, closes_unpublished);
+	tcase_add_test(t, dies);
+	tcase_add_test(t, is_stopped_at_once);
+	suite_add_tcase(s, t);
+	return unit_main(s);
+}
