@@ -151,7 +151,7 @@ int cbd_queue_submit(struct cbd_queue *q, const struct cbd_io *ios, unsigned n)
 	int r = 0;
 
 	pthread_mutex_lock(&q->lock);
-	while (done < n && (r = submit_one(q, &ios[done])) == 0)
+	while (done < n && (r = submit_one(q, ios ? &ios[done] : NULL)) == 0)
 		done++;
 	cbd_queue_issue_unlocks(q); /* as one batch */
 	/* a thread may wait in cbd_queue_poll() since before anything was in flight */

@@ -62,13 +62,15 @@ void errors_start(void)
 
 const char *errors_file(size_t size)
 {
+	static char paths[16][sizeof("/proc/self/fd/2147483647")];
+	static unsigned n;
 	int fd = memfd_create("cbd-errors", 0);
-	char *path;
 
 	holds(fd >= 0);
 	holds(ftruncate(fd, (off_t)size) == 0);
-	holds(asprintf(&path, "/proc/self/fd/%d", fd) > 0);
-	return path;
+	holds(n < sizeof(paths) / sizeof(paths[0]));
+	snprintf(paths[n], sizeof(paths[n]), "/proc/self/fd/%d", fd);
+	return paths[n++];
 }
 
 const char *errors_format(void)
