@@ -4,7 +4,8 @@
  *
  * Owns the life cycle and the translation of NBD requests and errors into those
  * of libcbd.  The parameters are param.c's, what exports there are is
- * exports.c's, when to attach and to detach disk.c's.
+ * exports.c's, when to attach and to detach disk.c's, and the user that nbdkit
+ * becomes user.c's.
  *
  * nbdkit calls everything up to get_ready in one thread before it forks.  The
  * functions that take a handle come from up to 16 threads a connection.
@@ -28,6 +29,7 @@
 #include "exports.h"
 #include "../common/log-limit.h"
 #include "param.h"
+#include "user.h"
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
 
@@ -132,6 +134,8 @@ static int plugin_get_ready(void)
 {
 	struct cbd_transport_info info;
 
+	if (user_check(param.transport) < 0)
+		return -1;
 	cbd_set_log(log_event, NULL);
 	if (cbd_transport_open(param.transport, 0, &transport) < 0) {
 		nbdkit_error("%s", cbd_errmsg());
