@@ -351,9 +351,9 @@ struct cbd_blkdev_geometry {
 
 /*
  * Claim a blkdev slot, attach to the backend and get a channel for each queue.
- * Starts no thread.  -ENOENT: no such backend; -EBUSY: it has its maximum of
- * blkdevs, or no slot or channel is free; -EACCES: it does not admit this host;
- * -ETIMEDOUT: it is suspect or does not answer.
+ * Starts no thread.  -ENOENT: no backend has this name, or it is not running; -EINVAL:
+ * no such slot; -EBUSY: it has its maximum of blkdevs, or no slot or channel is free;
+ * -EACCES: it does not admit this host; -ETIMEDOUT: it is suspect or does not answer.
  */
 int cbd_blkdev_open(struct cbd_transport *t, const struct cbd_blkdev_options *options, size_t size,
 		    struct cbd_blkdev **blkdev);

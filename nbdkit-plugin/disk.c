@@ -11,9 +11,12 @@
  * To attach takes as long as the backend likes, so the lock is not held
  * meanwhile: the state tells others to wait for this disk alone.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <time.h>
 
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
@@ -34,19 +37,72 @@ static unsigned backend_of(struct cbd_transport *t, struct cbd_blkdev *b)
 	return cbd_blkdev_get(t, cbd_blkdev_id(b), &info, sizeof(info)) == 0 ? info.backend_id : 0;
 }
 
+/* 0, or the negative errno of what cbd_errmsg() tells. */
 static int attach(struct disk *d, struct cbd_transport *t, const struct cbd_blkdev_options *options)
 {
-	if ((param.host_id >= 0 && cbd_transport_join_as(t, (unsigned)param.host_id) < 0) ||
-	    cbd_blkdev_open(t, options, sizeof *options, &d->blkdev) < 0) {
-		nbdkit_error("%s", cbd_errmsg());
-		return -1;
-	}
+	int r = param.host_id < 0 ? 0 : cbd_transport_join_as(t, (unsigned)param.host_id);
+
+	if (r >= 0)
+		r = cbd_blkdev_open(t, options, sizeof *options, &d->blkdev);
+	if (r < 0)
+		return r;
 	d->read_only = options->read_only;
 	cbd_blkdev_geometry(d->blkdev, &d->geometry, sizeof d->geometry);
 	nbdkit_debug("backend %s: attached as blkdev %u, queues %u, size %" PRIu64,
 		     options->backend, cbd_blkdev_id(d->blkdev), cbd_blkdev_queues(d->blkdev),
 		     d->geometry.size);
 	return 0;
+}
+
+/* -EINTR: nbdkit is told to end.  Its own sleep aborts before it serves (1.32), and its
+ * handlers are not set; the signals are blocked, because the first process of a container
+ * would not see them otherwise. */
+static int wait_a_moment(void)
+{
+	const struct timespec pause = { .tv_nsec = 200000000 };
+	sigset_t ends, old;
+	int number;
+
+	sigemptyset(&ends);
+	sigaddset(&ends, SIGTERM);
+	sigaddset(&ends, SIGINT);
+	sigaddset(&ends, SIGHUP);
+	sigaddset(&ends, SIGQUIT);
+	pthread_sigmask(SIG_BLOCK, &ends, &old);
+	number = sigtimedwait(&ends, NULL, &pause);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return number > 0 ? -EINTR : 0;
+}
+
+static time_t now_s(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec;
+}
+
+/* With wait=: again while the backend may be about to come. */
+static int attach_when_up(struct disk *d, struct cbd_transport *t,
+			  const struct cbd_blkdev_options *options)
+{
+	const time_t start = now_s();
+	int r;
+
+	while ((r = attach(d, t, options)) == -ENOENT || r == -ETIMEDOUT) {
+		if (now_s() - start >= (time_t)param.wait)
+			break;
+		nbdkit_debug("%s; waits for it", cbd_errmsg());
+		if (wait_a_moment() < 0) {
+			nbdkit_error("%s; told to end while it waited", cbd_errmsg());
+			return -1;
+		}
+	}
+	if ((r == -ENOENT || r == -ETIMEDOUT) && param.wait)
+		nbdkit_error("%s; waited for %u s", cbd_errmsg(), param.wait);
+	else if (r < 0)
+		nbdkit_error("%s", cbd_errmsg());
+	return r;
 }
 
 static struct disk *new_disk(void)
@@ -62,7 +118,7 @@ struct disk *disk_open(struct cbd_transport *t, const struct cbd_blkdev_options 
 {
 	struct disk *d = new_disk();
 
-	if (d && attach(d, t, options) < 0) {
+	if (d && attach_when_up(d, t, options) < 0) {
 		free(d);
 		return NULL;
 	}
@@ -139,8 +195,10 @@ static void remove_disk(struct disk *d)
 static int attach_and_start(struct disk *d, struct cbd_transport *t,
 			    const struct cbd_blkdev_options *options)
 {
-	if (attach(d, t, options) < 0)
+	if (attach(d, t, options) < 0) {
+		nbdkit_error("%s", cbd_errmsg());
 		return -1;
+	}
 	if (disk_start(d) < 0) {
 		cbd_blkdev_close(d->blkdev);
 		return -1;

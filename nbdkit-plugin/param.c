@@ -12,10 +12,11 @@
 #include "param.h"
 
 #define MAX_TIMEOUT_S 86400
+#define MAX_WAIT_S 86400
 
 struct param param = { .queues = 1, .host_id = -1 };
 
-#define KNOWN_KEYS "transport, backend, queues, host-id, poll, timeout, readonly"
+#define KNOWN_KEYS "transport, backend, queues, host-id, poll, timeout, wait, readonly"
 
 const char param_help[] =
 	"[transport=]T         Shared memory: a devdax device or a file (required).\n"
@@ -24,6 +25,7 @@ const char param_help[] =
 	"host-id=H             Slot of this host (default: found by its identity).\n"
 	"poll=P                Waiting: adaptive (default), busy or sleep.\n"
 	"timeout=S             Seconds until a request fails (default 0: never).\n"
+	"wait=S                Seconds to wait at the start for the backend (default 0).\n"
 	"readonly=true         Attach and serve read-only.";
 
 /* Decimal only, with one message for whatever is wrong with it. */
@@ -105,6 +107,8 @@ int param_set(const char *key, const char *value)
 		return parse_poll(value);
 	if (strcmp(key, "timeout") == 0)
 		return parse_range(key, value, 0, MAX_TIMEOUT_S, &param.timeout);
+	if (strcmp(key, "wait") == 0)
+		return parse_range(key, value, 0, MAX_WAIT_S, &param.wait);
 	if (strcmp(key, "readonly") == 0)
 		return parse_readonly(value);
 	nbdkit_error("unknown parameter '%s'; known are %s", key, KNOWN_KEYS);
@@ -116,6 +120,10 @@ int param_complete(void)
 	if (!param.transport) {
 		nbdkit_error(
 			"the transport is missing: transport=PATH of a devdax device or a file");
+		return -1;
+	}
+	if (param.wait && !param.backend) {
+		nbdkit_error("wait=%u: needs backend=", param.wait);
 		return -1;
 	}
 	return 0;

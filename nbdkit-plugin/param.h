@@ -17,6 +17,7 @@ struct param {
 	int host_id; /* -1: found by identity */
 	enum cbd_poll poll;
 	unsigned timeout; /* seconds, 0: none */
+	unsigned wait;	  /* for the backend to come: seconds, 0: not at all */
 	bool read_only;
 };
 extern struct param param;

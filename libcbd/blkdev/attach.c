@@ -72,7 +72,7 @@ static int backend_find(struct cbd_transport *t, const char *text)
 		return find_name(t, text);
 	if (id < t->header.backends)
 		return (int)id;
-	return cbd_error(ENOENT, "%s: backend %s: the transport has 0..%u", t->path, text,
+	return cbd_error(EINVAL, "%s: backend %s: the transport has 0..%u", t->path, text,
 			 t->header.backends - 1);
 }
 

@@ -27,10 +27,10 @@ int main(void)
 	t = errors_open(path, 0);
 
 	refuse((struct cbd_blkdev_options){ .backend = "" }, ENOENT, "no backend has this name");
-	refuse((struct cbd_blkdev_options){ .backend = "2" }, ENOENT, "the transport has 0..1");
-	refuse((struct cbd_blkdev_options){ .backend = "4294967296" }, ENOENT,
+	refuse((struct cbd_blkdev_options){ .backend = "2" }, EINVAL, "the transport has 0..1");
+	refuse((struct cbd_blkdev_options){ .backend = "4294967296" }, EINVAL,
 	       "the transport has 0..1");
-	refuse((struct cbd_blkdev_options){ .backend = "99999999999999999999" }, ENOENT,
+	refuse((struct cbd_blkdev_options){ .backend = "99999999999999999999" }, EINVAL,
 	       "the transport has 0..1");
 	refuse((struct cbd_blkdev_options){ .backend = "-1" }, ENOENT, "no backend has this name");
 	refuse((struct cbd_blkdev_options){ .backend = "other" }, ENOENT,

@@ -475,9 +475,9 @@ START_TEST(no_backend)
 	o.backend = "0";
 	unit_fails(cbd_blkdev_open(p.ct, &o, sizeof(o), &b), ENOENT); /* not running */
 	o.backend = "1";
-	unit_fails(cbd_blkdev_open(p.ct, &o, sizeof(o), &b), ENOENT); /* no such slot */
+	unit_fails(cbd_blkdev_open(p.ct, &o, sizeof(o), &b), EINVAL); /* no such slot */
 	o.backend = "99999999999999999999";
-	unit_fails(cbd_blkdev_open(p.ct, &o, sizeof(o), &b), ENOENT);
+	unit_fails(cbd_blkdev_open(p.ct, &o, sizeof(o), &b), EINVAL);
 	o.backend = "";
 	unit_fails(cbd_blkdev_open(p.ct, &o, sizeof(o), &b), ENOENT);
 	o.backend = NULL;
