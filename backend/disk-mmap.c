@@ -142,17 +142,15 @@ static int check_disk(const struct disk *d)
 	if (why == NULL)
 		return 0;
 	log_error("%s: engine mmap: %s", d->name, why);
-	return -EINVAL;
+	return -1;
 }
 
 static int mmap_open(struct disk *d, unsigned depth, struct disk_queue **queue)
 {
 	struct mmap_queue *m;
-	int err = check_disk(d);
+	int err;
 
 	(void)depth;
-	if (err < 0)
-		return err;
 	m = calloc(1, sizeof(*m));
 	err = m == NULL ? -ENOMEM : mapping_get(d);
 	if (err < 0) {
@@ -253,6 +251,7 @@ static void mmap_submit(struct disk_queue *q, struct disk_io *io)
 
 const struct disk_engine disk_mmap = {
 	.name = "mmap",
+	.check = check_disk,
 	.open = mmap_open,
 	.close = mmap_close,
 	.submit = mmap_submit,

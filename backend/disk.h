@@ -184,6 +184,12 @@ struct disk_engine {
 	int (*probe)(void);
 
 	/*
+	 * Tell whether the engine serves this disk as it was opened.  Returns 0, or -1
+	 * after log_error().  Called by the main thread, before the others.  Optional.
+	 */
+	int (*check)(const struct disk *d);
+
+	/*
 	 * Make a queue for up to DEPTH requests at a time.  Called by the
 	 * handler's thread, which makes all calls on the queue.  The engine
 	 * allocates it, with struct disk_queue as the first member, which the

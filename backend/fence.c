@@ -86,8 +86,12 @@ int fence_run(const char *command, const struct cbd_host_info *host, bool (*give
 	if (status == 0)
 		return 0;
 	if (status > 0 && WIFSIGNALED(status))
-		log_error("--fence: '%s' was ended by signal %d; host %u is not fenced", command,
-			  WTERMSIG(status), host->id);
+		log_error("--fence: '%s' was ended by a signal (%s); host %u is not fenced",
+			  command, strsignal(WTERMSIG(status)), host->id);
+	else if (status > 0 && (WEXITSTATUS(status) == 127 || WEXITSTATUS(status) == 126))
+		log_error("--fence: '%s': the shell does not find it, or may not run it (status "
+			  "%d); host %u is not fenced",
+			  command, WEXITSTATUS(status), host->id);
 	else if (status > 0)
 		log_error("--fence: '%s' has failed with status %d; host %u is not fenced", command,
 			  WEXITSTATUS(status), host->id);

@@ -178,6 +178,8 @@ static int check(struct program *p)
 		return library_failed();
 	if (strcmp(p->options.engine, "auto") == 0)
 		p->engine = disk_engine_best(p->disk, p->engine);
+	if (p->engine->check != NULL && p->engine->check(p->disk) < 0)
+		return -1;
 	return start_workers(p);
 }
 

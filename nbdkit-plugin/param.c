@@ -2,6 +2,7 @@
 /* param.c - see param.h. */
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
@@ -48,7 +49,9 @@ static int parse_transport(const char *value)
 		nbdkit_error("transport=%s: there is one already: %s", value, param.transport);
 		return -1;
 	}
-	param.transport = nbdkit_realpath(value);
+	param.transport = realpath(value, NULL);
+	if (!param.transport)
+		nbdkit_error("transport=%s: %m", value);
 	return param.transport ? 0 : -1;
 }
 
@@ -83,14 +86,18 @@ static int parse_poll(const char *value)
 
 static int parse_readonly(const char *value)
 {
-	int r = nbdkit_parse_bool(value);
+	static const char *const words[] = { "false", "true", "0", "1", "no", "yes",
+					     "off",   "on",   "f", "t", "n",  "y" };
+	size_t i;
 
-	if (r == -1) {
-		nbdkit_error("readonly=%s: must be true or false", value);
-		return -1;
-	}
-	param.read_only = r;
-	return 0;
+	/* nbdkit_parse_bool() takes the same, and has a message without the key */
+	for (i = 0; i < sizeof words / sizeof *words; i++)
+		if (strcasecmp(value, words[i]) == 0) {
+			param.read_only = i % 2;
+			return 0;
+		}
+	nbdkit_error("readonly=%s: must be true or false", value);
+	return -1;
 }
 
 int param_set(const char *key, const char *value)

@@ -9,6 +9,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -138,18 +139,45 @@ static int get_reply(struct cbd_blkdev *b, struct cbd_reply_line *reply)
 	       reply->sequence == b->request.sequence;
 }
 
+/* For messages: who is attached to the backend, in so far as TEXT has room. */
+static const char *users(const struct cbd_blkdev *b, char *text, size_t size)
+{
+	struct cbd_blkdev_info info;
+	char host[100];
+	size_t n = 0;
+
+	*text = 0;
+	for (unsigned d = 0; d < b->t->header.blkdevs; d++) {
+		if (d == b->slot || cbd_blkdev_get(b->t, d, &info, sizeof(info)) < 0 ||
+		    info.backend_id != b->backend || info.liveness == CBD_FREE)
+			continue;
+		if (n > size / 2) {
+			snprintf(text + n, size - n, ", ...");
+			break;
+		}
+		n += (size_t)snprintf(text + n, size - n, "%s blkdev %u, process %u of %s",
+				      n ? "," : ":", d, info.pid,
+				      cbd_host_describe(b->t, info.host_id, host, sizeof(host)));
+	}
+	return text;
+}
+
 static int refusal(const struct cbd_blkdev *b, const struct cbd_reply_line *reply)
 {
+	char text[300];
+
 	switch (reply->reason) {
 	case CBD_REFUSED_BUSY:
-		return cbd_error(EBUSY, "%s: backend %u: has its maximum of blkdevs attached",
-				 b->t->path, b->backend);
+		return cbd_error(EBUSY, "%s: backend %u: has its maximum of blkdevs attached%s",
+				 b->t->path, b->backend, users(b, text, sizeof(text)));
 	case CBD_REFUSED_HOST:
 		return cbd_error(EACCES, "%s: backend %u: does not admit host %d", b->t->path,
 				 b->backend, b->t->host);
 	case CBD_REFUSED_CHANNELS:
-		return cbd_error(EBUSY, "%s: backend %u: %u queues asked, %u channels are free",
-				 b->t->path, b->backend, b->n_queues, reply->channels);
+		return cbd_error(EBUSY, "%s: backend %u: %u queue%s asked, %u channel%s free%s",
+				 b->t->path, b->backend, b->n_queues, b->n_queues == 1 ? "" : "s",
+				 reply->channels, reply->channels == 1 ? " is" : "s are",
+				 users(b, text, sizeof(text)));
 	case CBD_REFUSED_STOPPING:
 		return cbd_error(ENOENT, "%s: backend %u: is stopping", b->t->path, b->backend);
 	default:
@@ -383,7 +411,8 @@ void cbd_detach(struct cbd_blkdev *b)
 		/* bounded (rule 4), also when a disk that hangs keeps the backend from
 		 * draining */
 		if (!backend_beats(b) || cbd_now_ns() >= deadline) {
-			cbd_log(CBD_LOG_WARNING,
+			/* whose attach has failed has an error of that already */
+			cbd_log(b->queues[0].parts.depth ? CBD_LOG_WARNING : CBD_LOG_INFO,
 				"backend %u: does not answer; the slot is left without it (abandoned)",
 				b->backend);
 			abandon(b);

@@ -34,8 +34,8 @@ static int claim_any(struct cbd_blkdev *b)
 		if (r != -EBUSY)
 			return r;
 	}
-	return cbd_error(EBUSY, "%s: all %u blkdev slots are taken", b->t->path,
-			 b->t->header.blkdevs);
+	return cbd_error(EBUSY, "%s: all %u blkdev slots are taken ('cbdctl list' shows by whom)",
+			 b->t->path, b->t->header.blkdevs);
 }
 
 /* The state line has it; when its writer died while it was stored, the lines beside it. */

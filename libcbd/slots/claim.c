@@ -11,6 +11,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "slots/claim.h"
@@ -150,12 +151,37 @@ static int other_raised(const struct cbd_claim *c, uint64_t *generation)
 	return other;
 }
 
+/* For messages: the process that the slot's state line names, or 0. */
+static unsigned pid_of(const struct cbd_transport *t, enum cbd_side side, unsigned slot, int host)
+{
+	struct cbd_state_line state;
+
+	return cbd_line_get(t, cbd_side_state_at(t, side, slot), &state) == 0 &&
+			       (int)state.host == host
+		       ? state.pid
+		       : 0;
+}
+
 static int owned_by(const struct cbd_transport *t, enum cbd_side side, unsigned slot, int host)
 {
-	char text[100];
+	char text[100], process[30] = "";
+	unsigned pid = pid_of(t, side, slot, host);
 
-	return cbd_error(EBUSY, "%s: %s %u: is owned by %s", t->path, cbd_side_name(side), slot,
-			 cbd_host_describe(t, (unsigned)host, text, sizeof(text)));
+	if (pid)
+		snprintf(process, sizeof(process), ", process %u", pid);
+	return cbd_error(EBUSY, "%s: %s %u: is owned by %s%s", t->path, cbd_side_name(side), slot,
+			 cbd_host_describe(t, (unsigned)host, text, sizeof(text)), process);
+}
+
+static int in_use(const struct cbd_transport *t, enum cbd_side side, unsigned slot)
+{
+	unsigned pid = pid_of(t, side, slot, t->host);
+
+	if (!pid)
+		return cbd_error(EBUSY, "%s: %s %u: is in use by a process of this host", t->path,
+				 cbd_side_name(side), slot);
+	return cbd_error(EBUSY, "%s: %s %u: is in use by process %u of this host", t->path,
+			 cbd_side_name(side), slot, pid);
 }
 
 /* Rule 1: store the own line as raised, then read those of all other hosts.  Two hosts
@@ -212,8 +238,7 @@ static int take_locked(struct cbd_claim *c)
 	int r = cbd_lock_take(&c->lock, t->fd, cbd_side_lock_byte(c->side, c->slot), false, 0);
 
 	if (r == -EBUSY)
-		return cbd_error(EBUSY, "%s: %s %u: is in use by a process on this host", t->path,
-				 cbd_side_name(c->side), c->slot);
+		return in_use(t, c->side, c->slot);
 	if (r < 0)
 		return cbd_error(-r, "%s: cannot lock: %m", t->path);
 	cbd_step("claim-locked");

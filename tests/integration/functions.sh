@@ -313,6 +313,13 @@ expect()
 	[ -z "${CBD_TEST_TABLE-}" ] || note_case "$status" "$@" >>"$CBD_TEST_TABLE"
 }
 
+# one_message: the command that expect() has run said one thing, and nothing beside it
+one_message()
+{
+	[ "$(wc -l <"$tmp/expect.err")" -eq 1 ] ||
+		fail "not one message: $(cat "$tmp/expect.err")"
+}
+
 # note_case STATUS COMMAND...: a row of the table of bad input, for documents
 note_case()
 {

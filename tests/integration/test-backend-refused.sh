@@ -28,7 +28,9 @@ refused()
 	shift
 
 	expect 1 "cbd-backend: $text" "${as_owner[@]}" cbd-backend -P "$tmp/refused.pid" "$@"
+	one_message
 	expect 1 "cbd-backend: $text" "${as_owner[@]}" cbd-backend -f -P "$tmp/refused.pid" "$@"
+	one_message
 	[ ! -e "$tmp/refused.pid" ] || fail "$*: has left a pid file"
 }
 
@@ -43,9 +45,11 @@ refused "$disks/unreadable: Permission denied" "${t[@]}" --id 2 -r "$disks/unrea
 refused "$disks/unwritable: Permission denied (--read-only may do)" \
 	"${t[@]}" --id 2 "$disks/unwritable"
 refused "$disks/odd: size 1000 is not a multiple of 512" "${t[@]}" --id 2 "$disks/odd"
+refused "$disks/free: engine mmap: a mapping cannot go around the page cache (--direct)" \
+	"${t[@]}" --id 2 --engine mmap --direct "$disks/free"
 refused "$disks/empty: is empty" "${t[@]}" --id 2 "$disks/empty"
 refused "$transport: is the transport itself" "${t[@]}" --id 2 "$transport"
-refused "$transport: backend 1: is in use by a process on this host" \
+refused "$transport: backend 1: is in use by process ${backend_pids[1]} of this host" \
 	"${t[@]}" --id 1 "$disks/free"
 refused "$transport: backend 4: the transport has 0..3" "${t[@]}" --id 4 "$disks/free"
 refused "$transport: host id 16: the transport has 0..15" \

@@ -23,6 +23,7 @@ refused()
 	expect 1 "$text" timeout "$(limit 20)" "${as_owner[@]}" \
 		nbdkit -U "$tmp/refused.sock" -P "$tmp/refused.pid" cbd "$@"
 	grep -q '^nbdkit: .*error: ' "$tmp/expect.err" || fail "no message of nbdkit"
+	one_message
 	[ ! -e "$tmp/refused.pid" ] || fail "$*: nbdkit runs"
 	rm -f "$tmp/refused.sock"
 }
@@ -65,7 +66,9 @@ transport=$good
 # all places taken, hosts that are not admitted, and one that is only suspect
 start_backend 3 --allow-host 5 "$disks/disk3"
 start_nbdkit cbd "$transport" backend=1
-refused "$transport: backend 1: has its maximum of blkdevs attached" "$transport" backend=1
+users="blkdev 0, process $nbdkit_pid of host 0"
+refused "$transport: backend 1: has its maximum of blkdevs attached: $users" \
+	"$transport" backend=1
 refused "$transport: backend 3: does not admit host 0" "$transport" backend=3
 grep -q "blkdev 1 of host 0 refused: the maximum of blkdevs is attached" "$tmp/backend-1.log"
 grep -q "blkdev 1 of host 0 refused: its host is not admitted" "$tmp/backend-3.log"

@@ -23,7 +23,7 @@ refused()
 		expect 1 "$transport: $who may not open it for reading and writing: Permission" \
 			timeout "$(limit 20)" nbdkit -U "$tmp/refused.sock" \
 			-P "$tmp/refused.pid" "$@" cbd "$transport" ${backend:+"$backend"}
-		[ "$(wc -l <"$tmp/expect.err")" -eq 1 ] || fail "more than one message"
+		one_message
 		grep -q "its owner is 0:0 and its mode 0600" "$tmp/expect.err" ||
 			fail "it does not say whose the transport is"
 		[ ! -e "$tmp/refused.sock" ] || fail "$*: a socket is left"

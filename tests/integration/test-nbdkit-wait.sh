@@ -37,7 +37,7 @@ refused()
 	shift
 
 	expect 1 "$text" timeout "$(limit 20)" nbdkit -U "$tmp/no.sock" cbd "$transport" "$@"
-	[ "$(wc -l <"$tmp/expect.err")" -eq 1 ] || fail "more than one message"
+	one_message
 	[ ! -e "$tmp/no.sock" ] || fail "a socket is left"
 }
 
