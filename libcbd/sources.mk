@@ -46,6 +46,7 @@ libcbd_files = \
 	%reldir%/slots/host.h \
 	%reldir%/slots/claim.c \
 	%reldir%/slots/claim.h \
+	%reldir%/slots/join.c \
 	%reldir%/slots/watch.c \
 	%reldir%/slots/watch.h \
 	%reldir%/slots/info.c \

@@ -1,34 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * host.c - the slot of this machine in the transport.
- *
- * States of a host slot: free (claim line zero), taken (token), named (claim
- * line sealed), and then a boot id that follows the machine's boots.  A
- * process that dies between two of them leaves a slot which the next process
- * of the same host finishes: the token tells whose it is.
+ * host.c - the slot of this machine in the transport: its beat, and what others read
+ * there.  How it is taken is join.c's.
  */
 #include <config.h>
 
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
-#include "memory/fault.h"
-#include "slots/leftover.h"
 #include "slots/host.h"
 #include "base/step.h"
 
-/* Software mode: how long a host waits after it has stored its claim before it reads it
- * back.  Another host sees a store within milliseconds at worst; a host waits once in
- * its life. */
-#define CLAIM_WAIT_US 20000
-#define ENTER_TRIES 8
-
 /* ------------------------------------------------------------------- slot */
 
-static uint64_t token_of(const uint8_t uuid[16])
+uint64_t cbd_host_token(const uint8_t uuid[16])
 {
 	uint64_t token;
 
@@ -64,205 +51,13 @@ const char *cbd_host_describe(const struct cbd_transport *t, unsigned h, char *t
 	return text;
 }
 
-enum slot_is { SLOT_FREE, SLOT_OWN, SLOT_FOREIGN };
-
-/* The state line decides, where there is one: a claim line may be that of a process which
- * died before it was written back, and came late, over the owner's. */
-static enum slot_is slot_is(const struct cbd_transport *t, unsigned h)
-{
-	struct cbd_host_claim_line line;
-	struct cbd_host_line state;
-	int r = cbd_line_get(t, cbd_host_info_at(t, h, CBD_HOST_STATE), &state);
-
-	if (r == 0 && state.state != 0)
-		return memcmp(state.uuid, t->identity.uuid, 16) == 0 ? SLOT_OWN : SLOT_FOREIGN;
-	r = cbd_line_get(t, cbd_host_claim_at(t, h), &line);
-	if (r == 0 && cbd_is_zero(&line, sizeof(line)))
-		return SLOT_FREE;
-	if (r == 0 && memcmp(line.uuid, t->identity.uuid, 16) == 0)
-		return SLOT_OWN;
-	/* A token without a name.  This host's token: a process of it died
-	 * between the two.  Another: that host is just taking the slot. */
-	if (r == -EBADMSG && line.token == token_of(t->identity.uuid))
-		return SLOT_OWN;
-	return SLOT_FOREIGN;
-}
-
-static bool token_taken(struct cbd_transport *t, unsigned h, uint64_t token)
-{
-	struct cbd_host_claim_line *line = cbd_host_claim_at(t, h);
-	struct cbd_fault f;
-	bool taken;
-
-	if (!CBD_FAULT_TRY(&f))
-		return false;
-	taken = cbd_token_swap(&line->token, 0, token);
-	cbd_fault_end(&f);
-	return taken;
-}
-
-/* 0; -EAGAIN: another host was faster; -EIO. */
-static int slot_take(struct cbd_transport *t, unsigned h)
-{
-	struct cbd_host_claim_line line = { .token = token_of(t->identity.uuid) };
-	uint8_t jitter;
-
-	memcpy(line.uuid, t->identity.uuid, 16);
-	if (!t->mem.software) {
-		if (!token_taken(t, h, line.token))
-			return -EAGAIN;
-		cbd_step("host-taken");
-		return cbd_line_put(t, cbd_host_claim_at(t, h), &line);
-	}
-	if (cbd_line_put(t, cbd_host_claim_at(t, h), &line) < 0)
-		return -EIO;
-	cbd_random(&jitter, 1);
-	cbd_sleep_us(CLAIM_WAIT_US + jitter * 40u);
-	cbd_step("host-written");
-	return slot_is(t, h) == SLOT_OWN ? 0 : -EAGAIN;
-}
-
-/* The slot is this host's.  If a process died before it stored the name, store it. */
-static int slot_name(struct cbd_transport *t, unsigned h)
-{
-	struct cbd_host_claim_line line;
-	int r = cbd_line_get(t, cbd_host_claim_at(t, h), &line);
-
-	if (r != -EBADMSG)
-		return r < 0 ? r : (int)h;
-	line = (struct cbd_host_claim_line){ .token = token_of(t->identity.uuid) };
-	memcpy(line.uuid, t->identity.uuid, 16);
-	r = cbd_line_put(t, cbd_host_claim_at(t, h), &line);
-	return r < 0 ? r : (int)h;
-}
-
-static int slot_configured(struct cbd_transport *t, unsigned h)
-{
-	char text[100];
-	enum slot_is is;
-
-	if (h >= t->header.hosts)
-		return cbd_error(EINVAL, "%s: host id %u: the transport has 0..%u", t->path, h,
-				 t->header.hosts - 1);
-	is = slot_is(t, h);
-	if (is == SLOT_OWN)
-		return slot_name(t, h);
-	if (is == SLOT_FREE && slot_take(t, h) == 0)
-		return (int)h;
-	return cbd_error(EEXIST, "%s: host id %u belongs to another machine, %s", t->path, h,
-			 cbd_host_describe(t, h, text, sizeof(text)));
-}
-
-static int slot_find(struct cbd_transport *t)
-{
-	for (unsigned h = 0; h < t->header.hosts; h++)
-		if (slot_is(t, h) == SLOT_OWN)
-			return slot_name(t, h);
-	for (unsigned h = 0; h < t->header.hosts; h++)
-		if (slot_is(t, h) == SLOT_FREE && slot_take(t, h) == 0)
-			return (int)h;
-	return cbd_error(ENOSPC, "%s: all %u host slots are taken", t->path, t->header.hosts);
-}
-
-/* ------------------------------------------------------------------- boot */
-
-static uint64_t beat_counter(const struct cbd_transport *t, unsigned h)
+uint64_t cbd_host_counter(const struct cbd_transport *t, unsigned h)
 {
 	struct cbd_beat_line line;
 
 	if (cbd_line_get(t, cbd_host_info_at(t, h, CBD_HOST_BEAT), &line) < 0)
 		return 0;
 	return line.counter;
-}
-
-/* Does the slot's heartbeat move?  As long as a suspicion takes. */
-static bool slot_beats(const struct cbd_transport *t, unsigned h)
-{
-	uint64_t before = beat_counter(t, h), until = cbd_now_ns() + cbd_suspect_ns(t);
-
-	do {
-		cbd_sleep_us(t->header.heartbeat_ms * 250);
-		if (beat_counter(t, h) != before)
-			return true;
-	} while (cbd_now_ns() < until);
-	return false;
-}
-
-static int boot_write(struct cbd_transport *t, unsigned h, uint32_t incarnation)
-{
-	struct cbd_host_line line = { .incarnation = incarnation, .state = 1 };
-	int r;
-
-	memcpy(line.uuid, t->identity.uuid, 16);
-	memcpy(line.boot_id, t->identity.boot_id, 16);
-	r = cbd_text_put(t, cbd_host_info_at(t, h, CBD_HOST_NAME), CBD_NAME_LINES,
-			 t->identity.name);
-	cbd_step("host-named");
-	if (r == 0)
-		r = cbd_line_put(t, cbd_host_info_at(t, h, CBD_HOST_STATE), &line);
-	t->host_line = line;
-	return r;
-}
-
-/*
- * Enter a slot that nobody had.  When two hosts took it at once, with a pause between look
- * and store, both have stored: the last one has it, and the other one looks for another
- * slot (-EAGAIN).
- */
-static int boot_first(struct cbd_transport *t, unsigned h, uint32_t incarnation)
-{
-	struct cbd_host_line line;
-	uint8_t jitter;
-	int r = boot_write(t, h, incarnation);
-
-	if (r < 0 || !t->mem.software)
-		return r;
-	cbd_random(&jitter, 1);
-	cbd_sleep_us(CLAIM_WAIT_US + jitter * 40u);
-	r = cbd_line_get(t, cbd_host_info_at(t, h, CBD_HOST_STATE), &line);
-	if (r == 0 && memcmp(line.uuid, t->identity.uuid, 16) != 0)
-		return -EAGAIN;
-	return r == -EIO ? r : 0;
-}
-
-/* To others the boot id proves that the earlier boot of this host is gone (rule 2), so it
- * must not be stored while that boot still beats. */
-static int boot_enter(struct cbd_transport *t, unsigned h)
-{
-	struct cbd_host_line line;
-	int r = cbd_line_get(t, cbd_host_info_at(t, h, CBD_HOST_STATE), &line);
-
-	if (r == -EIO)
-		return r;
-	if (r == 0 && line.state == 0)
-		return boot_first(t, h, line.incarnation + 1);
-	if (r == 0 && memcmp(line.uuid, t->identity.uuid, 16) != 0)
-		return -EAGAIN; /* another host has entered it meanwhile */
-	if (r == 0 && memcmp(line.boot_id, t->identity.boot_id, 16) == 0) {
-		t->host_line = line;
-		return 0;
-	}
-	if (slot_beats(t, h))
-		return cbd_error(EADDRINUSE,
-				 "%s: host id %u is in use by another machine with the same "
-				 "identity; write a uuid of its own to %s, or give host-id",
-				 t->path, h, CBD_HOST_ID_FILE);
-	cbd_leftover_write_back_host(t, h);
-	return boot_write(t, h, r == 0 ? line.incarnation + 1 : 1);
-}
-
-/* The slot that was entered. */
-static int slot_enter(struct cbd_transport *t, int host_id)
-{
-	for (unsigned tries = 0; tries < ENTER_TRIES; tries++) {
-		int h = host_id >= 0 ? slot_configured(t, (unsigned)host_id) : slot_find(t);
-		int r = h < 0 ? h : boot_enter(t, (unsigned)h);
-
-		if (r != -EAGAIN)
-			return r < 0 ? r : h;
-	}
-	return cbd_error(EBUSY, "%s: other hosts take each slot at the same moment; try again",
-			 t->path);
 }
 
 int cbd_join_lock(struct cbd_transport *t, struct cbd_lock *lock)
@@ -276,43 +71,6 @@ int cbd_join_lock(struct cbd_transport *t, struct cbd_lock *lock)
 			"%s: another process of this host is still taking or clearing a slot",
 			t->path);
 	return r < 0 ? cbd_error(-r, "%s: cannot lock: %m", t->path) : 0;
-}
-
-int cbd_host_join(struct cbd_transport *t, int host_id)
-{
-	struct cbd_lock lock = CBD_LOCK_NONE;
-	int h, r = cbd_transport_writable(t);
-
-	if (r < 0)
-		return r;
-	if (t->host >= 0) {
-		if (host_id >= 0 && host_id != t->host)
-			return cbd_error(EINVAL, "%s: joined as host %d already", t->path, t->host);
-		return 0;
-	}
-	r = cbd_join_lock(t, &lock);
-	if (r < 0)
-		return r;
-	h = slot_enter(t, host_id);
-	r = h < 0 ? h : 0;
-	if (r == 0)
-		t->host = h;
-	cbd_lock_release(&lock);
-	return r < 0 ? r : cbd_host_beat(t);
-}
-
-int cbd_transport_join(struct cbd_transport *t)
-{
-	int r = cbd_host_join(t, -1);
-
-	return r < 0 ? r : t->host;
-}
-
-int cbd_transport_join_as(struct cbd_transport *t, unsigned host_id)
-{
-	int r = cbd_host_join(t, (int)(host_id <= INT_MAX ? host_id : INT_MAX));
-
-	return r < 0 ? r : t->host;
 }
 
 /* ------------------------------------------------------------------- beat */
@@ -393,7 +151,7 @@ static int assert_own(const struct cbd_transport *t, void *line, void *copy)
 /* Rule 1: the process that beats for the host stores lost lines of the slot again. */
 static int assert_slot(struct cbd_transport *t)
 {
-	struct cbd_host_claim_line claim = { .token = token_of(t->identity.uuid) };
+	struct cbd_host_claim_line claim = { .token = cbd_host_token(t->identity.uuid) };
 	unsigned h = (unsigned)t->host;
 	int r = check_slot(t);
 
@@ -422,7 +180,7 @@ static int beat_locked(struct cbd_transport *t)
 		/* A daemon that may not open the file again (it changed its
 		 * user) gets no lock and beats beside the process that has
 		 * it: observers only see that the counter changes. */
-		t->host_counter = beat_counter(t, (unsigned)t->host);
+		t->host_counter = cbd_host_counter(t, (unsigned)t->host);
 	}
 	r = assert_slot(t);
 	if (r < 0)

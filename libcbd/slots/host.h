@@ -31,6 +31,12 @@ int cbd_host_renew(struct cbd_transport *t);
  * lock; -EBUSY with a message when that takes too long. */
 int cbd_join_lock(struct cbd_transport *t, struct cbd_lock *lock);
 
+/* What a claim line of this identity starts with: not zero. */
+uint64_t cbd_host_token(const uint8_t uuid[16]);
+
+/* The count of H's beat line; 0: it is damaged. */
+uint64_t cbd_host_counter(const struct cbd_transport *t, unsigned h);
+
 /* The boot id in H's state line; false: it has none, or is damaged. */
 bool cbd_host_boot(const struct cbd_transport *t, unsigned h, uint8_t boot_id[16]);
 
