@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <liburing.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
@@ -324,6 +325,21 @@ static unsigned uring_reap(struct disk_queue *q, bool wait)
 	return n;
 }
 
+/* The ring's descriptor is readable when it has a completion. */
+static void uring_wait(struct disk_queue *q, int fd, int max_ms)
+{
+	struct pollfd fds[] = {
+		{ .fd = to_uring(q)->ring.ring_fd, .events = POLLIN },
+		{ .fd = fd, .events = POLLIN },
+	};
+
+	/* The kernel was short of memory: uring_kick() tries again soon. */
+	if (io_uring_sq_ready(&to_uring(q)->ring) > 0)
+		max_ms = 1;
+	/* What ended the sleep is found by the caller's next look. */
+	(void)poll(fds, sizeof(fds) / sizeof(fds[0]), max_ms);
+}
+
 const struct disk_engine disk_uring = {
 	.name = "uring",
 	.probe = uring_probe,
@@ -332,4 +348,5 @@ const struct disk_engine disk_uring = {
 	.submit = uring_submit,
 	.kick = uring_kick,
 	.reap = uring_reap,
+	.wait = uring_wait,
 };

@@ -218,6 +218,13 @@ struct disk_engine {
 	 * needed when submit finishes everything.
 	 */
 	unsigned (*reap)(struct disk_queue *q, bool wait);
+
+	/*
+	 * Sleep until reap has something to see, FD is readable, or MAX_MS
+	 * milliseconds are over.  Never called when nothing is in flight.
+	 * Optional: the worker then looks at both at growing intervals.
+	 */
+	void (*wait)(struct disk_queue *q, int fd, int max_ms);
 };
 
 extern const struct disk_engine disk_psync, disk_uring, disk_mmap;

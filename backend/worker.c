@@ -27,6 +27,9 @@
 #define BUSY_MIN_US 10u
 #define BUSY_MAX_US 1000u
 
+#define FD_NOT_ASKED (-1)
+#define FD_NONE (-2)
+
 enum worker_state { WORKER_STARTING, WORKER_READY, WORKER_FAILED, WORKER_SERVING, WORKER_STOPPING };
 
 struct worker {
@@ -42,6 +45,7 @@ struct worker {
 	struct disk_io *waiting, **waiting_end; /* for their range, in order */
 	unsigned in_engine;
 	unsigned busy_us;
+	int fd; /* the handler's, FD_NOT_ASKED or FD_NONE */
 	unsigned long errors, losses;
 
 	/* Between the threads. */
@@ -247,20 +251,56 @@ static unsigned serve(struct worker *w, bool wait)
 	return n;
 }
 
-/*
- * New requests wake this thread, completions of the engine do not.  So while
- * there are any to come it looks every now and then, after an eighth of the
- * time that it has waited so far: no answer is late by more than an eighth.
- */
-static void idle(struct worker *w)
+/* The handler's descriptor, with the thread of libcbd behind it, is made at the first
+ * use: an engine that answers fast never needs it. */
+static bool has_descriptor(struct worker *w)
 {
-	if (w->in_engine == 0 && w->waiting == NULL) {
-		cbd_handler_wait(w->handler, IDLE_US);
+	if (w->fd != FD_NOT_ASKED)
+		return w->fd >= 0;
+	w->fd = cbd_handler_fd(w->handler);
+	if (w->fd >= 0)
+		return true;
+	log_error("%s; this handler looks at its disk and its clients at intervals", cbd_errmsg());
+	w->fd = FD_NONE;
+	return false;
+}
+
+/* I/O is in the engine: after the time that the poll policy spends awake, sleep until
+ * there is a completion or a new request. */
+static void wait_for_both(struct worker *w)
+{
+	if (cbd_handler_wait(w->handler, 0) || !has_descriptor(w))
 		return;
-	}
+	if (cbd_handler_arm(w->handler) == 0)
+		w->engine->wait(w->queue, w->fd, IDLE_US / 1000);
+}
+
+/*
+ * Look at engine and rings at growing intervals, an eighth of the time that the wait
+ * has lasted so far: no answer is late by more than an eighth.
+ */
+static void look_at_intervals(struct worker *w)
+{
 	cbd_handler_wait(w->handler, w->busy_us);
 	if (w->busy_us < BUSY_MAX_US)
 		w->busy_us += w->busy_us / 8 + 1;
+}
+
+/*
+ * With nothing in flight only a request can come: this thread sleeps on the bells of
+ * its channels, which costs one wake-up.  The handler's descriptor costs two (the thread
+ * of libcbd that waits on the bells, then this one), so it serves only where I/O in
+ * flight can end the wait too.  Requests that wait for another handler's range, or for
+ * a beat, have nothing that wakes this thread: it looks.
+ */
+static void idle(struct worker *w)
+{
+	if (w->in_engine == 0 && w->waiting == NULL)
+		cbd_handler_wait(w->handler, IDLE_US);
+	else if (w->waiting == NULL && w->engine->wait != NULL && w->fd != FD_NONE)
+		wait_for_both(w);
+	else
+		look_at_intervals(w);
 }
 
 static void run(struct worker *w)
@@ -317,6 +357,7 @@ static struct worker *worker_new(struct disk *d, const struct disk_engine *engin
 	w->disk = d;
 	w->engine = engine;
 	w->busy_us = BUSY_MIN_US;
+	w->fd = FD_NOT_ASKED;
 	w->waiting_end = &w->waiting;
 	w->room = DEPTH;
 	for (unsigned i = 0; i < DEPTH; i++) {

@@ -667,9 +667,12 @@ unsigned cbd_handler_inflight(const struct cbd_handler *h);
  * After a round that found nothing: wait by the poll policy until there may be
  * something to fetch, for at most MAX_US microseconds (an engine with I/O
  * under way gives a small bound).  Call cbd_handler_hit() after a round that
- * found something.
+ * found something.  True: it has looked for about a microsecond, and by the policy
+ * the next call looks again.  False: by the policy it is time to sleep, and it has
+ * slept; with MAX_US 0 it has not, and the caller may sleep in its own way, for which
+ * there is cbd_handler_arm().
  */
-void cbd_handler_wait(struct cbd_handler *h, unsigned max_us);
+bool cbd_handler_wait(struct cbd_handler *h, unsigned max_us);
 void cbd_handler_hit(struct cbd_handler *h);
 
 /*

@@ -103,7 +103,7 @@ static void peek(struct cbd_handler *h)
 	cbd_fault_end(&f);
 }
 
-void cbd_handler_wait(struct cbd_handler *h, unsigned max_us)
+bool cbd_handler_wait(struct cbd_handler *h, unsigned max_us)
 {
 	struct cbd_futex futexes[CBD_FUTEX_MAX];
 	unsigned us, n;
@@ -116,8 +116,10 @@ void cbd_handler_wait(struct cbd_handler *h, unsigned max_us)
 		cbd_wait_yield(&h->wait);
 	if (us == CBD_WAIT_YIELD || us == CBD_WAIT_SPIN) {
 		peek(h);
-		return;
+		return true;
 	}
+	if (max_us == 0)
+		return false;
 	if (us > max_us)
 		us = max_us;
 	if (h->n_retries && us > CBD_WAIT_RETRY_US)
@@ -131,6 +133,7 @@ void cbd_handler_wait(struct cbd_handler *h, unsigned max_us)
 	if (!something(h))
 		cbd_futex_wait_any(futexes, n, us);
 	cbd_handler_put_sleeps(h, 0);
+	return false;
 }
 
 /* --------------------------------------------------- for an event loop */
