@@ -2,7 +2,7 @@
 /*
  * options.c - parse the command line, or say what is wrong with it.
  *
- * Owns the table of options, --help and --version.  Every option here is
+ * Owns the tables of options, --help and --version.  Every option here is
  * described in cbd-backend.pod.
  */
 #include <config.h>
@@ -11,6 +11,7 @@
 #include <cbd-format.h>
 #include <getopt.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@
 #include "options.h"
 
 #define EXIT_USAGE 2
+#define NO_ID (~0u) /* until --id is seen */
 
 enum {
 	OPT_ID = 256,
@@ -173,99 +175,139 @@ static enum cbd_poll parse_poll(const char *text)
 	return poll;
 }
 
-static void show_version(void)
+static void show_version(struct options *o, const char *arg)
 {
+	(void)o;
+	(void)arg;
 	printf("cbd-backend %s (libcbd %s)\n", PACKAGE_VERSION, cbd_version());
 	exit(EXIT_SUCCESS);
 }
 
-static void show_help(void)
+static void show_help(struct options *o, const char *arg)
 {
+	(void)o;
+	(void)arg;
 	fputs(help, stdout);
 	exit(EXIT_SUCCESS);
 }
 
-static void parse_option(struct options *o, int c, const char *arg, bool *have_id)
+/* ------------------------------------------------------- what each one sets */
+
+enum kind {
+	KIND_FLAG, /* a bool becomes true */
+	KIND_TEXT,
+	KIND_NUMBER, /* an unsigned or int, from min to max */
+	KIND_OTHER,  /* by a function */
+};
+
+struct rule {
+	int c; /* as getopt_long() returns it */
+	enum kind kind;
+	size_t place; /* in struct options */
+	const char *option;
+	unsigned min, max;
+	void (*set)(struct options *o, const char *arg);
+};
+
+static void set_name(struct options *o, const char *arg)
 {
-	switch (c) {
-	case 't':
-		o->transport = arg;
+	o->name = parse_name(arg);
+}
+
+static void set_engine(struct options *o, const char *arg)
+{
+	o->engine = parse_engine(arg);
+}
+
+static void set_allowed_hosts(struct options *o, const char *arg)
+{
+	o->allow_hosts = parse_hosts(arg);
+}
+
+static void set_poll(struct options *o, const char *arg)
+{
+	o->poll = parse_poll(arg);
+}
+
+#define FLAG(c, member)                                                          \
+	{                                                                        \
+		c, KIND_FLAG, offsetof(struct options, member), NULL, 0, 0, NULL \
+	}
+#define TEXT(c, member)                                                          \
+	{                                                                        \
+		c, KIND_TEXT, offsetof(struct options, member), NULL, 0, 0, NULL \
+	}
+#define NUMBER(c, member, option, min, max)                                              \
+	{                                                                                \
+		c, KIND_NUMBER, offsetof(struct options, member), option, min, max, NULL \
+	}
+#define OTHER(c, function)                             \
+	{                                              \
+		c, KIND_OTHER, 0, NULL, 0, 0, function \
+	}
+
+static const struct rule rules[] = {
+	TEXT('t', transport),
+	NUMBER(OPT_ID, id, "--id", 0, CBD_MAX_BACKENDS - 1),
+	OTHER(OPT_NAME, set_name),
+	NUMBER(OPT_HOST_ID, host_id, "--host-id", 0, CBD_MAX_HOSTS - 1),
+	NUMBER(OPT_HANDLERS, handlers, "--handlers", 1, CBD_MAX_CHANNELS),
+	OTHER(OPT_ENGINE, set_engine),
+	FLAG(OPT_DIRECT, direct),
+	FLAG('r', read_only),
+	FLAG(OPT_WRITE_THROUGH, write_through),
+	NUMBER(OPT_MAX_BLKDEVS, max_blkdevs, "--max-blkdevs", 1, CBD_MAX_BLKDEVS),
+	OTHER(OPT_ALLOW_HOST, set_allowed_hosts),
+	OTHER(OPT_POLL, set_poll),
+	FLAG(OPT_TAKEOVER, takeover),
+	FLAG(OPT_REPLACE, replace),
+	TEXT(OPT_FENCE, fence),
+	FLAG(OPT_FENCED, fenced),
+	TEXT('u', user),
+	FLAG('f', foreground),
+	TEXT('P', pidfile),
+	FLAG('v', verbose),
+	OTHER('h', show_help),
+	OTHER('V', show_version),
+};
+
+_Static_assert(sizeof(int) == sizeof(unsigned), "host_id is set as the other numbers");
+
+static const struct rule *find_rule(int c)
+{
+	for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++)
+		if (rules[i].c == c)
+			return &rules[i];
+	/* getopt_long() has said what it is about */
+	fputs("Try 'cbd-backend --help'.\n", stderr);
+	exit(EXIT_USAGE);
+}
+
+static void set_option(struct options *o, const struct rule *rule, const char *arg)
+{
+	void *place = (char *)o + rule->place;
+
+	switch (rule->kind) {
+	case KIND_FLAG:
+		*(bool *)place = true;
 		break;
-	case OPT_ID:
-		o->id = parse_unsigned("--id", arg, 0, CBD_MAX_BACKENDS - 1);
-		*have_id = true;
+	case KIND_TEXT:
+		*(const char **)place = arg;
 		break;
-	case OPT_NAME:
-		o->name = parse_name(arg);
+	case KIND_NUMBER:
+		*(unsigned *)place = parse_unsigned(rule->option, arg, rule->min, rule->max);
 		break;
-	case OPT_HOST_ID:
-		o->host_id = parse_unsigned("--host-id", arg, 0, CBD_MAX_HOSTS - 1);
+	case KIND_OTHER:
+		rule->set(o, arg);
 		break;
-	case OPT_HANDLERS:
-		o->handlers = parse_unsigned("--handlers", arg, 1, CBD_MAX_CHANNELS);
-		break;
-	case OPT_ENGINE:
-		o->engine = parse_engine(arg);
-		break;
-	case OPT_DIRECT:
-		o->direct = true;
-		break;
-	case 'r':
-		o->read_only = true;
-		break;
-	case OPT_WRITE_THROUGH:
-		o->write_through = true;
-		break;
-	case OPT_MAX_BLKDEVS:
-		o->max_blkdevs = parse_unsigned("--max-blkdevs", arg, 1, CBD_MAX_BLKDEVS);
-		break;
-	case OPT_ALLOW_HOST:
-		o->allow_hosts = parse_hosts(arg);
-		break;
-	case OPT_POLL:
-		o->poll = parse_poll(arg);
-		break;
-	case OPT_TAKEOVER:
-		o->takeover = true;
-		break;
-	case OPT_REPLACE:
-		o->replace = true;
-		break;
-	case OPT_FENCE:
-		o->fence = arg;
-		break;
-	case OPT_FENCED:
-		o->fenced = true;
-		break;
-	case 'u':
-		o->user = arg;
-		break;
-	case 'f':
-		o->foreground = true;
-		break;
-	case 'P':
-		o->pidfile = arg;
-		break;
-	case 'v':
-		o->verbose = true;
-		break;
-	case 'h':
-		show_help();
-		break;
-	case 'V':
-		show_version();
-		break;
-	default: /* getopt_long() has said what it is about */
-		fputs("Try 'cbd-backend --help'.\n", stderr);
-		exit(EXIT_USAGE);
 	}
 }
 
-static void check_present(const struct options *o, bool have_id)
+static void check_present(const struct options *o)
 {
 	if (o->transport == NULL || o->transport[0] == '\0')
 		usage_error("--transport: is required");
-	if (!have_id)
+	if (o->id == NO_ID)
 		usage_error("--id: is required");
 	if ((o->fence != NULL || o->fenced) && !o->takeover)
 		usage_error("--%s: needs --takeover", o->fenced ? "fenced" : "fence");
@@ -280,10 +322,10 @@ static void check_present(const struct options *o, bool have_id)
 void options_parse(struct options *o, int argc, char **argv)
 {
 	static char program[] = "cbd-backend";
-	bool have_id = false;
 	int c;
 
 	*o = (struct options){
+		.id = NO_ID,
 		.host_id = -1,
 		.handlers = 1,
 		.engine = "auto",
@@ -292,9 +334,9 @@ void options_parse(struct options *o, int argc, char **argv)
 	};
 	argv[0] = program; /* for the messages of getopt_long() */
 	while ((c = getopt_long(argc, argv, short_options, long_options, NULL)) != -1)
-		parse_option(o, c, optarg, &have_id);
+		set_option(o, find_rule(c), optarg);
 
-	check_present(o, have_id);
+	check_present(o);
 	if (optind == argc || argv[optind][0] == '\0')
 		usage_error("DISK: is required");
 	if (optind + 1 < argc)
