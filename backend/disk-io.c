@@ -230,8 +230,8 @@ static int witness_open(struct disk_queue *q)
 
 static int witness_error(const struct disk_queue *q)
 {
-	if (q->witness < 0 || sync_file_range(q->witness, q->disk->geometry.size, 1,
-					      SYNC_FILE_RANGE_WAIT_BEFORE) == 0)
+	if (q->witness < 0 ||
+	    sync_file_range(q->witness, disk_size(q->disk), 1, SYNC_FILE_RANGE_WAIT_BEFORE) == 0)
 		return 0;
 	return -errno;
 }

@@ -389,6 +389,24 @@ int disk_settle(struct disk *d)
 	return -errno;
 }
 
+uint64_t disk_size(const struct disk *d)
+{
+	return atomic_load_explicit(&d->size, memory_order_relaxed);
+}
+
+uint64_t disk_end(const struct disk *d)
+{
+	return atomic_load_explicit(&d->end, memory_order_relaxed);
+}
+
+/* Main thread.  The end first: a handler that sees the size may use all of it. */
+static void set_size(struct disk *d, uint64_t end, uint64_t size)
+{
+	d->geometry.size = size;
+	atomic_store_explicit(&d->end, end, memory_order_relaxed);
+	atomic_store_explicit(&d->size, size, memory_order_release);
+}
+
 static int find_geometry(struct disk *d, const struct disk_options *o)
 {
 	int err = d->block_device ? device_geometry(d) : file_geometry(d);
@@ -403,7 +421,7 @@ static int find_geometry(struct disk *d, const struct disk_options *o)
 	d->backing_fd = open_backing(d);
 	if (err == 0)
 		err = disk_identify(d);
-	d->end = d->geometry.size;
+	set_size(d, d->geometry.size, d->geometry.size);
 	return err;
 }
 
@@ -423,23 +441,6 @@ static int read_size(const struct disk *d, uint64_t *size)
 	if (err < 0)
 		log_error("%s: does not tell its size: %s", d->name, strerror(-err));
 	return err;
-}
-
-uint64_t disk_size(const struct disk *d)
-{
-	return __atomic_load_n(&d->geometry.size, __ATOMIC_RELAXED);
-}
-
-uint64_t disk_end(const struct disk *d)
-{
-	return __atomic_load_n(&d->end, __ATOMIC_RELAXED);
-}
-
-/* The end first: who sees the size may use all of it. */
-static void set_size(struct disk *d, uint64_t end, uint64_t size)
-{
-	__atomic_store_n(&d->end, end, __ATOMIC_RELAXED);
-	__atomic_store_n(&d->geometry.size, size, __ATOMIC_RELEASE);
 }
 
 /* A disk is served in whole units. */

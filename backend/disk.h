@@ -18,6 +18,7 @@
 #define CBD_BACKEND_DISK_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -45,12 +46,13 @@ struct disk {
 	bool block_device;
 	dev_t device; /* the block device, or that of the file system */
 	bool read_only;
-	bool write_through; /* opened with O_DSYNC */
-	uint32_t direct;    /* alignment of O_DIRECT, 0 without it */
-	uint32_t granule;   /* alignment of fallocate() and BLKDISCARD */
-	int flags;	    /* of open(2), for when it is locked */
-	struct cbd_disk_geometry geometry;
-	uint64_t end; /* at most geometry.size, which has its own accessor too */
+	bool write_through;		   /* opened with O_DSYNC */
+	uint32_t direct;		   /* alignment of O_DIRECT, 0 without it */
+	uint32_t granule;		   /* alignment of fallocate() and BLKDISCARD */
+	int flags;			   /* of open(2), for when it is locked */
+	struct cbd_disk_geometry geometry; /* its size: for the main thread */
+	/* Written by the main thread, read by all: disk_size(), disk_end(). */
+	_Atomic uint64_t size, end; /* end <= size */
 	struct disk_ranges ranges;
 };
 

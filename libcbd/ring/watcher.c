@@ -36,7 +36,7 @@ struct cbd_watcher {
 	unsigned most_us; /* between two looks at a line */
 	unsigned room;
 	uint64_t latest_ns; /* when to fire at the latest; 0: never */
-	bool armed;	    /* with atomic exchange */
+	bool armed;	    /* cbd_flag_swap() */
 
 	pthread_mutex_t lock; /* guards the rest */
 	uint32_t word;	      /* another set: the thread sleeps on it too */
@@ -55,7 +55,7 @@ bool cbd_watcher_fire(struct cbd_watcher *w)
 {
 	const uint64_t one = 1;
 
-	if (!__atomic_exchange_n(&w->armed, false, __ATOMIC_SEQ_CST))
+	if (!cbd_flag_swap(&w->armed, false))
 		return false;
 	/* it cannot be full: it is emptied at each arm */
 	return write(w->fd, &one, sizeof(one)) == (ssize_t)sizeof(one);
@@ -253,14 +253,14 @@ void cbd_watcher_arm(struct cbd_watcher *w, const struct cbd_watched *entries, u
 
 	forget_fire(w);
 	cbd_shared_set(&w->latest_ns, latest_us ? cbd_now_ns() + latest_us * 1000ull : 0);
-	__atomic_store_n(&w->armed, true, __ATOMIC_SEQ_CST);
+	cbd_flag_swap(&w->armed, true);
 	if (put_set(w, entries, n < w->room ? n : w->room) || soon)
 		tell_thread(w);
 }
 
 void cbd_watcher_disarm(struct cbd_watcher *w)
 {
-	__atomic_store_n(&w->armed, false, __ATOMIC_SEQ_CST);
+	cbd_flag_swap(&w->armed, false);
 }
 
 int cbd_watcher_fd(const struct cbd_watcher *w)

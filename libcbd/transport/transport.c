@@ -98,6 +98,7 @@ int cbd_transport_open(const char *path, unsigned flags, struct cbd_transport **
 	cbd_fault_init();
 	pthread_mutex_init(&t->host_mutex, NULL);
 	pthread_mutex_init(&t->liveness_mutex, NULL);
+	pthread_mutex_init(&t->path_mutex, NULL);
 	t->fd = t->in_use.fd = t->host_lock.fd = t->host = -1;
 	t->read_only = flags & CBD_TRANSPORT_READ_ONLY;
 	t->full_path = realpath(path, NULL);
@@ -140,6 +141,7 @@ void cbd_transport_close(struct cbd_transport *t)
 		close(t->fd);
 	pthread_mutex_destroy(&t->host_mutex);
 	pthread_mutex_destroy(&t->liveness_mutex);
+	pthread_mutex_destroy(&t->path_mutex);
 	free(t->liveness);
 	free(t->table);
 	free(t->path);
@@ -223,9 +225,13 @@ static enum path_is path_is(const struct cbd_transport *t)
 
 void cbd_transport_check_path(struct cbd_transport *t)
 {
-	int is = path_is(t);
+	int is = path_is(t), was;
 
-	if (__atomic_exchange_n(&t->path_is, is, __ATOMIC_RELAXED) == is || is == PATH_SAME)
+	pthread_mutex_lock(&t->path_mutex);
+	was = t->path_is;
+	t->path_is = is;
+	pthread_mutex_unlock(&t->path_mutex);
+	if (is == was || is == PATH_SAME)
 		return;
 	cbd_log(CBD_LOG_WARNING,
 		"%s: the path names %s now: this process goes on with the one that it has opened; "

@@ -25,9 +25,10 @@
 struct cbd_transport {
 	struct cbd_mem mem;
 	char *path;
-	char *full_path; /* absolute; NULL: unknown */
-	int path_is;	 /* enum path_is, of the last look */
-	int fd;		 /* of the mapping; only asks for locks, never holds one */
+	char *full_path;	    /* absolute; NULL: unknown */
+	pthread_mutex_t path_mutex; /* guards path_is: several threads beat */
+	int path_is;		    /* enum path_is, of the last look */
+	int fd;			    /* of the mapping; only asks for locks, never holds one */
 	char *base;
 	size_t map_length;
 	bool read_only;

@@ -349,6 +349,11 @@ void cbd_flag_set(bool *flag, bool value)
 	__atomic_store_n(flag, value, __ATOMIC_RELEASE);
 }
 
+bool cbd_flag_swap(bool *flag, bool value)
+{
+	return __atomic_exchange_n(flag, value, __ATOMIC_SEQ_CST);
+}
+
 uint64_t cbd_shared_get(const uint64_t *value)
 {
 	return __atomic_load_n(value, __ATOMIC_ACQUIRE);

@@ -30,6 +30,7 @@ bool cbd_token_swap(uint64_t *token, uint64_t expected, uint64_t desired);
 void cbd_relax(void);
 bool cbd_flag_get(const bool *flag);
 void cbd_flag_set(bool *flag, bool value);
+bool cbd_flag_swap(bool *flag, bool value);
 uint64_t cbd_shared_get(const uint64_t *value);
 void cbd_shared_set(uint64_t *value, uint64_t to);
 
