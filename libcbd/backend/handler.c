@@ -373,43 +373,50 @@ static void sort_hot(struct cbd_handler *h)
 
 /* ------------------------------------------------------------------ fetch */
 
-/* The SE that cbd_handler_wait() saw: its copy is used, not the line again, which
- * the peer may have changed since. */
-static int read_peeked(struct cbd_handler *h, struct cbd_se *se)
+/* SEs in private memory.  Not of the function with the recovery point: what it had
+ * counted when a line faulted has to be there afterwards. */
+struct batch {
+	struct cbd_se ses[BATCH];
+	unsigned n;
+};
+
+/* Inside a recovery point. */
+static void copy_ses(const struct cbd_hchannel *hc, struct batch *batch, unsigned max,
+		     bool invalidated)
 {
-	h->peeked = NULL;
-	*se = h->peeked_se;
-	return 1;
+	const struct cbd_mem *m = &hc->ch.t->mem;
+
+	while (batch->n < max) {
+		uint64_t position = hc->position + batch->n;
+
+		if (batch->n == (invalidated ? 1 : 0)) {
+			for (unsigned i = batch->n; i < max; i++)
+				cbd_channel_invalidate_se(&hc->ch, hc->position + i);
+			cbd_invalidate_done(m);
+		}
+		if (!cbd_line_await(m, &hc->ch.se[position & (hc->ch.slots - 1)], position,
+				    &batch->ses[batch->n]))
+			return;
+		batch->n++;
+		cbd_signal_fence(); /* a fault of the next line finds this one counted */
+	}
 }
 
 /*
  * Copy the SEs that have come, from hc->position on, up to MAX: under one recovery
  * point, and the lines after the first, which the caller has invalidated, under one
- * fence.  Returns their number; a fault behind the first is found by the next round.
+ * fence.  -EIO: the first faults; a fault behind it is found by the next round.
  */
-static int read_ses(struct cbd_hchannel *hc, struct cbd_se *ses, unsigned max, bool invalidated)
+static int read_ses(struct cbd_hchannel *hc, struct batch *batch, unsigned max, bool invalidated)
 {
-	const struct cbd_mem *m = &hc->ch.t->mem;
-	volatile unsigned n = 0;
 	struct cbd_fault f;
 
+	batch->n = 0;
 	if (!CBD_FAULT_TRY(&f))
-		return n > 0 ? (int)n : -EIO;
-	while (n < max) {
-		uint64_t position = hc->position + n;
-
-		if (n == (invalidated ? 1 : 0)) {
-			for (unsigned i = n; i < max; i++)
-				cbd_channel_invalidate_se(&hc->ch, hc->position + i);
-			cbd_invalidate_done(m);
-		}
-		if (!cbd_line_await(m, &hc->ch.se[position & (hc->ch.slots - 1)], position,
-				    &ses[n]))
-			break;
-		n = n + 1;
-	}
+		return batch->n > 0 ? 0 : -EIO;
+	copy_ses(hc, batch, max, invalidated);
 	cbd_fault_end(&f);
-	return (int)n;
+	return 0;
 }
 
 /*
@@ -445,24 +452,34 @@ static bool take_se(struct round *round, struct cbd_hchannel *hc, const struct c
 	return true;
 }
 
+/* The SE that cbd_handler_wait() saw: its copy is used, not the line again, which
+ * the peer may have changed since. */
+static void take_peeked(struct cbd_handler *h, struct batch *batch)
+{
+	h->peeked = NULL;
+	batch->ses[0] = h->peeked_se;
+	batch->n = 1;
+}
+
 static void fetch_channel(struct round *round, struct cbd_hchannel *hc)
 {
 	unsigned share = share_of(round, hc), seen = 0;
-	struct cbd_se ses[BATCH];
+	struct batch batch;
 
 	while (seen < share && has_room(round, 0)) {
 		unsigned max = share - seen < BATCH ? share - seen : BATCH;
 		bool peeked = round->h->peeked == hc;
-		int got = peeked ? read_peeked(round->h, ses) : read_ses(hc, ses, max, seen == 0);
 
-		if (got < 0)
+		if (peeked)
+			take_peeked(round->h, &batch);
+		else if (read_ses(hc, &batch, max, seen == 0) < 0)
 			set_broken(hc);
-		if (got <= 0 || !has_time(round))
+		if (batch.n == 0 || !has_time(round))
 			return;
-		for (int i = 0; i < got; i++, seen++)
-			if (!take_se(round, hc, &ses[i]))
+		for (unsigned i = 0; i < batch.n; i++, seen++)
+			if (!take_se(round, hc, &batch.ses[i]))
 				return;
-		if (!peeked && got < (int)max)
+		if (!peeked && batch.n < max)
 			return;
 	}
 }
