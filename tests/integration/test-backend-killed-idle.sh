@@ -15,7 +15,7 @@ seen_dead()
 format_transport transport --dead-after 5
 make_disk "$disks/disk" 16M
 start_backend 1 "$disk"
-start_nbdkit cbd "$transport" backend=1
+start_nbdkit --filter=log cbd "$transport" backend=1 logfile="$tmp/requests"
 "$nbd_io" "$uri" write:0:1M:1 flush
 kill_backend 1
 wait_until 10 seen_dead >/dev/null || fail "nobody notices that the backend is dead"
@@ -30,11 +30,13 @@ wait $reader || fail "the request has failed"
 # another disk in the same slot is not written to
 kill_backend 1
 make_disk "$disks/other" 16M
+: >"$tmp/requests"
 "$nbd_io" "$uri" write:0:1M:3 read:0:1M:3 &
 writer=$!
 cleanup_fn stop $writer
 start_backend 1 --replace "$disk"
-sleep 0.5
+wait_until 10 grep -q 'Write id=' "$tmp/requests"
+wait_until 10 grep -q 'serves another disk' "$tmp/nbdkit.log"
 alive $writer || fail "the request does not wait for its disk"
 stop_backend 1
 cmp -n 16777216 "$disk" /dev/zero

@@ -47,12 +47,13 @@ client_ends()
 # With a client: what was taken is finished, the rest waits for the next one, and a
 # flush finds nothing lost.
 start_backend 1 "$disk"
-start_nbdkit cbd "$transport" backend=1
+start_nbdkit --filter=log cbd "$transport" backend=1 logfile="$tmp/requests"
 "$nbd_io" "$uri" write:0:1M:1
 stop_backend 1
 cmp -n 1048576 "$disk" <(tr '\0' '\1' </dev/zero)
 client write:1M:1M:2 flush read:0:1M:1
-sleep 0.5
+wait_until 10 grep -q 'Write id=.* offset=0x100000 ' "$tmp/requests"
+wait_until 20 grep -q 'does not beat: its requests wait' "$tmp/nbdkit.log"
 alive $client || fail "the client does not wait: $(cat "$tmp/client.log")"
 start_backend 1 "$disk"
 client_ends
