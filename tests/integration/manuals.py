@@ -54,6 +54,26 @@ def report(problems):
 # --- libcbd(3) ---------------------------------------------------------------
 
 
+def check_errors(top, header, pod):
+    """Each function that returns an int, and each errno that libcbd gives a message."""
+    meanings = pod[pod.index("=head2 What each value means") :]
+    functions = meanings[meanings.index("=head2 What each function gives") :]
+    meanings = meanings[: -len(functions)]
+    functions = functions[: functions.index("=head1 ")]
+    items = " ".join(re.findall(r"^=item (.*)", functions, re.M))
+    for name in re.findall(r"^int (cbd_\w+)\(", header, re.M):
+        if name + "()" not in items:
+            yield f"ERRORS in libcbd.pod does not tell what {name}() gives"
+    given = set()
+    for source in (top / "libcbd").rglob("*.c"):
+        given |= set(re.findall(r"\bcbd_error\(\s*(E\w+)", source.read_text()))
+    for errno in sorted(given):
+        if f"=item -{errno}\n" not in meanings:
+            yield f"ERRORS in libcbd.pod does not tell what -{errno} means"
+        if f"-{errno}>" not in functions:
+            yield f"ERRORS in libcbd.pod does not tell which function gives -{errno}"
+
+
 def check_api(top):
     header = without_comments((top / "include/cbd.h").read_text())
     pod = (top / "libcbd/libcbd.pod").read_text()
@@ -68,6 +88,7 @@ def check_api(top):
         f"libcbd.pod tells of {f}(), which cbd.h does not declare"
         for f in set(re.findall(r"\b(cbd_\w+)\(", pod)) - declared
     ]
+    problems += check_errors(top, header, pod)
     section = pod[pod.index("=head1 STRUCTURES") :]
     section = section[: section.index("=head1 ", 7)]
     heads = dict(re.findall(r"^=head2 (\w+ cbd_\w+|\w+)\n(.*?)(?=^=head|\Z)", section, re.M | re.S))
