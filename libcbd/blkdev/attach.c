@@ -90,9 +90,9 @@ static int backend_there(struct cbd_blkdev *b)
 
 	if (r < 0)
 		return r == -EBADMSG ? 0 : r;
+	/* its incarnation is of no use here: what is granted says which one counts */
 	switch (s.state) {
 	case CBD_SLOT_LIVE:
-		b->backend_incarnation = s.incarnation;
 		return 1;
 	case CBD_SLOT_STARTING:
 	case CBD_SLOT_HANDOVER:
@@ -298,7 +298,6 @@ static int queue_setup(struct cbd_queue *q, const struct cbd_grant_line *g)
 	cbd_extents_init(&q->parts.extents, g->data_pages, q->b->t->mem.software);
 	cbd_wait_init(&q->lead.wait, q->b->poll, CBD_WAIT_QUEUE_LOCAL_US);
 	cbd_epoch_enter(q, g);
-	/* the backend may have been restarted since its state was read */
 	cbd_verifier_seen(q, q->epoch.backend_incarnation, q->epoch.verifier, false, false);
 	return 0;
 }

@@ -30,7 +30,8 @@
 #define CBD_MAX_WAKES 64 /* threads that are woken at the end of a batch */
 #define CBD_WHY_TIMEOUT "it took longer than its time-out"
 #define CBD_WHY_LOSS "writes that were not flushed before may be lost"
-#define CBD_MAX_LEAVES 3 /* epochs in a row that are left; then EIO */
+#define CBD_MAX_LEAVES 3  /* epochs in a row that are left; then EIO */
+#define CBD_DOUBT_BEATS 3 /* of the backend, that a doubtful grant has to stay for */
 
 struct cbd_connection {
 	struct cbd_blkdev *b;
@@ -71,8 +72,9 @@ enum cbd_part_state {
 /* One SE's worth of a request; its index is its tag. */
 struct cbd_part {
 	enum cbd_part_state state;
-	bool busy;		     /* a thread copies its payload without the lock */
-	uint16_t generation;	     /* upper half of the tid: old answers never match */
+	uint64_t held_beat;  /* cbd_beat_now() since when its answer is held; 0: it is not */
+	bool busy;	     /* a thread copies its payload without the lock */
+	uint16_t generation; /* upper half of the tid: old answers never match */
 	struct cbd_pending *pending; /* NULL: timed out, its answer is awaited */
 	struct cbd_se se;	     /* as published, without position and epoch */
 	char *buf;
@@ -112,6 +114,8 @@ enum cbd_queue_state {
 	CBD_QUEUE_CLOSING,   /* the same; the backend has stopped in order, its answers are read */
 	CBD_QUEUE_UNGRANTED, /* the channel is granted to nobody, or to another blkdev: requests
 			      * wait for a new grant */
+	CBD_QUEUE_RETURNING, /* the queue had followed a grant that was not true.  The one that is
+			      * has been asked to be left; nothing is published or read in it */
 	CBD_QUEUE_STOPPED,   /* requests end with ESHUTDOWN, until a new epoch comes */
 	CBD_QUEUE_BROKEN,    /* requests end with the queue's error, for ever */
 	CBD_QUEUE_STATES
@@ -145,10 +149,27 @@ struct cbd_cursors {
 	uint64_t moved_ns; /* the last CE, or the first SE after idleness */
 };
 
+/* What the grant that a queue has followed last says of the backend. */
+struct cbd_belief {
+	uint64_t order; /* the later of two has the higher one; 0: none */
+	uint32_t incarnation;
+	uint64_t verifier;
+};
+
+/* A grant that is not believed at once: since when it is there, unchanged. */
+struct cbd_doubt {
+	struct cbd_grant_line grant;
+	uint64_t since_beat; /* cbd_beat_now() then; 0: there is none */
+};
+
 /* epoch.c: what the backend grants. */
 struct cbd_epoch {
 	uint32_t backend_incarnation; /* of the backend that granted it */
 	uint64_t verifier;
+	struct cbd_doubt doubt;
+	uint64_t returned;    /* the epoch that the queue went back to; 0: none */
+	uint32_t disbelieved; /* an incarnation that other queues believe in, and that is not
+			       * true of this one's channel; 0: none */
 	struct cbd_grant_line checked; /* the grant, validated and GRANTED: identical bytes need
 					* no second check; epoch 0: there is none */
 	uint64_t left_epoch;	       /* the epoch that was left last */
@@ -204,6 +225,7 @@ struct cbd_queue {
 	struct cbd_reap reap;
 	struct cbd_note *notes; /* notes.c: messages to be told after unlocking */
 	struct cbd_counters counters;
+	struct cbd_belief belief; /* durability.c, with blkdev->lock */
 };
 
 struct cbd_blkdev {
@@ -230,10 +252,10 @@ struct cbd_blkdev {
 	bool started, stop;
 	pthread_cond_t stop_cond; /* with lines */
 
-	pthread_mutex_t lock;	      /* guards: */
-	uint32_t backend_incarnation; /* the newest that a queue has seen */
-	uint64_t verifier;	      /* and its newest one */
-	uint64_t written, flushed;    /* write generations (rule 8) */
+	pthread_mutex_t lock;	   /* guards: */
+	struct cbd_belief newest;  /* of the queues that are not broken */
+	uint64_t believed;	   /* counts what queues have come to believe */
+	uint64_t written, flushed; /* write generations (rule 8) */
 	uint64_t losses;
 	uint64_t timed_out; /* parts whose answer is awaited (rule 9); read without the lock */
 	struct cbd_connection own;
@@ -246,6 +268,8 @@ struct cbd_blkdev {
 	struct cbd_watch watch; /* of the backend; by the heartbeat thread once it runs */
 	bool suspect;		/* the backend is; the log has been told */
 	uint64_t silent_ns;	/* since when */
+	uint64_t backend_beats; /* that the heartbeat thread has seen; read by all threads */
+	uint64_t backend_count; /* the counter that it has seen last */
 	bool impatient;		/* requests do not wait for a suspect backend */
 	bool lost;		/* the slot is another process's, or the memory is gone: nothing is
 				 * written there any more */
@@ -278,17 +302,38 @@ static inline void cbd_pending_fail(struct cbd_pending *p, int error, const char
 	p->why = why;
 }
 
+/* The beats of the backend that were seen, counted from 1. */
+static inline uint64_t cbd_beat_now(const struct cbd_blkdev *b)
+{
+	return cbd_shared_get(&b->backend_beats) + 1;
+}
+
+/* Since SINCE, a cbd_beat_now(), the backend has beaten so often that it has stored each
+ * of its lines again: the first beat may be one that was seen late, the second one
+ * stores, and the third one tells that the second one is complete. */
+static inline bool cbd_beats_suffice(const struct cbd_blkdev *b, uint64_t since)
+{
+	return since && cbd_beat_now(b) - since >= CBD_DOUBT_BEATS;
+}
+
 /* durability.c, rule 8 */
-bool cbd_written(struct cbd_queue *q); /* false: by a backend that was replaced */
+enum cbd_written {
+	CBD_WRITTEN,	      /* counted */
+	CBD_WRITTEN_REPLACED, /* not counted: by a backend that another queue knows as replaced */
+};
+
+/* The backend has acknowledged a write.  CERTAIN: it counts in any case. */
+enum cbd_written cbd_written(struct cbd_queue *q, bool certain);
 void cbd_flush_submitted(struct cbd_blkdev *b, struct cbd_pending *p);
 bool cbd_flush_failed(struct cbd_blkdev *b, const struct cbd_pending *p);
 void cbd_flush_done(struct cbd_queue *q, struct cbd_pending *p);
 
-/* A verifier of a backend, at each new epoch and when it changes.  LOST: it differs from
+/* What the queue believes of its backend, at each new epoch and when its verifier changes.  LOST: it differs from
  * the one before, so what was not flushed may be gone.  IN_FLIGHT: so may a write that is
  * not answered yet. */
 void cbd_verifier_seen(struct cbd_queue *q, uint32_t incarnation, uint64_t verifier, bool lost,
 		       bool in_flight);
+void cbd_belief_drop(struct cbd_queue *q); /* the queue is broken: it flushes nothing more */
 
 /* event.c; cbd_event_close() without the lock */
 void cbd_event_fire(struct cbd_queue *q);      /* something is there for cbd_queue_poll() */

@@ -24,25 +24,63 @@ static void count_loss(struct cbd_queue *q)
 		       b->backend);
 }
 
-/*
- * The backend has acknowledged a write.  False when another queue has seen a newer
- * backend since: what the old process wrote may be lost without being counted as
- * written, so the write is to be executed again.  When another queue has seen a failed
- * sync of this backend, the write may be lost too, and was not counted at that time.
- */
-bool cbd_written(struct cbd_queue *q)
+/* With the blkdev's lock: the newest of what the queues believe.  A queue may come to
+ * believe in an older one again (rule 7.9), so it is not only ever raised. */
+static void find_newest(struct cbd_blkdev *b)
+{
+	struct cbd_belief newest = { .order = 0 };
+
+	for (unsigned i = 0; i < b->n_queues; i++) {
+		const struct cbd_belief *k = &b->queues[i].belief;
+
+		int32_t later = (int32_t)(k->incarnation - newest.incarnation);
+
+		if (k->order &&
+		    (!newest.order || later > 0 || (later == 0 && k->order > newest.order)))
+			newest = *k;
+	}
+	b->newest = newest;
+}
+
+static void believe(struct cbd_queue *q, uint32_t incarnation, uint64_t verifier)
+{
+	q->belief = (struct cbd_belief){ ++q->b->believed, incarnation, verifier };
+	find_newest(q->b);
+}
+
+void cbd_belief_drop(struct cbd_queue *q)
 {
 	struct cbd_blkdev *b = q->b;
-	bool current;
 
 	pthread_mutex_lock(&b->lock);
-	current = q->epoch.backend_incarnation == b->backend_incarnation;
-	if (current)
-		b->written++;
-	if (current && q->epoch.verifier != b->verifier)
-		count_loss(q);
+	q->belief.order = 0;
+	find_newest(b);
 	pthread_mutex_unlock(&b->lock);
-	return current;
+}
+
+/*
+ * When another queue has followed a newer backend, this one's grant follows in a moment,
+ * and the write is better executed again: what the old process wrote may be lost.  When
+ * another queue has seen a failed sync of this backend, or the write counts although
+ * another queue knows a newer one, it may be lost, and was not counted at that time.
+ */
+enum cbd_written cbd_written(struct cbd_queue *q, bool certain)
+{
+	struct cbd_blkdev *b = q->b;
+	bool counts;
+
+	pthread_mutex_lock(&b->lock);
+	counts = certain || !b->newest.order ||
+		 q->epoch.backend_incarnation == b->newest.incarnation ||
+		 q->epoch.disbelieved == b->newest.incarnation;
+	if (counts)
+		b->written++;
+	if (counts && b->newest.order && q->epoch.verifier != b->newest.verifier)
+		count_loss(q);
+	if (counts && q->epoch.backend_incarnation != b->newest.incarnation)
+		q->epoch.disbelieved = b->newest.incarnation;
+	pthread_mutex_unlock(&b->lock);
+	return counts ? CBD_WRITTEN : CBD_WRITTEN_REPLACED;
 }
 
 static struct cbd_connection *connection_of(struct cbd_blkdev *b, const struct cbd_pending *p)
@@ -98,10 +136,7 @@ void cbd_verifier_seen(struct cbd_queue *q, uint32_t incarnation, uint64_t verif
 	struct cbd_blkdev *b = q->b;
 
 	pthread_mutex_lock(&b->lock);
-	if ((int32_t)(incarnation - b->backend_incarnation) >= 0) {
-		b->backend_incarnation = incarnation;
-		b->verifier = verifier;
-	}
+	believe(q, incarnation, verifier);
 	/* each queue sees the change by itself, so one loss may be counted twice: one
 	 * flush too many fails, never one too few */
 	if (lost && (in_flight || b->written != b->flushed))

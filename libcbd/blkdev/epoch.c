@@ -50,6 +50,7 @@ static int by_order(const void *a, const void *b)
 static void ready_part(struct cbd_queue *q, struct cbd_part *p)
 {
 	cbd_part_retry(q, p, 0);
+	p->held_beat = 0;
 	if (p->busy) {
 		p->state = CBD_PART_READY; /* the thread that copies it goes on from there */
 		return;
@@ -136,6 +137,7 @@ void cbd_epoch_enter(struct cbd_queue *q, const struct cbd_grant_line *g)
 	q->epoch.verifier = g->verifier;
 	q->cursors.se_next = q->cursors.ce_next = 0; /* by definition (rule 4) */
 	q->cursors.moved_ns = cbd_now_ns();
+	q->epoch.doubt.since_beat = 0;
 	cbd_wait_bound(&q->lead.wait, longest_sleep_us(q->b));
 }
 
@@ -160,7 +162,7 @@ void cbd_leave_assert(struct cbd_queue *q)
 	struct cbd_leave_line line = leave_line(q);
 
 	/* without an epoch the channel, and its leave line, may be another blkdev's */
-	if (cbd_queue_has_epoch(q))
+	if (cbd_queue_has_epoch(q) || q->state == CBD_QUEUE_RETURNING)
 		cbd_line_assert(q->b->t, leave_place(q), &line);
 }
 
@@ -198,21 +200,26 @@ static void ask_to_leave(struct cbd_queue *q)
 	cbd_ring_doorbell(q->b);
 }
 
-void cbd_leave(struct cbd_queue *q, enum cbd_leave_reason reason)
+/* Of the epoch in force.  False: it is one too many, and the queue has ended. */
+static bool count_leave(struct cbd_queue *q, enum cbd_leave_reason reason)
 {
-	if (!cbd_queue_has_epoch(q) || cbd_epoch_is_left(q))
-		return;
 	q->epoch.left_epoch = q->ch.epoch;
 	q->epoch.leave_reason = reason;
 	q->counters.leaves++;
-	if (q->epoch.leaves++ == CBD_MAX_LEAVES) {
-		cbd_queue_note(q, CBD_LOG_ERROR,
-			       "backend %u: channel %u: %u epochs in a row had to be left: its "
-			       "requests end with EIO",
-			       q->b->backend, q->ch.id, CBD_MAX_LEAVES + 1);
-		cbd_queue_break(q, -EIO);
+	if (q->epoch.leaves++ < CBD_MAX_LEAVES)
+		return true;
+	cbd_queue_note(q, CBD_LOG_ERROR,
+		       "backend %u: channel %u: %u epochs in a row had to be left: its "
+		       "requests end with EIO",
+		       q->b->backend, q->ch.id, CBD_MAX_LEAVES + 1);
+	cbd_queue_break(q, -EIO);
+	return false;
+}
+
+void cbd_leave(struct cbd_queue *q, enum cbd_leave_reason reason)
+{
+	if (!cbd_queue_has_epoch(q) || cbd_epoch_is_left(q) || !count_leave(q, reason))
 		return;
-	}
 	if (q->state == CBD_QUEUE_ATTACHED)
 		cbd_queue_become(q, CBD_QUEUE_LEAVING);
 	ask_to_leave(q);
@@ -222,10 +229,81 @@ void cbd_leave(struct cbd_queue *q, enum cbd_leave_reason reason)
 
 static void ungranted(struct cbd_queue *q)
 {
-	if (!cbd_queue_has_epoch(q))
+	if (!cbd_queue_has_epoch(q) && q->state != CBD_QUEUE_RETURNING)
 		return;
 	cbd_queue_become(q, CBD_QUEUE_UNGRANTED);
 	q->cursors.moved_ns = cbd_now_ns(); /* the time of a stall begins (rule 6) */
+}
+
+/*
+ * Rule 7.9.  A grant that no backend in force would store may be the store of another
+ * process, or a line that came late: then the backend stores its own again at its next
+ * beat.  True: it has stayed unchanged through such a beat, so the backend means it.
+ */
+static bool has_stayed(struct cbd_queue *q, const struct cbd_grant_line *g)
+{
+	struct cbd_doubt *d = &q->epoch.doubt;
+
+	if (d->since_beat && memcmp(&d->grant, g, sizeof(*g)) == 0)
+		return cbd_beats_suffice(q->b, d->since_beat);
+	d->grant = *g;
+	d->since_beat = cbd_beat_now(q->b);
+	return false;
+}
+
+static void forget_doubt(struct cbd_queue *q)
+{
+	q->epoch.doubt.since_beat = 0;
+}
+
+static void nonsense(struct cbd_queue *q, const struct cbd_grant_line *g)
+{
+	if (!has_stayed(q, g))
+		return;
+	cbd_queue_note(q, CBD_LOG_ERROR, "%s; its requests end with EIO", cbd_errmsg());
+	cbd_queue_break(q, -EIO);
+}
+
+/*
+ * The backend means the epoch of G, which this queue has left behind: it had followed a
+ * grant that was not true, or had been told that the backend is gone.  Its cursors of
+ * that epoch are lost, so it asks for another one.
+ */
+static void go_back(struct cbd_queue *q, const struct cbd_grant_line *g)
+{
+	bool lost = g->verifier != q->epoch.verifier;
+
+	if (cbd_grant_valid(q, g) < 0) {
+		nonsense(q, g);
+		return;
+	}
+	cbd_queue_note(q, CBD_LOG_WARNING,
+		       "backend %u: channel %u: the grant that was followed is not that of the "
+		       "backend: going back",
+		       q->b->backend, q->ch.id);
+	forget_doubt(q);
+	cbd_queue_become(q, CBD_QUEUE_RETURNING);
+	q->error = 0;
+	cbd_channel_enter(&q->ch, g->epoch);
+	q->epoch.returned = g->epoch;
+	q->epoch.backend_incarnation = (uint32_t)(g->epoch >> 32);
+	q->epoch.verifier = g->verifier;
+	cbd_verifier_seen(q, q->epoch.backend_incarnation, g->verifier, lost, false);
+	if (count_leave(q, CBD_LEAVE_BAD_ENTRY))
+		ask_to_leave(q);
+}
+
+/* Older than the epoch that was followed last. */
+static enum cbd_epoch_check older_grant(struct cbd_queue *q, const struct cbd_grant_line *g)
+{
+	if (!has_stayed(q, g))
+		return CBD_EPOCH_SAME; /* the late store of a backend that was replaced */
+	if (!cbd_grant_is_own(q, g)) {
+		ungranted(q);
+		return CBD_EPOCH_UNCLEAR;
+	}
+	go_back(q, g);
+	return CBD_EPOCH_CHANGED;
 }
 
 /* Rule 7.3: enter the epoch of a grant, unless it is of no use. */
@@ -235,8 +313,7 @@ static void follow_grant_unlocks(struct cbd_queue *q, const struct cbd_grant_lin
 	bool lost = g->verifier != q->epoch.verifier;
 
 	if (cbd_grant_valid(q, g) < 0) {
-		cbd_queue_note(q, CBD_LOG_ERROR, "%s; its requests end with EIO", cbd_errmsg());
-		cbd_queue_break(q, -EIO);
+		nonsense(q, g);
 		return;
 	}
 	if (g->disk_identity != q->b->disk_identity) {
@@ -272,6 +349,8 @@ static bool writes_in_flight(const struct cbd_queue *q)
 /* What the grant of the epoch in force says of the queue. */
 static enum cbd_queue_state state_of(const struct cbd_queue *q, const struct cbd_grant_line *g)
 {
+	if (g->epoch == q->epoch.returned)
+		return g->state == CBD_GRANT_CLOSED ? CBD_QUEUE_STOPPED : CBD_QUEUE_RETURNING;
 	if (g->state == CBD_GRANT_LEAVING)
 		return CBD_QUEUE_DRAINING;
 	if (g->state == CBD_GRANT_CLOSED)
@@ -284,7 +363,9 @@ static void same_epoch_unlocks(struct cbd_queue *q, const struct cbd_grant_line 
 	bool again = q->state == CBD_QUEUE_UNGRANTED;
 	enum cbd_queue_state to = state_of(q, g);
 
-	if (q->state != to)
+	if (to == CBD_QUEUE_STOPPED)
+		cbd_queue_stop(q);
+	else if (q->state != to)
 		cbd_queue_become(q, to);
 	if (again)
 		publish_all_unlocks(q); /* what was submitted while the grant was away */
@@ -331,11 +412,14 @@ enum cbd_epoch_check cbd_grant_check_unlocks(struct cbd_queue *q)
 	r = cbd_line_get(q->b->t, place, &g);
 	if (r == -EIO)
 		cbd_queue_break(q, -EIO);
-	if (r < 0) /* damaged: the backend stores it again at its next beat */
+	if (r < 0) { /* damaged: the backend stores it again at its next beat */
+		forget_doubt(q);
 		return r == -EIO ? CBD_EPOCH_CHANGED : CBD_EPOCH_UNCLEAR;
+	}
 	if (g.epoch != 0 && (int64_t)(g.epoch - epoch) < 0)
-		return CBD_EPOCH_SAME; /* the late store of a backend that was replaced */
+		return older_grant(q, &g);
 	if (!cbd_grant_is_own(q, &g)) {
+		forget_doubt(q);
 		ungranted(q); /* rule 5; a new grant may come */
 		return CBD_EPOCH_UNCLEAR;
 	}
@@ -343,10 +427,13 @@ enum cbd_epoch_check cbd_grant_check_unlocks(struct cbd_queue *q)
 		new_epoch_unlocks(q, &g);
 	else if (!cbd_queue_has_ended(q))
 		same_epoch_unlocks(q, &g);
+	else if (g.state != CBD_GRANT_CLOSED && has_stayed(q, &g))
+		go_back(q, &g); /* it was not cleared */
 	if (q->ch.epoch != epoch || cbd_queue_has_ended(q))
 		return CBD_EPOCH_CHANGED;
 	if (g.epoch != epoch)
 		return CBD_EPOCH_UNCLEAR; /* a new epoch that cannot be entered yet */
+	forget_doubt(q);
 	remember(q, &g);
 	return CBD_EPOCH_SAME;
 }

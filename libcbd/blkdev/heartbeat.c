@@ -27,6 +27,9 @@ static void watch_backend(struct cbd_blkdev *b)
 
 	if (cbd_line_get(b->t, cbd_backend_info_at(b->t, b->backend, CBD_BACKEND_BEAT), &beat) < 0)
 		return;
+	if (!b->backend_beats || beat.counter != b->backend_count)
+		cbd_shared_set(&b->backend_beats, b->backend_beats + 1);
+	b->backend_count = beat.counter;
 	l = cbd_watch_sample(&b->watch, beat.counter, cbd_now_ns(), cbd_interval_ns(b->t),
 			     b->t->header.dead_after);
 	if (l == CBD_SUSPECT && !b->suspect) {

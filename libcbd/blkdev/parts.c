@@ -55,6 +55,7 @@ struct cbd_part *cbd_part_take(struct cbd_queue *q, struct cbd_pending *io)
 	p->fill_epoch = 0;
 	p->resends = 0;
 	p->retry_until_ns = 0;
+	p->held_beat = 0;
 	p->se = (struct cbd_se){
 		.tid = (uint32_t)p->generation << 16 | tag,
 		.op = io->io.op,
@@ -194,6 +195,7 @@ void cbd_queue_break(struct cbd_queue *q, int error)
 	if (q->state != CBD_QUEUE_BROKEN) {
 		cbd_queue_become(q, CBD_QUEUE_BROKEN);
 		q->error = error;
+		cbd_belief_drop(q);
 	}
 	end_all(q);
 }

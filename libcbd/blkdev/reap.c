@@ -279,24 +279,38 @@ static void bad_payload_unlocks(struct cbd_queue *q, struct cbd_part *p)
 		resend_unlocks(q, p);
 }
 
-/* A part with its answer, its epoch still in force. */
-static void arrived_unlocks(struct cbd_queue *q, struct cbd_part *p, int copied)
+/*
+ * A backend that another queue knows as replaced has acknowledged a write: the answer is
+ * held, and the next epoch executes it again.  When that does not come although the
+ * backend goes on beating, the other queue was wrong, or right for its own channel only
+ * (rule 7.9): the answer counts, as of a write that may be lost.
+ */
+static bool is_held(struct cbd_queue *q, struct cbd_part *p)
+{
+	bool certain = q->state == CBD_QUEUE_CLOSING || cbd_beats_suffice(q->b, p->held_beat);
+
+	if (cbd_written(q, certain) == CBD_WRITTEN)
+		return false;
+	if (!p->held_beat)
+		p->held_beat = cbd_beat_now(q->b);
+	cbd_part_retry(q, p, UINT64_MAX);
+	return true;
+}
+
+/* A part with its answer, its epoch still in force.  False: the answer is held. */
+static bool arrived_unlocks(struct cbd_queue *q, struct cbd_part *p, int copied)
 {
 	int result = cbd_result_to_errno(p->ce.result);
 
-	if (copied == -EAGAIN) {
+	if (copied == -EAGAIN)
 		bad_payload_unlocks(q, p);
-		return;
-	}
-	if (p->ce.result == CBD_RESULT_BADCRC) {
+	else if (p->ce.result == CBD_RESULT_BADCRC)
 		resend_unlocks(q, p);
-		return;
-	}
-	/* a backend that was replaced has acknowledged it: the next epoch executes it again,
-	 * and the user is told then */
-	if (result == 0 && cbd_op_writes(p->se.op) && !cbd_written(q))
-		return;
-	cbd_part_end(q, p, copied < 0 ? copied : result);
+	else if (result == 0 && cbd_op_writes(p->se.op) && is_held(q, p))
+		return false;
+	else
+		cbd_part_end(q, p, copied < 0 ? copied : result);
+	return true;
 }
 
 /* While these were copied the epoch or the queue ended, or the grant could not be read:
@@ -317,14 +331,18 @@ static void put_back_unlocks(struct cbd_queue *q, struct batch *b)
 	}
 }
 
-static void end_parts_unlocks(struct cbd_queue *q, struct batch *b, uint64_t epoch)
+/* False: all of their answers are held. */
+static bool end_parts_unlocks(struct cbd_queue *q, struct batch *b, uint64_t epoch)
 {
+	unsigned held = 0;
+
 	for (unsigned i = 0; i < b->n; i++) {
 		/* resending drops the lock, and the epoch may end meanwhile */
 		if (q->ch.epoch != epoch || b->part[i]->state != CBD_PART_ARRIVED)
 			continue;
-		arrived_unlocks(q, b->part[i], b->copied[i]);
+		held += !arrived_unlocks(q, b->part[i], b->copied[i]);
 	}
+	return held < b->n;
 }
 
 /*
@@ -336,6 +354,7 @@ bool cbd_reap_ring_unlocks(struct cbd_queue *q, const struct cbd_ce *seen)
 {
 	uint64_t epoch = q->ch.epoch;
 	struct batch b;
+	bool moved;
 
 	if (!cbd_queue_has_epoch(q))
 		return false;
@@ -352,7 +371,7 @@ bool cbd_reap_ring_unlocks(struct cbd_queue *q, const struct cbd_ce *seen)
 		/* while the grant cannot be read there is nothing to do but to wait */
 		return cbd_queue_has_ended(q) || q->ch.epoch != epoch;
 	}
-	end_parts_unlocks(q, &b, epoch);
+	moved = end_parts_unlocks(q, &b, epoch);
 	cbd_queue_issue_unlocks(q);
-	return true;
+	return moved;
 }
