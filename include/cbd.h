@@ -332,7 +332,8 @@ struct cbd_blkdev_options {
 	unsigned queues;     /* 0: one */
 	unsigned depth;	     /* SEs in flight for each queue; 0: all slots */
 	enum cbd_poll poll;
-	unsigned timeout_s;	    /* a request ends with EIO after this; 0: never */
+	unsigned timeout_s;	    /* a request ends with EIO after this; 0: after five minutes in
+				     * which the backend beats, never while it does not */
 	unsigned attach_timeout_ms; /* wait for a backend that may come; 0: as
 				     * long as its suspicion takes, and up to
 				     * a minute while it beats */

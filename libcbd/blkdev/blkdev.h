@@ -29,6 +29,8 @@
 #define CBD_MAX_RESENDS 3
 #define CBD_MAX_WAKES 64 /* threads that are woken at the end of a batch */
 #define CBD_WHY_TIMEOUT "it took longer than its time-out"
+#define CBD_WHY_SILENT "the backend beats, and has not answered it for five minutes"
+#define CBD_ANSWER_MOST_NS 300000000000ull /* of time in which the backend beats (rule 9) */
 #define CBD_WHY_LOSS "writes that were not flushed before may be lost"
 #define CBD_MAX_LEAVES 3  /* epochs in a row that are left; then EIO */
 #define CBD_DOUBT_BEATS 3 /* of the backend, that a doubtful grant has to stay for */
@@ -49,6 +51,7 @@ struct cbd_pending {
 	struct cbd_io io;
 	uint64_t at, left;	  /* the bytes that have no part yet */
 	uint64_t since_ns;	  /* submitted */
+	uint64_t since_beating;	  /* the blkdev's beating_ns, then */
 	unsigned parts;		  /* not ended */
 	int result;		  /* the first error, */
 	const char *why;	  /* and the same for people: static */
@@ -146,7 +149,8 @@ struct cbd_parts {
 /* The positions of this epoch: epoch.c resets them, publish.c counts SEs, reap.c CEs. */
 struct cbd_cursors {
 	uint64_t se_next, ce_next;
-	uint64_t moved_ns; /* the last CE, or the first SE after idleness */
+	uint64_t moved_ns; /* the last answer, or the first part after idleness; later by the
+			    * time in which the backend did not beat */
 };
 
 /* What the grant that a queue has followed last says of the backend. */
@@ -270,6 +274,9 @@ struct cbd_blkdev {
 	uint64_t silent_ns;	/* since when */
 	uint64_t backend_beats; /* that the heartbeat thread has seen; read by all threads */
 	uint64_t backend_count; /* the counter that it has seen last */
+	uint64_t beating_ns;	/* time in which the backend beats and its disk is the right
+				 * one, as the heartbeat thread sees it; read by all */
+	uint64_t round_ns;	/* when the heartbeat thread began its last round */
 	bool impatient;		/* requests do not wait for a suspect backend */
 	bool lost;		/* the slot is another process's, or the memory is gone: nothing is
 				 * written there any more */
@@ -362,7 +369,10 @@ void cbd_pending_enqueue(struct cbd_queue *q, struct cbd_pending *p); /* it wait
 void cbd_pending_dequeue(struct cbd_queue *q);			      /* the first of these */
 void cbd_pending_give_up(struct cbd_queue *q, struct cbd_pending *p); /* the same; it failed */
 void cbd_pending_end_waiting(struct cbd_queue *q, int error, const char *why); /* all of these */
-void cbd_pending_timeouts(struct cbd_queue *q, uint64_t now_ns, uint64_t most_ns);
+/* Why a request is late; NULL: it is not.  PATIENT: only the user's time-out counts. */
+const char *cbd_pending_is_late(const struct cbd_queue *q, const struct cbd_pending *p,
+				uint64_t now_ns, bool patient);
+void cbd_pending_timeouts(struct cbd_queue *q, uint64_t now_ns, bool patient);
 void cbd_pending_complete(struct cbd_queue *q, struct cbd_pending *p);
 struct cbd_pending *cbd_pending_reap(struct cbd_queue *q); /* the next one that is done */
 bool cbd_pending_may_start(struct cbd_queue *q, struct cbd_pending *p);
@@ -382,7 +392,7 @@ void cbd_queue_break(struct cbd_queue *q, int error);
 
 /* Everything ends with ESHUTDOWN until a new epoch comes: the backend has stopped. */
 void cbd_queue_stop(struct cbd_queue *q);
-void cbd_queue_timeouts(struct cbd_queue *q, uint64_t now_ns);
+void cbd_queue_timeouts(struct cbd_queue *q, uint64_t now_ns, bool patient);
 
 /* publish.c: of what waits, all that gets a tag and an extent; parts that are ready, in
  * this order; one part. */

@@ -232,7 +232,6 @@ static void ungranted(struct cbd_queue *q)
 	if (!cbd_queue_has_epoch(q) && q->state != CBD_QUEUE_RETURNING)
 		return;
 	cbd_queue_become(q, CBD_QUEUE_UNGRANTED);
-	q->cursors.moved_ns = cbd_now_ns(); /* the time of a stall begins (rule 6) */
 }
 
 /*

@@ -78,38 +78,47 @@ static void assert_entries(struct cbd_queue *q)
 	}
 }
 
+static bool may_leave(const struct cbd_queue *q)
+{
+	return cbd_queue_has_epoch(q) && !cbd_epoch_is_left(q);
+}
+
+/* The user does not poll.  Not in an epoch that is left: the CE may be the one for which
+ * it is left. */
+static bool answer_waits(const struct cbd_queue *q)
+{
+	return may_leave(q) && cbd_channel_has_ce(&q->ch, q->cursors.ce_next);
+}
+
 /*
  * Nothing moves although the backend beats.  Lost SEs are stored again, a lost CE shows by
  * those behind it.  Else the epoch is left, which costs little when the disk is only
- * slow: the backend says that it drains (DRAINING), and takes its time.  When it does not
- * even say that, the lines between the two are damaged in a way that nothing repairs.
+ * slow: the backend says that it drains (DRAINING), and takes its time; what it answers
+ * meanwhile is movement, so the count of epochs that were left begins again.  When it
+ * does not even say that, the lines between the two are damaged in a way that nothing
+ * repairs.  What a backend that lies can do beside, cbd_queue_timeouts() bounds.
  */
 static void look_for_stall(struct cbd_blkdev *b, struct cbd_queue *q, uint64_t now)
 {
 	uint64_t silent = now - q->cursors.moved_ns;
-	bool may_leave = cbd_queue_has_epoch(q) && !cbd_epoch_is_left(q);
 
-	if (b->suspect || b->foreign || q->parts.n_free == q->parts.depth ||
-	    q->state == CBD_QUEUE_DRAINING || silent < LOST_NS)
+	if (q->parts.n_free == q->parts.depth || q->state == CBD_QUEUE_DRAINING || silent < LOST_NS)
 		return;
-	/* an answer is there, and the user does not poll.  Not in an epoch that is left: the
-	 * CE may be the one for which it is left */
-	if (may_leave && cbd_channel_has_ce(&q->ch, q->cursors.ce_next)) {
+	if (answer_waits(q)) {
 		q->cursors.moved_ns = now;
 		return;
 	}
 	if (cbd_queue_has_epoch(q))
 		assert_entries(q);
-	if (may_leave && cbd_channel_lost_ce(&q->ch, q->cursors.ce_next)) {
+	if (may_leave(q) && cbd_channel_lost_ce(&q->ch, q->cursors.ce_next)) {
 		cbd_leave(q, CBD_LEAVE_BAD_ENTRY);
 		return;
 	}
 	/* not before a backend that has crashed is known to be silent */
-	if (silent < (may_leave ? SLOW_NS : STALL_NS + cbd_suspect_ns(b->t)))
+	if (silent < (may_leave(q) ? SLOW_NS : STALL_NS + cbd_suspect_ns(b->t)))
 		return;
 	q->cursors.moved_ns = now;
-	if (may_leave) {
-		q->epoch.leaves = 0; /* a slow disk is no reason to end requests */
+	if (may_leave(q)) {
 		cbd_leave(q, CBD_LEAVE_STALLED);
 		return;
 	}
@@ -120,16 +129,35 @@ static void look_for_stall(struct cbd_blkdev *b, struct cbd_queue *q, uint64_t n
 	cbd_queue_break(q, -EIO);
 }
 
-static void look_at_queue(struct cbd_blkdev *b, struct cbd_queue *q)
+/* Time in which nothing can be answered counts for no stall and no bound. */
+static uint64_t count_time(struct cbd_blkdev *b)
+{
+	uint64_t now = cbd_now_ns(), passed = b->round_ns ? now - b->round_ns : 0;
+	bool counts = !b->suspect && !b->foreign;
+
+	b->round_ns = now;
+	/* this thread was stopped, and so may the machine have been */
+	if (passed > cbd_interval_ns(b->t) + CBD_BUSY_NS)
+		counts = false;
+	if (counts)
+		cbd_shared_set(&b->beating_ns, cbd_shared_get(&b->beating_ns) + passed);
+	return counts ? 0 : passed;
+}
+
+static void look_at_queue(struct cbd_blkdev *b, struct cbd_queue *q, uint64_t lost_ns)
 {
 	uint64_t now;
 
 	pthread_mutex_lock(&q->lock);
+	q->cursors.moved_ns += lost_ns;
 	cbd_grant_check_unlocks(q);
 	cbd_leave_assert(q);
 	now = cbd_now_ns(); /* with the lock held: no time in the queue is later */
-	cbd_queue_timeouts(q, now);
-	look_for_stall(b, q, now);
+	if (q->cursors.moved_ns > now)
+		q->cursors.moved_ns = now;
+	cbd_queue_timeouts(q, now, answer_waits(q));
+	if (!b->suspect && !b->foreign)
+		look_for_stall(b, q, now);
 	cbd_reap_late_unlocks(q);
 	if (b->suspect && cbd_flag_get(&b->impatient) && !cbd_queue_has_ended(q))
 		cbd_queue_break(q, -EIO);
@@ -170,6 +198,7 @@ static bool pause_beat(struct cbd_blkdev *b)
 static void *heartbeat(void *arg)
 {
 	struct cbd_blkdev *b = arg;
+	uint64_t lost_ns;
 
 	while (pause_beat(b)) {
 		if (cbd_blkdev_beat(b) < 0) {
@@ -178,8 +207,9 @@ static void *heartbeat(void *arg)
 		}
 		watch_backend(b);
 		watch_disk(b);
+		lost_ns = count_time(b);
 		for (unsigned i = 0; i < b->n_queues; i++)
-			look_at_queue(b, &b->queues[i]);
+			look_at_queue(b, &b->queues[i], lost_ns);
 		cbd_blkdev_issue_freed(b); /* by time-outs, or by a queue that has ended */
 		cbd_blkdev_put_counters(b);
 	}

@@ -41,6 +41,9 @@ struct cbd_part *cbd_part_take(struct cbd_queue *q, struct cbd_pending *io)
 		return NULL;
 	if (units && (extent = cbd_extent_alloc(&q->parts.extents, units)) < 0)
 		return NULL;
+	/* nothing was inside: from now on an answer may be late */
+	if (q->parts.n_free == q->parts.depth)
+		q->cursors.moved_ns = cbd_coarse_ns();
 	tag = q->parts.free_tags[--q->parts.n_free];
 	p = &q->parts.all[tag];
 	p->generation++;
@@ -211,7 +214,7 @@ void cbd_queue_stop(struct cbd_queue *q)
 
 /* Of a part that is published the user gets EIO now; tag and extent stay taken until
  * the CE is read (rule 9). */
-static void part_timeout(struct cbd_queue *q, struct cbd_part *p)
+static void part_timeout(struct cbd_queue *q, struct cbd_part *p, const char *why)
 {
 	struct cbd_pending *io = p->pending;
 
@@ -219,23 +222,21 @@ static void part_timeout(struct cbd_queue *q, struct cbd_part *p)
 	add_timed_out(q, 1);
 	if (p->state == CBD_PART_READY)
 		cbd_part_end(q, p, -EIO); /* the backend never saw it */
-	cbd_pending_fail(io, -EIO, CBD_WHY_TIMEOUT);
+	cbd_pending_fail(io, -EIO, why);
 	if (--io->parts == 0 && io->left == 0)
 		cbd_pending_complete(q, io);
 }
 
-void cbd_queue_timeouts(struct cbd_queue *q, uint64_t now_ns)
+void cbd_queue_timeouts(struct cbd_queue *q, uint64_t now_ns, bool patient)
 {
-	uint64_t most = q->b->timeout_s * 1000000000ull;
+	const char *why;
 
-	if (!most)
-		return;
-	cbd_pending_timeouts(q, now_ns, most);
+	cbd_pending_timeouts(q, now_ns, patient);
 	for (unsigned tag = 0; tag < q->parts.depth; tag++) {
 		struct cbd_part *p = &q->parts.all[tag];
 
 		if (p->state != CBD_PART_FREE && !p->busy && p->pending &&
-		    now_ns - p->pending->since_ns >= most)
-			part_timeout(q, p);
+		    (why = cbd_pending_is_late(q, p->pending, now_ns, patient)))
+			part_timeout(q, p, why);
 	}
 }

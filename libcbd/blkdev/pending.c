@@ -181,17 +181,31 @@ void cbd_pending_end_waiting(struct cbd_queue *q, int error, const char *why)
 	}
 }
 
-void cbd_pending_timeouts(struct cbd_queue *q, uint64_t now_ns, uint64_t most_ns)
+const char *cbd_pending_is_late(const struct cbd_queue *q, const struct cbd_pending *p,
+				uint64_t now_ns, bool patient)
+{
+	uint64_t most = q->b->timeout_s * 1000000000ull;
+
+	if (most && now_ns - p->since_ns >= most)
+		return CBD_WHY_TIMEOUT;
+	if (!patient && cbd_shared_get(&q->b->beating_ns) - p->since_beating >= CBD_ANSWER_MOST_NS)
+		return CBD_WHY_SILENT;
+	return NULL;
+}
+
+void cbd_pending_timeouts(struct cbd_queue *q, uint64_t now_ns, bool patient)
 {
 	struct cbd_pending **place = &q->pending.waiting, *p;
+	const char *why;
 
 	while ((p = *place)) {
-		if (now_ns - p->since_ns < most_ns) {
+		why = cbd_pending_is_late(q, p, now_ns, patient);
+		if (!why) {
 			place = &p->next;
 			continue;
 		}
 		*place = p->next;
-		forget_rest(q, p, -EIO, CBD_WHY_TIMEOUT);
+		forget_rest(q, p, -EIO, why);
 	}
 	q->pending.waiting_tail = place;
 }

@@ -148,9 +148,6 @@ static bool send(struct cbd_queue *q, struct batch *b)
 
 	if (b->n == 0)
 		return true;
-	/* nothing else was in flight: from now on an answer may be late */
-	if (q->parts.n_free + b->n == q->parts.depth)
-		q->cursors.moved_ns = cbd_coarse_ns();
 	b->at = b->n_failed = 0;
 	b->copied = false;
 	b->wake = cbd_flag_get(&q->b->same_boot);

@@ -118,6 +118,7 @@ static void enqueue(struct cbd_queue *q, struct cbd_pending *p)
 	p->vector = (struct cbd_vector){ p->io.iov, 0 };
 	p->next = NULL;
 	p->since_ns = cbd_coarse_ns();
+	p->since_beating = cbd_shared_get(&q->b->beating_ns);
 	if (p->io.op == CBD_OP_FLUSH)
 		cbd_flush_submitted(q->b, p);
 	if (p->result < 0 || (p->left == 0 && p->io.op != CBD_OP_FLUSH))

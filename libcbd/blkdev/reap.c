@@ -364,14 +364,16 @@ bool cbd_reap_ring_unlocks(struct cbd_queue *q, const struct cbd_ce *seen)
 			cbd_queue_stop(q);
 		return false;
 	}
-	q->cursors.moved_ns = cbd_coarse_ns();
-	q->epoch.leaves = 0;
 	if (cbd_grant_recheck_unlocks(q, &b.grant) != CBD_EPOCH_SAME || q->ch.epoch != epoch) {
 		put_back_unlocks(q, &b);
 		/* while the grant cannot be read there is nothing to do but to wait */
 		return cbd_queue_has_ended(q) || q->ch.epoch != epoch;
 	}
 	moved = end_parts_unlocks(q, &b, epoch);
+	if (moved) { /* only now: an answer that cannot be accepted is no movement */
+		q->cursors.moved_ns = cbd_coarse_ns();
+		q->epoch.leaves = 0;
+	}
 	cbd_queue_issue_unlocks(q);
 	return moved;
 }

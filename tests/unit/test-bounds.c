@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * test-bounds.c - how long a request waits for a backend that beats and does not
+ * answer: each way of not answering has an end (docs/protocol.md, "What waits for
+ * what").  The test is the backend: it beats and grants by hand, or lets the real one
+ * tick without its handlers.  Time passes by moving what the queue has noted.
+ */
+#include <config.h>
+
+#include <errno.h>
+
+#include "unit.h"
+
+#define SECOND 1000000000ull
+
+static struct pair p;
+static unsigned char buf[512];
+
+static void open_pair(int i)
+{
+	struct pair_options o = way(i);
+
+	o.heartbeat_ms = 20;
+	o.dead_after = 50;
+	pair_open(&p, &o);
+	server_stop(&p);
+}
+
+static void *grant_place(void)
+{
+	return cbd_channel_backend_line(&p.q->ch, CBD_CHANNEL_GRANT);
+}
+
+static enum cbd_queue_state state_now(void)
+{
+	enum cbd_queue_state state;
+
+	pthread_mutex_lock(&p.q->lock);
+	state = p.q->state;
+	pthread_mutex_unlock(&p.q->lock);
+	return state;
+}
+
+static unsigned leaves(void)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&p.q->lock);
+	n = (unsigned)p.q->counters.leaves;
+	pthread_mutex_unlock(&p.q->lock);
+	return n;
+}
+
+/* True, for conditions: the backend beats, and its control side does its work. */
+static bool tick(void)
+{
+	unit_ok(cbd_backend_tick(p.backend));
+	return true;
+}
+
+/* The backend beats and does nothing else. */
+static bool beat_only(void)
+{
+	void *place = cbd_backend_info_at(p.ct, 0, CBD_BACKEND_BEAT);
+	struct cbd_beat_line beat;
+
+	unit_ok(cbd_line_get(p.ct, place, &beat));
+	beat.counter++;
+	unit_ok(cbd_line_put(p.ct, place, &beat));
+	return true;
+}
+
+static void silent_for(unsigned seconds)
+{
+	pthread_mutex_lock(&p.q->lock);
+	p.q->cursors.moved_ns -= seconds * SECOND;
+	pthread_mutex_unlock(&p.q->lock);
+}
+
+static uint64_t beating(void)
+{
+	return cbd_shared_get(&p.blkdev->beating_ns);
+}
+
+/* By the heartbeat thread's own word, which it writes: until it has taken it over. */
+static void beats_for(unsigned seconds, bool (*beat)(void))
+{
+	uint64_t to = beating() + seconds * SECOND;
+
+	while (beating() < to) {
+		cbd_shared_set(&p.blkdev->beating_ns, to + SECOND);
+		beat();
+		cbd_sleep_us(1000);
+	}
+}
+
+static bool reaped(struct cbd_completion *c)
+{
+	return cbd_queue_poll(p.q, c, 1, 1, 1) == 1;
+}
+
+static void expect_eio(bool (*beat)(void))
+{
+	struct cbd_completion c = { .result = 1 };
+
+	unit_wait(beat() && reaped(&c));
+	ck_assert_int_eq(c.result, -EIO);
+}
+
+static void expect_nothing(bool (*beat)(void), unsigned ms)
+{
+	uint64_t end = cbd_now_ns() + ms * 1000000ull;
+	struct cbd_completion c;
+
+	while (cbd_now_ns() < end) {
+		beat();
+		ck_assert_int_eq(reaped(&c), false);
+	}
+}
+
+/* "I drain", for ever. */
+START_TEST(drains_for_ever)
+{
+	struct cbd_bchannel *bc;
+
+	open_pair(_i);
+	bc = &p.backend->channels[p.q->ch.id];
+	pair_submit(&p, CBD_OP_WRITE, buf, 0, 512, 1);
+	bc->grant.state = CBD_GRANT_LEAVING;
+	unit_ok(cbd_backend_put_grant(p.backend, bc));
+	unit_wait(tick() && state_now() == CBD_QUEUE_DRAINING);
+	silent_for(60); /* a disk may be as slow as that */
+	expect_nothing(tick, 100);
+	beats_for(301, tick);
+	expect_eio(tick);
+	/* it may still be executed (rule 9) */
+	unit_fails(cbd_queue_write(p.q, buf, 512, 0, 0), EIO);
+	/* and when the backend comes to its senses all is well again */
+	bc->grant.state = CBD_GRANT_GRANTED;
+	unit_ok(cbd_backend_put_grant(p.backend, bc));
+	server_start(&p);
+	unit_wait(cbd_queue_write(p.q, buf, 512, 0, 0) == 0);
+	pair_close(&p);
+}
+END_TEST
+
+static bool damage(void)
+{
+	struct cbd_line line;
+
+	tick();
+	cbd_line_load(&p.ct->mem, grant_place(), &line);
+	line.crc = (uint32_t)cbd_now_ns();
+	cbd_line_store(&p.ct->mem, grant_place(), &line);
+	return true;
+}
+
+/* The answer is there, and the grant that would say whose it is stays damaged. */
+START_TEST(grant_stays_damaged)
+{
+	struct cbd_request *r[1];
+
+	open_pair(_i);
+	pair_submit(&p, CBD_OP_READ, buf, 0, 512, 1);
+	pair_fetch_all(&p, r, 1);
+	damage();
+	pair_complete(&p, r[0]);
+	expect_nothing(damage, 50);
+	silent_for(6);
+	expect_nothing(damage, 100);
+	ck_assert_uint_eq(leaves(), 1);
+	silent_for(31 + 2);
+	expect_eio(damage);
+	pair_close(&p);
+}
+END_TEST
+
+/* It beats, and a new epoch comes each time that one is asked for; no answer does. */
+START_TEST(epochs_without_answers)
+{
+	struct cbd_grant_line g;
+
+	open_pair(_i);
+	unit_ok(cbd_line_get(p.ct, grant_place(), &g));
+	pair_submit(&p, CBD_OP_READ, buf, 0, 512, 1);
+	for (unsigned n = 1; n <= CBD_MAX_LEAVES; n++) {
+		silent_for(6);
+		unit_wait(beat_only() && leaves() == n);
+		g.epoch++;
+		unit_ok(cbd_line_put(p.ct, grant_place(), &g));
+		unit_wait(beat_only() && pair_epoch(&p) == g.epoch);
+	}
+	silent_for(6);
+	expect_eio(beat_only);
+	pair_close(&p);
+}
+END_TEST
+
+static struct cbd_grant_line flood;
+
+static bool next_epoch(void)
+{
+	flood.epoch++;
+	unit_ok(cbd_line_put(p.ct, grant_place(), &flood));
+	return beat_only();
+}
+
+/* Nobody asks for it, and a new epoch comes with each beat. */
+START_TEST(flood_of_epochs)
+{
+	open_pair(_i);
+	unit_ok(cbd_line_get(p.ct, grant_place(), &flood));
+	pair_submit(&p, CBD_OP_READ, buf, 0, 512, 1);
+	expect_nothing(next_epoch, 100);
+	beats_for(301, next_epoch);
+	expect_eio(next_epoch);
+	pair_close(&p);
+}
+END_TEST
+
+static bool toggles;
+
+static bool not_ours(void)
+{
+	struct cbd_grant_line g = flood;
+
+	toggles = !toggles;
+	g.queue += toggles;
+	unit_ok(cbd_line_put(p.ct, grant_place(), &g));
+	return beat_only();
+}
+
+/* Granted to another queue, and back, and so on: the time goes on. */
+START_TEST(grant_comes_and_goes)
+{
+	open_pair(_i);
+	unit_ok(cbd_line_get(p.ct, grant_place(), &flood));
+	pair_submit(&p, CBD_OP_READ, buf, 0, 512, 1);
+	expect_nothing(not_ours, 100);
+	silent_for(6);
+	unit_wait(not_ours() && leaves() == 1);
+	silent_for(31 + 2);
+	expect_eio(not_ours);
+	pair_close(&p);
+}
+END_TEST
+
+/* Time in which the backend does not beat counts for nothing. */
+START_TEST(silent_backend_is_waited_for)
+{
+	uint64_t was;
+
+	open_pair(_i);
+	pair_submit(&p, CBD_OP_READ, buf, 0, 512, 1);
+	unit_wait(cbd_flag_get(&p.blkdev->suspect));
+	was = beating();
+	silent_for(60);
+	for (unsigned i = 0; i < 10; i++) {
+		struct cbd_completion c;
+
+		ck_assert(!reaped(&c));
+		cbd_sleep_us(20000);
+	}
+	ck_assert_uint_eq(beating(), was);
+	server_start(&p);
+	ck_assert_int_eq(pair_reap(&p).result, 0);
+	pair_close(&p);
+}
+END_TEST
+
+/* Nobody polls: an answer that is there is none that is missing. */
+START_TEST(answer_is_not_fetched)
+{
+	open_pair(_i);
+	server_start(&p);
+	pair_submit(&p, CBD_OP_READ, buf, 0, 512, 1);
+	unit_wait(unit_disk_ops(&p.disk, CBD_OP_READ) == 1);
+	server_stop(&p); /* the CE is there */
+	beats_for(301, tick);
+	ck_assert_int_eq(pair_reap(&p).result, 0);
+	pair_close(&p);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("bounds");
+	TCase *t = tcase_create("bounds");
+
+	tcase_set_timeout(t, UNIT_TIMEOUT);
+	tcase_add_loop_test(t, drains_for_ever, 0, WAYS);
+	tcase_add_loop_test(t, grant_stays_damaged, 0, WAYS);
+	tcase_add_loop_test(t, epochs_without_answers, 0, WAYS);
+	tcase_add_loop_test(t, flood_of_epochs, 0, WAYS);
+	tcase_add_loop_test(t, grant_comes_and_goes, 0, WAYS);
+	tcase_add_loop_test(t, silent_backend_is_waited_for, 0, WAYS);
+	tcase_add_loop_test(t, answer_is_not_fetched, 0, WAYS);
+	suite_add_tcase(s, t);
+	return unit_main(s);
+}
