@@ -329,7 +329,8 @@ static uint64_t cost_of(const struct cbd_se *se)
 		return se->length < ROUND_BYTES ? se->length : ROUND_BYTES;
 	if (se->op == CBD_OP_DISCARD || se->op == CBD_OP_WRITE_ZEROES)
 		return se->length / RANGE_BYTES;
-	return 0;
+	/* the disk may take longer for a flush than for the largest request */
+	return se->op == CBD_OP_FLUSH ? ROUND_BYTES : 0;
 }
 
 /* A single request may be larger than what a round has: it has one for itself. */

@@ -215,6 +215,25 @@ START_TEST(beside_large_reads)
 }
 END_TEST
 
+/* A disk may take long for a flush: one is all that a round takes, so that what waits
+ * behind it is the next one to be served. */
+START_TEST(beside_flushes)
+{
+	unsigned flushes = 0;
+
+	open_pair(kinds[_i], 2);
+	for (unsigned i = 0; i < 8; i++)
+		submit(0, CBD_OP_FLUSH, NULL, 0);
+	for (unsigned i = fetch(MAX); i > 0; i--, flushes++)
+		pair_complete(&p, r[i - 1]);
+	ck_assert_uint_eq(flushes, 1);
+	for (unsigned k = 0; k < 4; k++)
+		check_round(1);
+	ck_assert_uint_ge(unit_disk_ops(&p.disk, CBD_OP_FLUSH), 1);
+	finish();
+}
+END_TEST
+
 /* All payloads that wait to be copied again are due; or: how many were copied. */
 static void all_due(void)
 {
@@ -270,6 +289,7 @@ static Suite *handler_suite(void)
 	tcase_add_loop_test(t, memory_is_given_back, 0, 2);
 	tcase_add_loop_test(t, refused_end_a_round, 0, 2);
 	tcase_add_loop_test(t, beside_large_reads, 0, 4);
+	tcase_add_loop_test(t, beside_flushes, 0, 2);
 	tcase_add_loop_test(t, beside_a_liar, 0, 2);
 	suite_add_tcase(s, t);
 	return s;
