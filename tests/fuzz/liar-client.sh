@@ -1,0 +1,111 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# A blkdev that lies, in each of its ways, on the handler of an innocent one: that one's
+# data is right and its share at least half of what is fair; the backend's memory and log
+# stay within bounds; and when the liar is gone all its channels and slots are free.
+
+. "$(dirname "$0")/common.sh"
+
+channels=6
+data_areas_kib=$((channels * 2048))
+# Of each mode, with the messages of all innocent ones: ten of a kind, some kinds.
+most_lines=150
+
+format_transport transport --size 64M --channel-size 2M --channels $channels --blkdevs 8 \
+	--heartbeat 50 --data-crc
+make_disk "$memory/disk" 64M
+start_backend 0 --handlers 1 --max-blkdevs 8 "$disk"
+start_plugin innocent backend=0
+start_client innocent
+
+# share MODE: requests of the innocent one beside it
+share_beside()
+{
+	local before
+
+	start_liar "$1" 0
+	before=$(requests innocent)
+	sleep "$seconds"
+	answers=$(($(requests innocent) - before))
+	alive "$liar_pid" || fail "$1: the liar has ended: $(cat "$tmp/liar.err")"
+	memory_now=$(private_kib "${backend_pids[0]}")
+	end_liar
+	alive "${client_pids[innocent]}" ||
+		fail "$1: innocent client: $(cat "$tmp/innocent-client.log")"
+}
+
+# What it has beside a process that costs as much CPU, on the machine as it is now.
+measure_fair()
+{
+	share_beside spin
+	fair=$answers
+}
+
+# Half of a fair share of the handler is a quarter. Beside requests of half a MiB each of
+# its own waits for one of them, which takes as long as twenty of 4 KiB.
+enough() # MODE SIZE
+{
+	local of=4
+
+	[ "$2" = small ] || of=100
+	[ $((answers * of)) -ge "$fair" ]
+}
+
+slots_are_free()
+{
+	cbdctl list "$transport" | jq -e '
+		(.blkdevs | map(select(.alive)) | length == 1) and
+		(.channels | map(select(.state == "granted")) | length == 1)' >/dev/null
+}
+
+# Everything that the liar had serves the next one.
+all_is_free() # MODE
+{
+	wait_until 20 slots_are_free || {
+		cbdctl list "$transport"
+		fail "$1: its slots are not free"
+	}
+	advances innocent 20
+}
+
+one_mode() # MODE SIZE
+{
+	local log tries=1
+
+	log=$(lines backend-0)
+	share_beside "$1"
+	until enough "$1" "$2"; do
+		# the machine may have had other work
+		[ $((tries++)) -lt 4 ] ||
+			fail "$1: $answers requests in $seconds s, beside an honest process $fair"
+		all_is_free "$1"
+		measure_fair
+		share_beside "$1"
+	done
+	log=$(($(lines backend-0) - log))
+	all_is_free "$1"
+	echo "$1: $answers requests, $((answers * 100 / (fair + 1)))%; $log lines," \
+		"$memory_now KiB"
+	[ $log -le $((most_lines * tries)) ] || fail "$1: $log lines"
+	[ "$memory_now" -le $((memory_at_first + data_areas_kib + memory_slack_kib)) ] ||
+		fail "$1: the backend has $memory_now KiB, at first $memory_at_first"
+}
+
+memory_at_first=$(private_kib "${backend_pids[0]}")
+measure_fair
+while read -r mode size; do
+	case " ${LIAR_MODES-$mode} " in *" $mode "*) ;; *) continue ;; esac
+	one_mode "$mode" "$size"
+done < <("$liar" -l client)
+
+# What the liars took is given back; then all in order.
+memory_now=$(private_kib "${backend_pids[0]}")
+[ "$memory_now" -le $((memory_at_first + memory_slack_kib)) ] ||
+	fail "the backend keeps $memory_now KiB, at first $memory_at_first"
+stop "${client_pids[innocent]}"
+wait "${client_pids[innocent]}" || fail "innocent: $(cat "$tmp/innocent-client.log")"
+stop "${plugin_pids[innocent]}"
+stop_backend 0
+# what it wrote into its own slot has no owner any more
+cbdctl check --repair "$transport" >"$tmp/repair.log" 2>&1 || true
+cbdctl check "$transport" >"$tmp/check.log" 2>&1 || fail "the transport stays damaged"
