@@ -49,6 +49,9 @@ uint64_t below(struct random *r, uint64_t limit);
 uint64_t between(struct random *r, uint64_t low, uint64_t high); /* both included */
 bool one_in(struct random *r, unsigned n);
 
+/* Of the choice of faults and moments. */
+extern struct random driver_random;
+
 /* Tells, shows the state of the transport and of the processes, ends them, and
  * exits. */
 void die(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));

@@ -20,6 +20,7 @@
 #define MAX_BLOCKS 256u /* of a request: 1 MiB */
 #define QUIESCE_S 30
 #define TICK_MS 2
+#define WAIT_S 20
 
 enum op { READ, WRITE, ZERO, TRIM, FLUSH, PROBE };
 
@@ -339,6 +340,19 @@ bool load_serve(uint64_t deadline_ns, bool (*done)(void))
 		serve_once(deadline_ns - now > TICK_MS * MS ? TICK_MS : 1);
 	}
 	return true;
+}
+
+void load_wait_for(const char *what, bool (*done)(void))
+{
+	watch(what, WAIT_S + 5);
+	if (!load_serve(now_ns() + patience_ns(WAIT_S), done))
+		die("%s: not in time", what);
+	watch(NULL, 0);
+}
+
+void load_wait_ms(uint64_t ms)
+{
+	load_serve(now_ns() + ms * MS, NULL);
 }
 
 static bool is_idle(void)

@@ -28,6 +28,10 @@ void load_on(bool on);
  * Watches the processes meanwhile.  Returns whether it was done. */
 bool load_serve(uint64_t deadline_ns, bool (*done)(void));
 
+/* The same with a bound, after which the run ends; and for a time. */
+void load_wait_for(const char *what, bool (*done)(void));
+void load_wait_ms(uint64_t ms);
+
 /* Wait until nothing is in flight. */
 void load_quiesce(void);
 
