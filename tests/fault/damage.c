@@ -3,22 +3,16 @@
  * damage.c - see damage.h.
  *
  * Lines of slots in use: backend 0, the blkdev and the host that list as live.
- * The places come from libcbd's own inline functions, on a mapping of this
- * program.
+ * The places come from libcbd's own inline functions.
  */
 #include <config.h>
 
-#include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
+#include "damage.h"
+#include "memory.h"
 #include "ring/channel.h"
 #include "slots/claim.h"
-#include "damage.h"
-#include "transport/transport.h"
 
 struct target {
 	const char *name;
@@ -26,30 +20,13 @@ struct target {
 	unsigned weight;
 };
 
-static struct cbd_transport t;
-
-void damage_init(void)
-{
-	struct stat st;
-	int fd = open(options.transport, O_RDWR | O_CLOEXEC);
-
-	if (fd < 0 || fstat(fd, &st) < 0)
-		die("%s: %m", options.transport);
-	t.base = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (t.base == MAP_FAILED)
-		die("%s: mmap: %m", options.transport);
-	memcpy(&t.header, t.base, sizeof(t.header));
-	t.table = (struct cbd_area *)(t.base + CBD_PAGE_SIZE);
-	close(fd);
-}
-
 /* ----------------------------------------------------------------- places */
 
 /* The blkdev that is attached; only one is at a time. */
 static unsigned blkdev_slot(void)
 {
-	for (unsigned d = 0; d < t.header.blkdevs; d++) {
-		struct cbd_state_line *s = cbd_blkdev_line(&t, d, CBD_BLKDEV_INFO,
+	for (unsigned d = 0; d < memory.header.blkdevs; d++) {
+		struct cbd_state_line *s = cbd_blkdev_line(&memory, d, CBD_BLKDEV_INFO,
 							   CBD_BLKDEV_STATE);
 
 		if (s->state == CBD_SLOT_LIVE)
@@ -63,15 +40,15 @@ static struct cbd_channel channel(struct random *r)
 	struct cbd_channel ch;
 	unsigned used[CBD_MAX_CHANNELS], n = 0;
 
-	for (unsigned c = 0; c < t.header.channels; c++) {
+	for (unsigned c = 0; c < memory.header.channels; c++) {
 		struct cbd_grant_line *g;
 
-		cbd_channel_init(&ch, &t, 0, c);
+		cbd_channel_init(&ch, &memory, 0, c);
 		g = cbd_channel_backend_line(&ch, CBD_CHANNEL_GRANT);
 		if (g->state == CBD_GRANT_GRANTED)
 			used[n++] = c;
 	}
-	cbd_channel_init(&ch, &t, 0, n ? used[below(r, n)] : 0);
+	cbd_channel_init(&ch, &memory, 0, n ? used[below(r, n)] : 0);
 	return ch;
 }
 
@@ -79,14 +56,14 @@ static void *se(struct random *r)
 {
 	struct cbd_se *ring = channel(r).se;
 
-	return ring + below(r, t.header.ring_slots);
+	return ring + below(r, memory.header.ring_slots);
 }
 
 static void *ce(struct random *r)
 {
 	struct cbd_ce *ring = channel(r).ce;
 
-	return ring + below(r, t.header.ring_slots);
+	return ring + below(r, memory.header.ring_slots);
 }
 
 static void *grant(struct random *r)
@@ -119,11 +96,11 @@ static void *bell(struct random *r)
 	}
 }
 
-#define BLKDEV_PLACE(name, page, line)                                 \
-	static void *name(struct random *r)                            \
-	{                                                              \
-		(void)r;                                               \
-		return cbd_blkdev_line(&t, blkdev_slot(), page, line); \
+#define BLKDEV_PLACE(name, page, line)                                      \
+	static void *name(struct random *r)                                 \
+	{                                                                   \
+		(void)r;                                                    \
+		return cbd_blkdev_line(&memory, blkdev_slot(), page, line); \
 	}
 
 BLKDEV_PLACE(blkdev_claim, CBD_BLKDEV_CLAIMS, 0)
@@ -132,11 +109,11 @@ BLKDEV_PLACE(blkdev_beat, CBD_BLKDEV_INFO, CBD_BLKDEV_BEAT)
 BLKDEV_PLACE(request, CBD_BLKDEV_INFO, CBD_BLKDEV_REQUEST)
 BLKDEV_PLACE(doorbell, CBD_BLKDEV_INFO, CBD_BLKDEV_DOORBELL)
 
-#define BACKEND_PLACE(name, page, line)                     \
-	static void *name(struct random *r)                 \
-	{                                                   \
-		(void)r;                                    \
-		return cbd_backend_line(&t, 0, page, line); \
+#define BACKEND_PLACE(name, page, line)                          \
+	static void *name(struct random *r)                      \
+	{                                                        \
+		(void)r;                                         \
+		return cbd_backend_line(&memory, 0, page, line); \
 	}
 
 BACKEND_PLACE(backend_claim, CBD_BACKEND_CLAIMS, 0)
@@ -149,11 +126,11 @@ BACKEND_PLACE(backend_name, CBD_BACKEND_INFO, CBD_BACKEND_NAME)
 BACKEND_PLACE(backend_path, CBD_BACKEND_INFO, CBD_BACKEND_PATH)
 BACKEND_PLACE(reply, CBD_BACKEND_REPLIES, blkdev_slot())
 
-#define HOST_PLACE(name, page, line)                     \
-	static void *name(struct random *r)              \
-	{                                                \
-		(void)r;                                 \
-		return cbd_host_line(&t, 0, page, line); \
+#define HOST_PLACE(name, page, line)                          \
+	static void *name(struct random *r)                   \
+	{                                                     \
+		(void)r;                                      \
+		return cbd_host_line(&memory, 0, page, line); \
 	}
 
 HOST_PLACE(host_claim, CBD_HOST_CLAIM, 0)

@@ -8,8 +8,6 @@
 
 #include "fault.h"
 
-void damage_init(void);
-
 /* Damage one line; returns its name. */
 const char *damage_line(struct random *r);
 

@@ -25,8 +25,10 @@
 #include "damage.h"
 #include "faults.h"
 #include "load.h"
+#include "memory.h"
 #include "server.h"
 #include "shadow.h"
+#include "slot.h"
 
 struct options options = {
 	.engine = "psync",
@@ -36,7 +38,7 @@ struct options options = {
 	.rounds = 20,
 	.heartbeat_ms = 25,
 	.dead_after = 16,
-	.blocks = 2048,
+	.first_blocks = 2048,
 };
 unsigned current_round;
 struct random driver_random;
@@ -122,9 +124,9 @@ static void round_once(void)
 		state_check();
 	}
 	printf("round %u: %s; %" PRIu64 " of %" PRIu64 " blocks durable, %" PRIu64
-	       " undecided; %" PRIu64 " ms\n",
-	       current_round, faults_text(), durable, options.blocks, open,
-	       (now_ns() - start) / MS);
+	       " undecided; %" PRIu64 " ms, pause %.1f ms\n",
+	       current_round, faults_text(), durable, options.blocks, open, (now_ns() - start) / MS,
+	       (double)faults_pause_ns() / MS);
 }
 
 /* The disk itself, by the file: what was acknowledged lies there. */
@@ -174,28 +176,39 @@ static void format(void)
 		die("cbdctl format: %s", output);
 }
 
-static void make_disk(void)
+static void make_file(const char *path, uint64_t size)
 {
-	FILE *f = fopen(options.disk, "w");
+	FILE *f = fopen(path, "w");
 
-	if (!f || ftruncate(fileno(f), (off_t)(options.blocks * BLOCK)) < 0 || fclose(f) != 0)
-		die("%s: %m", options.disk);
+	if (!f || ftruncate(fileno(f), (off_t)size) < 0 || fclose(f) != 0)
+		die("%s: %m", path);
+}
+
+/* And what a backend may be given by mistake. */
+static void make_disks(void)
+{
+	char path[300];
+
+	options.blocks = options.first_blocks;
+	make_file(options.disk, options.blocks * BLOCK);
+	snprintf(path, sizeof(path), "%s/other", options.tmp);
+	make_file(path, options.blocks * BLOCK);
+	snprintf(path, sizeof(path), "%s/odd", options.tmp);
+	make_file(path, 1000);
 }
 
 static void begin(void)
 {
-	char path[300];
-
-	snprintf(path, sizeof(path), "%s/nbdkit.log", options.tmp);
 	driver_random.state = options.seed;
 	servers_init();
-	shadow_init();
+	make_disks();
+	shadow_init(MOST_BLOCKS);
 	load_init();
 	watchdog_start();
-	make_disk();
 	format();
-	damage_init();
-	backend_start(false);
+	memory_init();
+	slot_init();
+	backend_start();
 	load_wait_for("the backend's start", backend_ready);
 	nbdkit_start();
 	load_wait_for("nbdkit's start", nbdkit_ready);

@@ -25,13 +25,15 @@ struct options {
 	unsigned connections, depth; /* depth: requests in flight of each */
 	unsigned rounds;
 	unsigned heartbeat_ms, dead_after;
-	const char *only; /* names of faults, separated by commas; NULL: all */
-	const char *line; /* name of the line to damage; NULL: any */
-	uint64_t blocks;  /* of the disk */
+	const char *only;	       /* names of faults, separated by commas; NULL: all */
+	const char *line;	       /* name of the line to damage; NULL: any */
+	uint64_t first_blocks, blocks; /* of the disk: at first, now */
 	uint64_t seed;
 	bool quick; /* for times: verify at the end only */
 };
 extern struct options options;
+
+#define MOST_BLOCKS (2 * options.first_blocks) /* to which the disk grows */
 
 /* The round, for messages. */
 extern unsigned current_round;

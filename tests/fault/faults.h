@@ -7,10 +7,19 @@
 
 #include "results.h"
 
+/* When its pause is over. */
+enum fault_end {
+	FAULT_ENDS_ANSWERED, /* inject() returns after the first answer */
+	FAULT_ENDS_SETTLED,  /* when all that was in flight is answered */
+	FAULT_ENDS_ITSELF,   /* inject() tells */
+};
+
 struct fault {
 	const char *name;
 	void (*inject)(void);
 	unsigned weight;
+	enum fault_end end;
+	bool in_parts; /* the pause's parts are of interest */
 	struct result result;
 };
 
@@ -25,6 +34,9 @@ void faults_inject(struct fault *f);
 
 /* When all that was in flight is answered. */
 void faults_settled(struct fault *f);
+
+/* Of this round. */
+uint64_t faults_pause_ns(void);
 
 /* What is under way, for messages. */
 void faults_name(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -14,6 +14,7 @@
 #include "load.h"
 #include "server.h"
 #include "shadow.h"
+#include "slot.h"
 
 #define MAX_CONNECTIONS 16
 #define MAX_DEPTH 64
@@ -46,7 +47,8 @@ struct connection {
 static struct connection connections[MAX_CONNECTIONS];
 static unsigned in_flight;
 static bool sending, losing;
-static uint64_t probe_ns, answer_ns, gap_ns;
+static bool measuring;
+static uint64_t probe_ns, answer_ns, gap_ns, granted_answer_ns;
 static struct load_counts counts;
 static struct random random_state;
 
@@ -88,6 +90,8 @@ static void note_answer(void)
 	if (now - answer_ns > gap_ns)
 		gap_ns = now - answer_ns;
 	answer_ns = now;
+	if (measuring && granted_answer_ns == 0 && slot_ns(SLOT_GRANTED) != 0)
+		granted_answer_ns = now;
 }
 
 static void answered(struct request *r)
@@ -164,7 +168,7 @@ static void submit(struct request *r)
 		r->generation = shadow_begin(change_of(r->op), r->range);
 	if (r->op == WRITE)
 		shadow_fill(r->range, r->generation, r->buf);
-	if (in_flight == 0)
+	if (in_flight == 0 && !measuring)
 		answer_ns = now_ns();
 	r->busy = true;
 	in_flight++;
@@ -265,13 +269,19 @@ uint64_t load_probe_ns(void)
 
 void load_gap_start(void)
 {
-	answer_ns = now_ns();
-	gap_ns = 0;
+	measuring = true;
+	gap_ns = granted_answer_ns = 0;
 }
 
-uint64_t load_gap(void)
+uint64_t load_gap_end(void)
 {
+	measuring = false;
 	return gap_ns;
+}
+
+uint64_t load_granted_answer_ns(void)
+{
+	return granted_answer_ns;
 }
 
 /* ------------------------------------------------------------------- loop */
@@ -412,6 +422,20 @@ void load_connect(const char *socket)
 	}
 	watch(NULL, 0);
 	losing = false;
+}
+
+uint64_t load_size(void)
+{
+	struct nbd_handle *nbd = nbd_create();
+	int64_t size;
+
+	watch("another connection", 20);
+	if (!nbd || nbd_connect_unix(nbd, socket_path()) == -1 ||
+	    (size = nbd_get_size(nbd)) == -1 || nbd_shutdown(nbd, 0) == -1)
+		die("another connection: %s", nbd_get_error());
+	nbd_close(nbd);
+	watch(NULL, 0);
+	return (uint64_t)size;
 }
 
 void load_disconnect(void)

@@ -43,9 +43,17 @@ void load_probe(void);
 bool load_probed(void);
 uint64_t load_probe_ns(void);
 
-/* Longest time without any answer since load_gap_start(). */
+/*
+ * The pause that a fault makes: the longest time without any answer, from the last one
+ * before load_gap_start() on.  And the first answer after the slot's next owner granted a
+ * channel; 0: there was none.
+ */
 void load_gap_start(void);
-uint64_t load_gap(void);
+uint64_t load_gap_end(void);
+uint64_t load_granted_answer_ns(void);
+
+/* What a new connection says that the disk has. */
+uint64_t load_size(void);
 
 /* Read all blocks and compare; nothing else in flight. */
 void load_verify(void);

@@ -4,4 +4,4 @@
 
 . "$(dirname "$0")/common.sh"
 
-fault_test --engine mmap --queues 3
+fault_test --engine mmap --queues 3 "$@"

@@ -4,4 +4,4 @@
 
 . "$(dirname "$0")/common.sh"
 
-fault_test --engine mmap --software --queues 2
+fault_test --engine mmap --software --queues 2 "$@"

@@ -7,13 +7,19 @@
 
 #include "results.h"
 
-void result_recovery(struct result *r, uint64_t ns)
+static const char *const names[SERIES] = {
+	[FIRST_ANSWER] = "first answer", [PAUSE] = "pause",	 [PART_ASKED] = "asked",
+	[PART_DRAINED] = "drained",	 [PART_TAKEN] = "taken", [PART_GRANTED] = "granted",
+	[PART_ANSWERED] = "answered",
+};
+
+void result_note(struct result *r, enum series series, uint64_t ns)
 {
-	if (!r->ns)
-		r->ns = calloc(MOST_ROUNDS, sizeof(*r->ns));
-	if (!r->ns)
+	if (!r->ns[series])
+		r->ns[series] = calloc(MOST_ROUNDS, sizeof(*r->ns[series]));
+	if (!r->ns[series])
 		die("malloc: %m");
-	r->ns[r->recoveries++] = ns;
+	r->ns[series][r->n[series]++] = ns;
 }
 
 static int by_time(const void *a, const void *b)
@@ -23,17 +29,23 @@ static int by_time(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+static void show_series(struct result *r, enum series series)
+{
+	uint64_t *ns = r->ns[series];
+	unsigned n = r->n[series];
+
+	if (n == 0)
+		return;
+	qsort(ns, n, sizeof(*ns), by_time);
+	printf("; %s %.1f %.1f", names[series], (double)ns[n / 2] / MS, (double)ns[n - 1] / MS);
+}
+
 void result_show(struct result *r, const char *name)
 {
-	unsigned n = r->recoveries;
-
 	if (r->count == 0)
 		return;
-	printf("fault %s %s %u", options.engine, name, r->count);
-	if (n > 0) {
-		qsort(r->ns, n, sizeof(*r->ns), by_time);
-		printf(" ms: median %.1f worst %.1f", (double)r->ns[n / 2] / MS,
-		       (double)r->ns[n - 1] / MS);
-	}
+	printf("fault %s %s %u, ms, median and worst", options.engine, name, r->count);
+	for (unsigned i = 0; i < SERIES; i++)
+		show_series(r, i);
 	printf("\n");
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * results.h - how long the rounds of one kind of fault took.
+ * results.h - how long the rounds of one kind of fault took, and of what that
+ * consists.
  */
 #ifndef RESULTS_H
 #define RESULTS_H
@@ -9,13 +10,25 @@
 
 #define MOST_ROUNDS 100000
 
-struct result {
-	unsigned count;	     /* rounds */
-	unsigned recoveries; /* how many are in `ns` */
-	uint64_t *ns;
+enum series {
+	FIRST_ANSWER, /* from the fault, or the next start, to a request that was sent then */
+	PAUSE,	      /* longest time without an answer, under load */
+	/* the parts of a pause by which the slot got a new owner, in their order: */
+	PART_ASKED,    /* the fault, or the start of the next process, to its request */
+	PART_DRAINED,  /* ... until the old one had answered and left */
+	PART_TAKEN,    /* ... until the next one has disk and slot */
+	PART_GRANTED,  /* ... its first grant */
+	PART_ANSWERED, /* ... the first answer */
+	SERIES
 };
 
-void result_recovery(struct result *r, uint64_t ns);
+struct result {
+	unsigned count; /* rounds */
+	unsigned n[SERIES];
+	uint64_t *ns[SERIES];
+};
+
+void result_note(struct result *r, enum series series, uint64_t ns);
 void result_show(struct result *r, const char *name);
 
 #endif

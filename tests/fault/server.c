@@ -18,6 +18,7 @@
 #define ARGS 32
 
 struct server backend = { .name = "backend" }, nbdkit = { .name = "nbdkit" };
+struct server newcomer = { .name = "newcomer" };
 static struct server old = { .name = "backend" };
 
 static char socket_name[200], pid_name[200];
@@ -80,7 +81,7 @@ static void start(struct server *s, const char *const *argv)
 	log_path(s, path, sizeof(path));
 	err = open_or_die(path, O_WRONLY | O_CREAT | O_APPEND);
 	s->log_start = lseek(err, 0, SEEK_END);
-	s->ending = s->ended = false;
+	s->expect = END_NEVER;
 	s->pid = fork();
 	if (s->pid < 0)
 		die("fork: %m");
@@ -89,7 +90,8 @@ static void start(struct server *s, const char *const *argv)
 	close(err);
 }
 
-void backend_start(bool takeover)
+static void start_backend(struct server *s, bool takeover, const char *const *more,
+			  const char *disk)
 {
 	char handlers[16];
 	const char *argv[ARGS] = { "cbd-backend", "-f",	    "-t",	options.transport,
@@ -98,13 +100,51 @@ void backend_start(bool takeover)
 	unsigned n = 10;
 
 	snprintf(handlers, sizeof(handlers), "%u", options.handlers);
-	if (takeover) {
+	if (takeover)
 		argv[n++] = "--takeover";
-		old = backend;
-		old.ending = true;
-	}
-	argv[n] = options.disk;
-	start(&backend, argv);
+	while (more && *more)
+		argv[n++] = *more++;
+	argv[n] = disk;
+	start(s, argv);
+}
+
+void backend_start(void)
+{
+	start_backend(&backend, false, NULL, options.disk);
+}
+
+static void hand_over_to(struct server *s)
+{
+	old = backend;
+	old.expect = END_WELL;
+	backend.pid = 0;
+	start_backend(s, true, NULL, options.disk);
+}
+
+void backend_take_over(void)
+{
+	hand_over_to(&backend);
+}
+
+void newcomer_take_over(void)
+{
+	hand_over_to(&newcomer);
+}
+
+void newcomer_start_refused(const char *const *more, const char *disk, bool takeover)
+{
+	start_backend(&newcomer, takeover, more, disk ? disk : options.disk);
+	newcomer.expect = END_REFUSED;
+}
+
+bool backend_stays(void)
+{
+	if (old.pid == 0)
+		return false;
+	backend = old;
+	backend.expect = END_NEVER;
+	old.pid = 0;
+	return true;
 }
 
 void nbdkit_start(void)
@@ -153,6 +193,21 @@ bool nbdkit_ready(void)
 	return ready;
 }
 
+bool newcomer_says(const char *text)
+{
+	return log_says(&newcomer, text);
+}
+
+bool backend_gone(void)
+{
+	return backend.pid == 0;
+}
+
+bool newcomer_gone(void)
+{
+	return newcomer.pid == 0;
+}
+
 bool backend_handed_over(void)
 {
 	return old.pid == 0;
@@ -160,14 +215,25 @@ bool backend_handed_over(void)
 
 /* -------------------------------------------------------------------- end */
 
+static bool is_expected(const struct server *s, int status)
+{
+	switch (s->expect) {
+	case END_WELL:
+		return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+	case END_REFUSED:
+		return WIFEXITED(status) && WEXITSTATUS(status) == 1;
+	case END_KILLED:
+		return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+	default:
+		return false;
+	}
+}
+
 static void ended(struct server *s, int status)
 {
-	if (s->ending && WIFEXITED(status) && WEXITSTATUS(status) == 0) {
-		s->pid = 0;
-		s->ended = true;
-		return;
-	}
 	s->pid = 0;
+	if (is_expected(s, status))
+		return;
 	if (WIFSIGNALED(status))
 		die("%s has died of signal %d", s->name, WTERMSIG(status));
 	die("%s has ended with status %d", s->name, WEXITSTATUS(status));
@@ -188,6 +254,7 @@ void servers_watch(void)
 	child_ended = 0;
 	watch_one(&backend);
 	watch_one(&old);
+	watch_one(&newcomer);
 	watch_one(&nbdkit);
 }
 
@@ -216,7 +283,7 @@ void server_stop(struct server *s)
 	int status;
 
 	watch(s == &nbdkit ? "nbdkit's end" : "the backend's end", 30);
-	s->ending = true;
+	s->expect = END_WELL;
 	server_signal(s, SIGTERM);
 	while (waitpid(s->pid, &status, 0) < 0 && errno == EINTR)
 		;
@@ -226,7 +293,7 @@ void server_stop(struct server *s)
 
 void servers_end(void)
 {
-	struct server *all[] = { &nbdkit, &backend, &old };
+	struct server *all[] = { &nbdkit, &backend, &old, &newcomer };
 
 	for (unsigned i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		if (all[i]->pid > 0)

@@ -13,26 +13,51 @@
 
 #include "fault.h"
 
-struct server {
-	const char *name;
-	pid_t pid;   /* 0: does not run */
-	bool ending; /* its end is expected, with status 0 */
-	bool ended;
-	long log_start; /* of its log: what an earlier one wrote comes before */
+enum server_end {
+	END_NEVER,
+	END_WELL,    /* status 0 */
+	END_REFUSED, /* status 1 */
+	END_KILLED,  /* SIGKILL */
 };
 
-extern struct server backend, nbdkit;
+struct server {
+	const char *name;
+	pid_t pid;		/* 0: does not run */
+	enum server_end expect; /* how it is to end; the run ends if it does otherwise */
+	long log_start;		/* of its log: what an earlier one wrote comes before */
+};
+
+/* Newcomer: a backend that is to fail, or may. */
+extern struct server backend, nbdkit, newcomer;
 
 /* Dies when a process has ended that nobody has killed. */
 void servers_watch(void);
 
 /* They return at once; ready when the functions below say so. */
-void backend_start(bool takeover);
+void backend_start(void);
 void nbdkit_start(void);
+
+/* The backend that runs is to hand over: to `backend`, or to `newcomer`. */
+void backend_take_over(void);
+void newcomer_take_over(void);
+
+/* A newcomer with other options, or another disk (NULL: as ever), which ends with
+ * status 1; TAKEOVER: while the backend runs.  OPTIONS end in NULL. */
+void newcomer_start_refused(const char *const *options, const char *disk, bool takeover);
+
+/* Does the newcomer's log hold TEXT? */
+bool newcomer_says(const char *text);
+
+/* The newcomer is dead.  The process that was to hand over is the backend again; false:
+ * that one has ended, as it had handed over. */
+bool backend_stays(void);
 bool backend_ready(void);
 bool nbdkit_ready(void);
 
-/* At a takeover: the one before, until it has ended. */
+bool backend_gone(void);
+bool newcomer_gone(void);
+
+/* At a takeover: the one before has ended. */
 bool backend_handed_over(void);
 
 /* SIGKILL; returns when the process is gone. */

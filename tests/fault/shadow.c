@@ -43,12 +43,12 @@ static struct block *blocks;
 static struct entry journal[JOURNAL];
 static uint64_t moment, generations;
 
-void shadow_init(void)
+void shadow_init(uint64_t most)
 {
-	blocks = calloc(options.blocks, sizeof(*blocks));
+	blocks = calloc(most, sizeof(*blocks));
 	if (!blocks)
 		die("shadow: %m");
-	for (uint64_t b = 0; b < options.blocks; b++)
+	for (uint64_t b = 0; b < most; b++)
 		blocks[b].n = 1; /* zeroes, since ever */
 }
 

@@ -20,7 +20,8 @@ struct range {
 	uint64_t first, count; /* blocks */
 };
 
-void shadow_init(void);
+/* Of a disk that grows to MOST blocks. */
+void shadow_init(uint64_t most);
 
 /* Can the blocks bear one more candidate? */
 bool shadow_has_room(struct range range);
