@@ -114,18 +114,24 @@ ready()
 	grep -q ': ready, ' "$tmp/new.log" || gone "$new"
 }
 
-for ((i = 0; i < $(share 6); i++)); do
+# The old process serves, or has ended, as the new one was seen to serve before its death.
+settled()
+{
+	gone "$old" || served_by "$old"
+}
+
+for ((i = 0; i < $(share 12); i++)); do
 	new_process -f -P "$tmp/backend.pid"
-	# somewhere between its start and half of what it takes more
-	sleep "0.0$(printf '%02d' $((RANDOM % 60)))"
+	# somewhere between its start and some heartbeats after it is ready
+	sleep "0.$(printf '%03d' $((RANDOM % (i % 3 ? 60 : 300))))"
 	kill -9 "$new"
 	wait "$new" 2>/dev/null || true
-	if grep -q ': ready, ' "$tmp/new.log" && wait_until 2 gone "$old"; then
+	wait_until 20 settled || fail "nobody serves: $(cat "$tmp/backend-1.log")"
+	if gone "$old"; then
 		# a crash after the take-over
 		start_backend 1 --engine psync -P "$tmp/backend.pid" "$disk"
 		old=${backend_pids[1]}
 	fi
-	wait_until 20 served_by "$old" || fail "nobody serves: $(cat "$tmp/backend-1.log")"
 	wait_for_answers 20
 done
 [ "$(cat "$tmp/backend.pid")" = "$old" ] || fail "the pid file names $(cat "$tmp/backend.pid"), not $old"
