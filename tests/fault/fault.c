@@ -251,6 +251,9 @@ static const struct option long_options[] = {
 	{ "line", required_argument, NULL, 'l' },
 	{ "software", no_argument, NULL, 'S' },
 	{ "data-crc", no_argument, NULL, 'C' },
+	{ "hosts", no_argument, NULL, 'H' },
+	{ "heartbeat", required_argument, NULL, 'b' },
+	{ "dead-after", required_argument, NULL, 'a' },
 	{ "quick", no_argument, NULL, 'Q' },
 	{ NULL, 0, NULL, 0 },
 };
@@ -261,6 +264,8 @@ static void usage(void)
 {
 	fputs("usage: fault --transport FILE --disk FILE --tmp FOLDER [OPTION]...\n"
 	      "  --engine psync|uring|mmap  --queues N  --software  --data-crc\n"
+	      "  --hosts    two hosts, by the hooks of --enable-debug\n"
+	      "  --heartbeat MS  --dead-after N\n"
 	      "  --connections N  --depth N    requests in flight of each connection\n"
 	      "  --rounds N  --seed N\n"
 	      "  --only FAULT[,FAULT]...  --line NAME    of the faults, of the damaged lines\n"
@@ -320,6 +325,15 @@ static void set_option(int option)
 		break;
 	case 'C':
 		options.data_crc = true;
+		break;
+	case 'H':
+		options.hosts = true;
+		break;
+	case 'b':
+		options.heartbeat_ms = (unsigned)number(1, 10000);
+		break;
+	case 'a':
+		options.dead_after = (unsigned)number(2, 1000);
 		break;
 	case 'Q':
 		options.quick = true;

@@ -21,6 +21,7 @@ struct options {
 	const char *transport, *disk, *tmp; /* paths; tmp is a folder */
 	const char *engine;		    /* psync, uring, mmap */
 	bool software, data_crc;
+	bool hosts; /* backend and nbdkit on two, which can be booted */
 	unsigned queues, handlers;
 	unsigned connections, depth; /* depth: requests in flight of each */
 	unsigned rounds;

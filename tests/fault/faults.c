@@ -392,6 +392,32 @@ static void disk_grown(void)
 	load_on(true);
 }
 
+/* Its next start waits until it is proven that there is no clone (cbd(7)). */
+static void disk_host_rebooted(void)
+{
+	server_kill(&backend);
+	backend.boot++;
+	restart_backend();
+}
+
+static void client_host_rebooted(void)
+{
+	load_expect_loss();
+	server_kill(&nbdkit);
+	nbdkit.boot++;
+	load_abandoned();
+	restart_nbdkit();
+}
+
+static void fail_over(void)
+{
+	server_kill(&backend);
+	start_ns = now_ns();
+	backend_fail_over();
+	recover();
+	load_wait_for("the backend's start", backend_ready);
+}
+
 static void line_damaged(void)
 {
 	unsigned n = one_in(&driver_random, 2) ? 1 : (unsigned)between(&driver_random, 2, 6);
@@ -424,6 +450,12 @@ static struct fault faults[] = {
 	{ .name = "takeover-refused", .inject = takeover_refused, .weight = 3 },
 	{ .name = "takeover-killed", .inject = takeover_killed, .weight = 6 },
 	{ .name = "disk-grown", .inject = disk_grown, .weight = 3, .end = FAULT_ENDS_ITSELF },
+	{ .name = "disk-host-rebooted", .inject = disk_host_rebooted, .weight = 4, .hosts = true },
+	{ .name = "client-host-rebooted",
+	  .inject = client_host_rebooted,
+	  .weight = 4,
+	  .hosts = true },
+	{ .name = "fail-over", .inject = fail_over, .weight = 4, .hosts = true },
 	{ .name = "line-damaged", .inject = line_damaged, .weight = 6, .end = FAULT_ENDS_SETTLED },
 };
 
@@ -447,12 +479,14 @@ void faults_select(void)
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < FAULTS; i++) {
-		if (options.only && !listed(options.only, faults[i].name))
+		if ((options.only && !listed(options.only, faults[i].name)) ||
+		    (faults[i].hosts && !options.hosts))
 			faults[i].weight = 0;
 		n += faults[i].weight;
 	}
 	if (n == 0) {
-		fprintf(stderr, "fault: --only %s: no such fault\n", options.only);
+		fprintf(stderr, "fault: --only %s: no such fault%s\n", options.only,
+			options.hosts ? "" : " without --hosts");
 		exit(2);
 	}
 }

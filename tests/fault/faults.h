@@ -19,6 +19,7 @@ struct fault {
 	void (*inject)(void);
 	unsigned weight;
 	enum fault_end end;
+	bool hosts;    /* with --hosts alone */
 	bool in_parts; /* the pause's parts are of interest */
 	struct result result;
 };

@@ -16,8 +16,10 @@
 #include "server.h"
 
 #define ARGS 32
+#define HOST_VARIABLE 64
 
-struct server backend = { .name = "backend" }, nbdkit = { .name = "nbdkit" };
+struct server backend = { .name = "backend", .host = 'a' };
+struct server nbdkit = { .name = "nbdkit", .host = 'b' };
 struct server newcomer = { .name = "newcomer" };
 static struct server old = { .name = "backend" };
 
@@ -73,11 +75,31 @@ static int open_or_die(const char *path, int flags)
 	return fd;
 }
 
-static void start(struct server *s, const char *const *argv)
+/* With the identity of its host, by the hooks of --enable-debug. */
+static void on_host(const struct server *s, char uuid[HOST_VARIABLE], char boot[HOST_VARIABLE],
+		    const char *const *argv, const char **out)
 {
-	char path[200];
+	unsigned n = 0;
+
+	snprintf(uuid, HOST_VARIABLE, "CBD_TEST_HOST_UUID=%c%031x", s->host, 0);
+	snprintf(boot, HOST_VARIABLE, "CBD_TEST_BOOT_ID=%c%031x", s->host, s->boot + 1);
+	if (options.hosts) {
+		out[n++] = "env";
+		out[n++] = uuid;
+		out[n++] = boot;
+	}
+	while (*argv)
+		out[n++] = *argv++;
+	out[n] = NULL;
+}
+
+static void start(struct server *s, const char *const *command)
+{
+	char path[200], uuid[HOST_VARIABLE], boot[HOST_VARIABLE];
+	const char *argv[ARGS + 3];
 	int err;
 
+	on_host(s, uuid, boot, command, argv);
 	log_path(s, path, sizeof(path));
 	err = open_or_die(path, O_WRONLY | O_CREAT | O_APPEND);
 	s->log_start = lseek(err, 0, SEEK_END);
@@ -100,6 +122,8 @@ static void start_backend(struct server *s, bool takeover, const char *const *mo
 	unsigned n = 10;
 
 	snprintf(handlers, sizeof(handlers), "%u", options.handlers);
+	if (options.hosts) /* a host that dies loses nothing that was acknowledged */
+		argv[n++] = "--write-through";
 	if (takeover)
 		argv[n++] = "--takeover";
 	while (more && *more)
@@ -113,11 +137,21 @@ void backend_start(void)
 	start_backend(&backend, false, NULL, options.disk);
 }
 
+void backend_fail_over(void)
+{
+	static const char *const fenced[] = { "--fenced", NULL };
+
+	backend.host = backend.host == 'a' ? 'c' : 'a';
+	start_backend(&backend, true, fenced, options.disk);
+}
+
 static void hand_over_to(struct server *s)
 {
 	old = backend;
 	old.expect = END_WELL;
 	backend.pid = 0;
+	s->host = old.host;
+	s->boot = old.boot;
 	start_backend(s, true, NULL, options.disk);
 }
 
@@ -133,6 +167,8 @@ void newcomer_take_over(void)
 
 void newcomer_start_refused(const char *const *more, const char *disk, bool takeover)
 {
+	newcomer.host = backend.host;
+	newcomer.boot = backend.boot;
 	start_backend(&newcomer, takeover, more, disk ? disk : options.disk);
 	newcomer.expect = END_REFUSED;
 }

@@ -24,6 +24,8 @@ struct server {
 	const char *name;
 	pid_t pid;		/* 0: does not run */
 	enum server_end expect; /* how it is to end; the run ends if it does otherwise */
+	char host;		/* a hex digit; by --hosts alone */
+	unsigned boot;		/* of that host */
 	long log_start;		/* of its log: what an earlier one wrote comes before */
 };
 
@@ -36,6 +38,9 @@ void servers_watch(void);
 /* They return at once; ready when the functions below say so. */
 void backend_start(void);
 void nbdkit_start(void);
+
+/* On another host than before, which is known to be off. */
+void backend_fail_over(void);
 
 /* The backend that runs is to hand over: to `backend`, or to `newcomer`. */
 void backend_take_over(void);

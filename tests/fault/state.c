@@ -5,6 +5,7 @@
  */
 #include <config.h>
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -14,6 +15,7 @@
 #include "server.h"
 
 #define SETTLE_S 10 /* until what died is swept, what was damaged is restored */
+#define SLOW_MS 2000 /* is told */
 #define OUTPUT (1u << 18)
 
 static char output[OUTPUT];
@@ -137,16 +139,19 @@ static const char *check_wrong(void)
 
 static void until_right(const char *(*wrong)(void))
 {
-	uint64_t end = now_ns() + patience_ns(SETTLE_S);
-	const char *what;
+	uint64_t start = now_ns(), end = start + patience_ns(SETTLE_S);
+	const char *what, *last = NULL;
 
 	while ((what = wrong())) {
+		last = what;
 		servers_watch();
 		if (now_ns() < end)
 			continue;
 		fprintf(stderr, "%s", output);
 		die("%s", what);
 	}
+	if (last && now_ns() - start > SLOW_MS * MS)
+		printf("  for %" PRIu64 " ms: %s\n", (now_ns() - start) / MS, last);
 }
 
 void state_check(void)
