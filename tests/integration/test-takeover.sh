@@ -111,7 +111,12 @@ served_by()
 
 ready()
 {
-	grep -q ': ready, ' "$tmp/new.log" || gone "$new"
+	grep -q ': ready, ' "$tmp/new.log"
+}
+
+ready_or_gone()
+{
+	ready || gone "$new"
 }
 
 # The old process serves, or has ended, as the new one was seen to serve before its death.
@@ -128,7 +133,9 @@ for ((i = 0; i < $(share 12); i++)); do
 	wait "$new" 2>/dev/null || true
 	wait_until 20 settled || fail "nobody serves: $(cat "$tmp/backend-1.log")"
 	if gone "$old"; then
-		# a crash after the take-over
+		# a crash after the take-over, which had come to its end
+		ready || fail "the old process has left before the new one served"
+		wait "$old" || fail "the old process ended with an error"
 		start_backend 1 --engine psync -P "$tmp/backend.pid" "$disk"
 		old=${backend_pids[1]}
 	fi
@@ -140,7 +147,7 @@ done
 
 for ((i = 0; i < 3; i++)); do
 	new_process -f -P "$tmp/backend.pid"
-	wait_until 20 ready || fail "it is not ready in time"
+	wait_until 20 ready_or_gone || fail "it is not ready in time"
 	alive "$new" || fail "it has ended: $(cat "$tmp/new.log")"
 	wait_until 20 gone "$old" || fail "the old process stays"
 	status=0
