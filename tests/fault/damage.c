@@ -96,6 +96,27 @@ static void *bell(struct random *r)
 	}
 }
 
+/* The hosts of the processes that run: nobody restores lines of another. */
+static unsigned host_of(const struct cbd_state_line *s)
+{
+	return s->host < memory.header.hosts ? s->host : 0;
+}
+
+static unsigned backend_host(void)
+{
+	return host_of(cbd_backend_info_at(&memory, 0, CBD_BACKEND_STATE));
+}
+
+static unsigned blkdev_host(void)
+{
+	return host_of(cbd_blkdev_info_at(&memory, blkdev_slot(), CBD_BLKDEV_STATE));
+}
+
+static unsigned host_slot(struct random *r)
+{
+	return one_in(r, 2) ? backend_host() : blkdev_host();
+}
+
 #define BLKDEV_PLACE(name, page, line)                                      \
 	static void *name(struct random *r)                                 \
 	{                                                                   \
@@ -103,7 +124,7 @@ static void *bell(struct random *r)
 		return cbd_blkdev_line(&memory, blkdev_slot(), page, line); \
 	}
 
-BLKDEV_PLACE(blkdev_claim, CBD_BLKDEV_CLAIMS, 0)
+BLKDEV_PLACE(blkdev_claim, CBD_BLKDEV_CLAIMS, blkdev_host())
 BLKDEV_PLACE(blkdev_state, CBD_BLKDEV_INFO, CBD_BLKDEV_STATE)
 BLKDEV_PLACE(blkdev_beat, CBD_BLKDEV_INFO, CBD_BLKDEV_BEAT)
 BLKDEV_PLACE(request, CBD_BLKDEV_INFO, CBD_BLKDEV_REQUEST)
@@ -116,7 +137,7 @@ BLKDEV_PLACE(doorbell, CBD_BLKDEV_INFO, CBD_BLKDEV_DOORBELL)
 		return cbd_backend_line(&memory, 0, page, line); \
 	}
 
-BACKEND_PLACE(backend_claim, CBD_BACKEND_CLAIMS, 0)
+BACKEND_PLACE(backend_claim, CBD_BACKEND_CLAIMS, backend_host())
 BACKEND_PLACE(backend_state, CBD_BACKEND_INFO, CBD_BACKEND_STATE)
 BACKEND_PLACE(backend_beat, CBD_BACKEND_INFO, CBD_BACKEND_BEAT)
 BACKEND_PLACE(geometry, CBD_BACKEND_INFO, CBD_BACKEND_GEOMETRY)
@@ -126,11 +147,10 @@ BACKEND_PLACE(backend_name, CBD_BACKEND_INFO, CBD_BACKEND_NAME)
 BACKEND_PLACE(backend_path, CBD_BACKEND_INFO, CBD_BACKEND_PATH)
 BACKEND_PLACE(reply, CBD_BACKEND_REPLIES, blkdev_slot())
 
-#define HOST_PLACE(name, page, line)                          \
-	static void *name(struct random *r)                   \
-	{                                                     \
-		(void)r;                                      \
-		return cbd_host_line(&memory, 0, page, line); \
+#define HOST_PLACE(name, page, line)                                     \
+	static void *name(struct random *r)                              \
+	{                                                                \
+		return cbd_host_line(&memory, host_slot(r), page, line); \
 	}
 
 HOST_PLACE(host_claim, CBD_HOST_CLAIM, 0)
