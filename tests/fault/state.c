@@ -14,7 +14,7 @@
 
 #include "server.h"
 
-#define SETTLE_S 10 /* until what died is swept, what was damaged is restored */
+#define SETTLE_S 10  /* until what died is swept, what was damaged is restored */
 #define SLOW_MS 2000 /* is told */
 #define OUTPUT (1u << 18)
 

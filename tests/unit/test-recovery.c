@@ -381,7 +381,8 @@ START_TEST(loss_seen_by_another_queue)
 	cbd_backend_data_lost(p.backend);
 	check_grant(p.q);
 	pthread_mutex_lock(&other->lock);
-	ck_assert_int_eq(cbd_written(other, false), CBD_WRITTEN); /* as cbd_reap_ring() does after its look */
+	ck_assert_int_eq(cbd_written(other, false),
+			 CBD_WRITTEN); /* as cbd_reap_ring() does after its look */
 	pthread_mutex_unlock(&other->lock);
 	server_start(&p);
 	unit_fails(cbd_queue_flush(p.q), EIO);
