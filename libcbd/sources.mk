@@ -84,6 +84,12 @@ libcbd_files = \
 	%reldir%/backend/backend.h \
 	%reldir%/backend/takeover.c \
 	%reldir%/backend/precheck.c \
+	%reldir%/backend/grants.c \
+	%reldir%/backend/grants.h \
+	%reldir%/backend/attachment.c \
+	%reldir%/backend/attachment.h \
+	%reldir%/backend/adopt.c \
+	%reldir%/backend/adopt.h \
 	%reldir%/backend/admit.c \
 	%reldir%/backend/backend.c \
 	%reldir%/admin/foreign.c \

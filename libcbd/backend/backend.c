@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "backend/adopt.h"
 #include "backend/backend.h"
 #include "base/error.h"
 #include "base/sized.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * backend.h - the control side of a backend, as backend.c (life, beat, drain)
- * and admit.c (requests, grants, epochs) share it.
+ * backend.h - the control side of a backend, as its files share it: grants.c,
+ * attachment.c, adopt.c, admit.c, and backend.c (life, beat, drain).
  *
  * All of it belongs to the control thread, the one that calls cbd_backend_tick();
  * but handlers call cbd_backend_data_lost(), so `verifier_lock` guards what that
@@ -13,7 +13,7 @@
 #include "slots/claim.h"
 #include "backend/handler.h"
 
-/* What the backend knows of a blkdev slot.  Changed by admit.c alone, which has the
+/* What the backend knows of a blkdev slot.  Changed by attachment.c alone, which has the
  * table of what may become what. */
 enum cbd_attachment_state {
 	CBD_ATT_NONE,	   /* no blkdev of this backend */
@@ -96,16 +96,17 @@ int cbd_backend_may_write_back(struct cbd_transport *t, unsigned id);
 /* takeover.c: is there a process that asks for the slot, and is it alive? */
 bool cbd_takeover_is_asked(const struct cbd_transport *t, unsigned id);
 
-/* admit.c */
-void cbd_backend_adopt(struct cbd_backend *b);
-/* Look at requests, leaves and stopping channels.  True while something is under
+/* admit.c: look at requests, leaves and stopping channels.  True while something is under
  * way, which the next call goes on with. */
 bool cbd_backend_admit(struct cbd_backend *b, bool beat);
-/* Has a handler the channel? */
+
+/* grants.c: has a handler the channel? */
 bool cbd_backend_serves(const struct cbd_bchannel *bc);
 /* Tell its handler to fetch no more, answer everything and retire it. */
 void cbd_backend_stop_channel(struct cbd_bchannel *bc);
 int cbd_backend_put_grant(struct cbd_backend *b, struct cbd_bchannel *bc);
+
+/* attachment.c: the reply line of a blkdev slot. */
 void *cbd_backend_reply(const struct cbd_backend *b, unsigned d);
 
 #endif

@@ -15,7 +15,7 @@
 
 /*
  * Where a channel of the backend's pool is.  Written by the control thread, in
- * admit.c, which has the table of what may become what; the handler reads whether
+ * grants.c, which has the table of what may become what; the handler reads whether
  * it is CBD_POOL_STOPPING.
  */
 enum cbd_pool_state {

@@ -1,7 +1,7 @@
 /*
  * adopt.pml - rules 2, 3, 4 and 7.2: a backend that dies at any step of an
  * attachment, and the successor that finds out from the lines alone who uses
- * which channel.  Mirrors admit.c (examine, admit, adopt_all), attach.c
+ * which channel.  Mirrors admit.c (examine, admit), adopt.c (adopt_all), attach.c
  * (cbd_attach, take_grants, cbd_detach) and the claims of claim.c.
  *
  * Blkdevs 1 and 2 use slot 0 one after the other, 3 uses slot 1; blkdev 1 asks
