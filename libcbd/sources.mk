@@ -78,8 +78,10 @@ libcbd_files = \
 	%reldir%/backend/hchannel.h \
 	%reldir%/backend/payload.c \
 	%reldir%/backend/payload.h \
-	%reldir%/backend/handler.c \
 	%reldir%/backend/handler.h \
+	%reldir%/backend/hchannel.c \
+	%reldir%/backend/answer.c \
+	%reldir%/backend/handler.c \
 	%reldir%/backend/handler-wait.c \
 	%reldir%/backend/backend.h \
 	%reldir%/backend/takeover.c \
@@ -91,6 +93,7 @@ libcbd_files = \
 	%reldir%/backend/adopt.c \
 	%reldir%/backend/adopt.h \
 	%reldir%/backend/admit.c \
+	%reldir%/backend/offer.c \
 	%reldir%/backend/backend.c \
 	%reldir%/admin/foreign.c \
 	%reldir%/admin/foreign.h \

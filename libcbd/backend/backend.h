@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * backend.h - the control side of a backend, as its files share it: grants.c,
- * attachment.c, adopt.c, admit.c, and backend.c (life, beat, drain).
+ * attachment.c, adopt.c, offer.c, admit.c, and backend.c (life, beat, drain).
  *
  * All of it belongs to the control thread, the one that calls cbd_backend_tick();
  * but handlers call cbd_backend_data_lost(), so `verifier_lock` guards what that
@@ -92,6 +92,12 @@ int cbd_options_check(struct cbd_transport *t, const struct cbd_backend_options 
 /* The host that served the slot last and may still write back what it has
  * in its page cache; -1: none. */
 int cbd_backend_may_write_back(struct cbd_transport *t, unsigned id);
+
+/* offer.c: a line of the slot; store the state line, with STATE; say that everything is
+ * synced. */
+void *cbd_backend_info_line(const struct cbd_backend *b, unsigned line);
+int cbd_backend_put_state(struct cbd_backend *b, enum cbd_slot_state state);
+void cbd_backend_put_settled(struct cbd_backend *b);
 
 /* takeover.c: is there a process that asks for the slot, and is it alive? */
 bool cbd_takeover_is_asked(const struct cbd_transport *t, unsigned id);

@@ -1,18 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * handler.c - fetch SEs in order, validate them, bring a write's payload, and
- * answer with CEs in any order.
+ * handler.c - fetch SEs in order, validate them and bring a write's payload: in rounds
+ * that are fair to all channels.  answer.c answers.
  *
  * Everything that comes out of shared memory is copied once, validated on the
  * copy, and the copy is used.  Nothing that a peer writes can make a request
  * that leaves its channel or the disk.
  *
- * Fast path: cbd_handler_fetch -> fetch_channel -> take -> bring;
- * cbd_handler_complete -> deliver.
+ * Fast path: cbd_handler_fetch -> fetch_channel -> take -> cbd_payload_bring.
  */
 #include <config.h>
 
-#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,42 +36,6 @@
 	4 /* cold channels looked at in a round, and one more for
 			    * two requests of the round before */
 
-/* ------------------------------------------------------------------ states */
-
-#define BIT(state) (1u << (state))
-
-/* What each state of a channel's work may become; docs/design.md has the reasons. */
-static const unsigned work_may_become[CBD_WORK_STATES] = {
-	[CBD_WORK_NONE] = BIT(CBD_WORK_FETCHING),
-	[CBD_WORK_FETCHING] = BIT(CBD_WORK_BROKEN) | BIT(CBD_WORK_RETIRED),
-	[CBD_WORK_BROKEN] = BIT(CBD_WORK_RETIRED),
-	[CBD_WORK_RETIRED] = BIT(CBD_WORK_FETCHING) | BIT(CBD_WORK_NONE),
-};
-
-void cbd_hchannel_work_become(struct cbd_hchannel *hc, enum cbd_work_state to)
-{
-	assert(work_may_become[cbd_hchannel_work(hc)] & BIT(to));
-	cbd_word_store(&hc->work, to);
-}
-
-/* The blkdev does not keep the rules, or the memory is gone: found at any point of
- * a round, and more than once. */
-static void set_broken(struct cbd_hchannel *hc)
-{
-	if (cbd_hchannel_work(hc) == CBD_WORK_FETCHING)
-		cbd_hchannel_work_become(hc, CBD_WORK_BROKEN);
-}
-
-static bool is_broken(const struct cbd_hchannel *hc)
-{
-	return cbd_hchannel_work(hc) == CBD_WORK_BROKEN;
-}
-
-static bool is_stopping(const struct cbd_hchannel *hc)
-{
-	return cbd_hchannel_pool(hc) == CBD_POOL_STOPPING;
-}
-
 /* ------------------------------------------------------------- validation */
 
 static uint32_t validate(const struct cbd_hchannel *hc, const struct cbd_se *se)
@@ -98,117 +60,6 @@ static uint32_t validate(const struct cbd_hchannel *hc, const struct cbd_se *se)
 	if (hc->read_only && se->op != CBD_OP_READ)
 		return CBD_RESULT_PERM;
 	return CBD_RESULT_OK;
-}
-
-/* -------------------------------------------------------------- requests */
-
-static struct cbd_hrequest *request_get(struct cbd_hchannel *hc)
-{
-	struct cbd_hrequest *r = hc->free;
-
-	if (r) {
-		hc->free = r->next;
-		hc->inflight++;
-		hc->h->inflight++;
-	}
-	return r;
-}
-
-static void request_put(struct cbd_hrequest *r)
-{
-	struct cbd_hchannel *hc = r->hc;
-
-	r->next = hc->free;
-	hc->free = r;
-	hc->inflight--;
-	hc->h->inflight--;
-}
-
-/* ------------------------------------------------------------------ bells */
-
-static uint32_t *bell_of(const struct cbd_hchannel *hc)
-{
-	return cbd_channel_backend_line(&hc->ch, CBD_CHANNEL_CE_BELL);
-}
-
-static const uint32_t *sleeps_of(const struct cbd_hchannel *hc)
-{
-	return cbd_channel_blkdev_line(&hc->ch, CBD_CHANNEL_BLKDEV_SLEEPS);
-}
-
-/*
- * Rule 11 wants a fence between the store of a CE and the load of the blkdev's sleep
- * flag.  The fence waits until the CE's line has come over from the other CPU: too
- * long for each CE, short enough once a round.  So the flag is read here without a
- * fence, which misses only a blkdev that is falling asleep in this moment; for that
- * one cbd_handler_ring() reads the flag again, after the fence, before the handler
- * looks at the rings again.
- */
-static void remember_bell(struct cbd_hchannel *hc)
-{
-	if (cbd_channel_sleeps(sleeps_of(hc))) {
-		cbd_channel_wake(bell_of(hc), sleeps_of(hc));
-		return;
-	}
-	if (hc->bell_due)
-		return;
-	hc->bell_due = true;
-	hc->next_bell_due = hc->h->bells_due;
-	hc->h->bells_due = hc;
-}
-
-void cbd_handler_ring(struct cbd_handler *h)
-{
-	struct cbd_hchannel *hc;
-
-	while ((hc = h->bells_due)) {
-		h->bells_due = hc->next_bell_due;
-		hc->bell_due = false;
-		cbd_channel_wake(bell_of(hc), sleeps_of(hc));
-	}
-}
-
-void cbd_handler_put_sleeps(struct cbd_handler *h, uint32_t value)
-{
-	struct cbd_fault f;
-
-	if (!CBD_FAULT_TRY(&f))
-		return;
-	for (unsigned i = 0; i < h->n_active; i++)
-		if (h->active[i]->same_boot)
-			cbd_word_store(cbd_channel_backend_line(&h->active[i]->ch,
-								CBD_CHANNEL_HANDLER_SLEEPS),
-				       value);
-	cbd_fault_end(&f);
-}
-
-void cbd_handler_disarm(struct cbd_handler *h)
-{
-	h->armed = false;
-	cbd_watcher_disarm(h->watcher);
-	cbd_handler_put_sleeps(h, 0);
-}
-
-static void send_ce(struct cbd_hrequest *r, uint32_t result, uint32_t data_crc)
-{
-	struct cbd_hchannel *hc = r->hc;
-	struct cbd_ce ce = { .count = hc->count++,
-			     .tid = r->se.tid,
-			     .result = result,
-			     .length = r->se.op == CBD_OP_READ && result == CBD_RESULT_OK
-					       ? r->se.length
-					       : 0,
-			     .data_crc = data_crc };
-
-	request_put(r);
-	cbd_step("io-ce");
-	if (cbd_channel_send_ce(&hc->ch, &ce) < 0) {
-		set_broken(hc); /* the memory is gone */
-		return;
-	}
-	cbd_step("io-ce-sent");
-	if (hc->same_boot)
-		remember_bell(hc);
 }
 
 /* ------------------------------------------------------------------ fetch */
@@ -249,20 +100,20 @@ static void retry_later(struct cbd_hrequest *r)
 /* A fetched SE becomes a request for the engine, an answer, or a retry. */
 static struct cbd_request *take(struct cbd_hchannel *hc, const struct cbd_se *se)
 {
-	struct cbd_hrequest *r = request_get(hc);
+	struct cbd_hrequest *r = cbd_hrequest_get(hc);
 	uint32_t result;
 	int e;
 
 	if (!r) {
 		/* more SEs than the depth allows: the blkdev does not keep rule 5 */
-		set_broken(hc);
+		cbd_hchannel_set_broken(hc);
 		return NULL;
 	}
 	hc->position++;
 	r->se = *se;
 	result = validate(hc, se);
 	if (result != CBD_RESULT_OK) {
-		send_ce(r, result, 0);
+		cbd_handler_send_ce(r, result, 0);
 		return NULL;
 	}
 	e = cbd_payload_bring(r);
@@ -271,7 +122,7 @@ static struct cbd_request *take(struct cbd_hchannel *hc, const struct cbd_se *se
 		return NULL;
 	}
 	if (e < 0) {
-		send_ce(r, cbd_result_from_errno(e), 0);
+		cbd_handler_send_ce(r, cbd_result_from_errno(e), 0);
 		return NULL;
 	}
 	return accept_se(r);
@@ -445,7 +296,7 @@ static bool take_se(struct round *round, struct cbd_hchannel *hc, const struct c
 	if (!has_room(round, cost_of(se)))
 		return false;
 	request = take(hc, se);
-	if (is_broken(hc))
+	if (cbd_hchannel_is_broken(hc))
 		return false;
 	charge(round, hc, cost_of(se));
 	if (request)
@@ -474,7 +325,7 @@ static void fetch_channel(struct round *round, struct cbd_hchannel *hc)
 		if (peeked)
 			take_peeked(round->h, &batch);
 		else if (read_ses(hc, &batch, max, seen == 0) < 0)
-			set_broken(hc);
+			cbd_hchannel_set_broken(hc);
 		if (batch.n == 0 || !has_time(round))
 			return;
 		for (unsigned i = 0; i < batch.n; i++, seen++)
@@ -510,7 +361,10 @@ static void fetch_retries(struct round *round, struct cbd_hchannel *hc)
 		if (e == 0)
 			round->out[round->n++] = accept_se(r);
 		else
-			send_ce(r, e == -EAGAIN ? CBD_RESULT_BADCRC : cbd_result_from_errno(e), 0);
+			cbd_handler_send_ce(r,
+					    e == -EAGAIN ? CBD_RESULT_BADCRC
+							 : cbd_result_from_errno(e),
+					    0);
 	}
 }
 
@@ -556,8 +410,8 @@ static void take_incoming(struct cbd_handler *h)
 static bool may_fetch(struct cbd_hchannel *hc)
 {
 	if (hc->ch.bad_since_ns && cbd_channel_bad(&hc->ch, cbd_now_ns()))
-		set_broken(hc);
-	return !is_stopping(hc) && !is_broken(hc);
+		cbd_hchannel_set_broken(hc);
+	return !cbd_hchannel_is_stopping(hc) && !cbd_hchannel_is_broken(hc);
 }
 
 void cbd_handler_invalidate(const struct cbd_handler *h, unsigned from, unsigned until)
@@ -582,7 +436,7 @@ static void look_at(struct round *round, unsigned i)
 		fetch_retries(round, hc);
 	if (may_fetch(hc)) {
 		fetch_channel(round, hc);
-	} else if (is_stopping(hc) && hc->inflight == 0) {
+	} else if (cbd_hchannel_is_stopping(hc) && hc->inflight == 0) {
 		retire(h, i); /* from here on it belongs to the control thread */
 		return;
 	}
@@ -653,24 +507,6 @@ unsigned cbd_handler_fetch(struct cbd_handler *h, struct cbd_request **out, unsi
 	return round.n;
 }
 
-/* --------------------------------------------------------------- complete */
-
-void cbd_handler_complete(struct cbd_handler *h, struct cbd_request *request, int result)
-{
-	struct cbd_hrequest *r = (struct cbd_hrequest *)request;
-	uint32_t crc = 0;
-
-	(void)h;
-	if (result == 0 && r->se.op == CBD_OP_READ)
-		result = cbd_payload_deliver(r, &crc);
-	send_ce(r, cbd_result_from_errno(result), crc);
-}
-
-unsigned cbd_handler_inflight(const struct cbd_handler *h)
-{
-	return h->inflight;
-}
-
 /* ----------------------------------------------------------- control side */
 
 int cbd_handler_init(struct cbd_handler *h, struct cbd_backend *b, unsigned index, unsigned most,
@@ -693,36 +529,6 @@ void cbd_handler_free(struct cbd_handler *h)
 	pthread_mutex_destroy(&h->lock);
 	free(h->active);
 	free(h->watched);
-}
-
-void cbd_hchannel_free(struct cbd_hchannel *hc)
-{
-	cbd_payload_free(hc);
-	free(hc->requests);
-	hc->requests = NULL;
-}
-
-int cbd_hchannel_prepare(struct cbd_hchannel *hc, unsigned depth)
-{
-	int r = cbd_payload_prepare(hc);
-
-	if (r < 0)
-		return r;
-	free(hc->requests);
-	hc->requests = calloc(depth, sizeof(*hc->requests));
-	if (!hc->requests)
-		return cbd_error(ENOMEM, "channel: %m");
-	hc->depth = depth;
-	hc->free = hc->retries = NULL;
-	for (unsigned i = 0; i < depth; i++) {
-		hc->requests[i].hc = hc;
-		hc->requests[i].next = hc->free;
-		hc->free = &hc->requests[i];
-	}
-	hc->position = hc->count = 0;
-	hc->inflight = hc->misses = 0;
-	cbd_hchannel_work_become(hc, CBD_WORK_FETCHING);
-	return 0;
 }
 
 void cbd_handler_wake(struct cbd_handler *h)

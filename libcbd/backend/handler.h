@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * handler.h - the backend's worker for channels, as handler.c and handler-wait.c (its
- * thread) and admit.c (the control thread) share it.
+ * handler.h - the backend's worker for channels, as its thread (handler.c, answer.c,
+ * handler-wait.c) and the control thread (grants.c) share it.
  */
 #ifndef CBD_HANDLER_H
 #define CBD_HANDLER_H
@@ -46,19 +46,38 @@ int cbd_handler_init(struct cbd_handler *h, struct cbd_backend *b, unsigned inde
 		     enum cbd_poll poll);
 void cbd_handler_free(struct cbd_handler *h);
 
-/* For handler-wait.c: ring the bells that are due. */
-void cbd_handler_ring(struct cbd_handler *h);
-void cbd_handler_put_sleeps(struct cbd_handler *h, uint32_t value);
+/* ------------------------------------------------- of its thread: answer.c */
 
-/* handler.c: it is awake, whatever it has armed. */
+/* Answer R with a CE, and give R back. */
+void cbd_handler_send_ce(struct cbd_hrequest *r, uint32_t result, uint32_t data_crc);
+
+/* Ring the bells that are due. */
+void cbd_handler_ring(struct cbd_handler *h);
+
+/* Store the sleep flags of its channels; awake, whatever it has armed. */
+void cbd_handler_put_sleeps(struct cbd_handler *h, uint32_t value);
 void cbd_handler_disarm(struct cbd_handler *h);
-/* For handler-wait.c: invalidate the next SE line of each of the channels FROM to
- * UNTIL, under one fence. */
+
+/* ------------------------------------------------ of its thread: handler.c */
+
+/* Invalidate the next SE line of each of the channels FROM to UNTIL, under one fence. */
 void cbd_handler_invalidate(const struct cbd_handler *h, unsigned from, unsigned until);
 
+/* ----------------------------------------------------- channels: hchannel.c */
+
 /* Set `work`: by the thread that the channel belongs to, and only to what the table
- * in handler.c allows. */
+ * in hchannel.c allows. */
 void cbd_hchannel_work_become(struct cbd_hchannel *hc, enum cbd_work_state to);
+
+/* The blkdev does not keep the rules, or the memory is gone: found at any point of
+ * a round, and more than once. */
+void cbd_hchannel_set_broken(struct cbd_hchannel *hc);
+bool cbd_hchannel_is_broken(const struct cbd_hchannel *hc);
+bool cbd_hchannel_is_stopping(const struct cbd_hchannel *hc);
+
+/* NULL: as many as the depth are under way. */
+struct cbd_hrequest *cbd_hrequest_get(struct cbd_hchannel *hc);
+void cbd_hrequest_put(struct cbd_hrequest *r);
 
 /* Control side: give a channel (its epoch entered, cursors at 0) to a handler. */
 int cbd_hchannel_prepare(struct cbd_hchannel *hc, unsigned depth);

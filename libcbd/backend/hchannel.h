@@ -30,7 +30,7 @@ enum cbd_pool_state {
 
 /*
  * What the handler does with a channel.  Written by the handler's thread, in
- * handler.c, from cbd_handler_give() until CBD_WORK_RETIRED; by the control thread
+ * hchannel.c, from cbd_handler_give() until CBD_WORK_RETIRED; by the control thread
  * otherwise.
  */
 enum cbd_work_state {
