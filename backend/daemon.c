@@ -43,7 +43,8 @@ void daemon_standard_files(void)
 		close(fd);
 }
 
-/* The daemon has a session of its own: what ends the command has to end it too. */
+/* The daemon has a session of its own, so a signal to the group of the command does not
+ * reach it: the parent passes the signal on. */
 static void end_child(int signal)
 {
 	(void)signal;
@@ -99,7 +100,7 @@ void daemon_fork(void)
 	close(fds[0]);
 	ready_pipe = fds[1];
 	setsid();
-	/* a parent that is killed tells nobody else: until daemon_ready() */
+	/* until daemon_ready() the end of the parent ends this process: nobody else would */
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	if (getppid() != parent)
 		exit(EXIT_FAILURE);
@@ -120,7 +121,7 @@ void daemon_ready(void)
 	}
 	if (chdir("/") < 0)
 		log_warning("/: %s", strerror(errno));
-	/* If the parent was killed, there is nobody left to tell. */
+	/* If the parent was killed, this write fails, and nobody waits for it. */
 	if (write(ready_pipe, "", 1) < 0)
 		log_debug("daemon: nobody waits for it");
 	close(ready_pipe);
@@ -300,14 +301,15 @@ void daemon_pidfile_write(void)
 			pidfile.fd = fd;
 		}
 	}
-	/* over what is there: who reads it meanwhile finds a number */
+	/* written over what is there: a program that reads the file meanwhile finds a
+	 * number */
 	if (pwrite(pidfile.fd, text, (size_t)length, 0) != length ||
 	    ftruncate(pidfile.fd, length) < 0)
 		log_error("%s: %s", pidfile.path, strerror(errno));
 	pidfile.made = false;
 }
 
-/* As another user it may not be possible: then it is left empty. */
+/* Another user may not remove it from the folder: then an empty file stays. */
 void daemon_pidfile_remove(void)
 {
 	if (pidfile.fd < 0 || !pidfile_named() || !(pidfile.made || pidfile_content() == getpid()))

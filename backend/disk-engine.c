@@ -32,7 +32,8 @@ static const struct disk_engine *engine_auto(void)
 	return NULL;
 }
 
-/* A copy instead of a system call: several times the requests. */
+/* On a disk that is memory the engine mmap copies instead of calling the kernel: several
+ * times as many requests. */
 const struct disk_engine *disk_engine_best(const struct disk *d, const struct disk_engine *engine)
 {
 	int err = disk_is_memory(d) ? disk_map_error(d) : -ENOTSUP;

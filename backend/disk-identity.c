@@ -111,8 +111,9 @@ static uint64_t device_number(dev_t device, const char *attribute)
 	return disk_sysfs(device, attribute, value, sizeof(value)) ? strtoull(value, NULL, 10) : 0;
 }
 
-/* A loop device is its file, whatever path that had when the device was set up;
- * the path is all there is when it leads to the file no more. */
+/* A loop device is identified by the file behind it, not by the path that the file had
+ * when the device was set up. Only when the path leads to that file no more the path
+ * itself counts. */
 static int identify_device(const struct disk *d, struct device_id *id)
 {
 	const struct disk_file backing = { .name = d->name, .fd = d->backing_fd };

@@ -34,7 +34,7 @@ bool disk_unsupported(int error)
 
 /* -------------------------------------------------- whole reads and writes */
 
-/* The end of the file inside the disk: somebody has truncated it. */
+/* The file ends before the end of the disk: another program has truncated it. */
 static int read_all(int fd, void *buf, size_t length, uint64_t offset)
 {
 	while (length > 0) {
@@ -361,7 +361,8 @@ static int disk_zero(struct disk_queue *q, const struct cbd_request *r)
 	struct middle m = range_middle(q->disk, r);
 	int err = 0;
 
-	/* First, so that a refusal of FAST_ZERO has changed nothing. */
+	/* The whole blocks first: when FAST_ZERO is refused there, nothing was changed
+	 * yet. */
 	if (m.start < m.end)
 		err = range_zero(q, r->flags, m.end - m.start, m.start);
 	if (err == 0)
@@ -371,7 +372,7 @@ static int disk_zero(struct disk_queue *q, const struct cbd_request *r)
 	return err;
 }
 
-/* Advice: what cannot be discarded stays as it is. */
+/* A discard is advice: what the disk cannot discard stays as it is, without an error. */
 static int disk_discard(struct disk_queue *q, const struct cbd_request *r)
 {
 	const struct disk *d = q->disk;

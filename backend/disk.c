@@ -47,7 +47,7 @@ static int check_type(const struct disk *d, mode_t mode)
 	return -EINVAL;
 }
 
-/* Before the open: of a FIFO, it would not return. */
+/* Checked before open(2), which does not return for a FIFO without a writer. */
 static int check_before_open(struct disk *d)
 {
 	struct stat st;
@@ -75,7 +75,7 @@ static int open_flags(const struct disk *d, const struct disk_options *o)
 	return flags;
 }
 
-/* False when it was tried for long enough. */
+/* Sleep before the next try; false: the time for tries is over. */
 static bool wait_for_lock(unsigned *waited_ms)
 {
 	const struct timespec pause = { .tv_nsec = LOCK_RETRY_MS * 1000000l };
@@ -123,7 +123,7 @@ static int open_file(struct disk *d, const struct disk_options *o)
 	return 0;
 }
 
-/* FD takes the place of d->fd, which engines know. */
+/* The description FD replaces that of d->fd; the number, which engines know, stays. */
 static int replace_fd(const struct disk *d, int fd)
 {
 	int r = dup3(fd, d->fd, O_CLOEXEC) < 0 ? -errno : 0;
@@ -227,8 +227,9 @@ static int open_backing(const struct disk *d)
 	return -1;
 }
 
-/* Who has the file behind a loop device has the disk too.  Locked is what the
- * device has of it, so that two partitions are two disks. */
+/* A process that writes to the file behind a loop device writes to the disk. The lock
+ * covers the range of the file that the device shows, so that two partitions are two
+ * disks. */
 static int lock_backing(const struct disk *d, unsigned *waited_ms)
 {
 	struct flock lock = { .l_type = lock_type(d), .l_whence = SEEK_SET };
@@ -491,7 +492,7 @@ struct disk *disk_open(const char *name, const struct disk_options *options)
 	return d;
 }
 
-/* What another process may have done until it gave the lock up. */
+/* Find out again what the process that held the lock before may have changed. */
 static int look_again(struct disk *d)
 {
 	uint64_t size;

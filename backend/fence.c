@@ -36,7 +36,8 @@ static void set_environment(const struct cbd_host_info *host)
 	setenv("CBD_HOST_UUID", uuid, 1);
 }
 
-/* In the child: what the daemon ignores is no setting of the command's. */
+/* In the child: the command begins with the default actions of all signals, not with those
+ * of the daemon. */
 static void become(const char *command, const struct cbd_host_info *host) __attribute__((noreturn));
 
 static void become(const char *command, const struct cbd_host_info *host)
@@ -54,7 +55,7 @@ static void become(const char *command, const struct cbd_host_info *host)
 	_exit(127);
 }
 
-/* Its status, or -1 when this process gave up before. */
+/* The command's wait status; -1: this process was told to end and did not wait for it. */
 static int wait_for(pid_t child, bool (*given_up)(void))
 {
 	const struct timespec pause = { .tv_nsec = POLL_MS * 1000000l };

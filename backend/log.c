@@ -52,7 +52,7 @@ void log_end_limit(void)
 	log_limit_end();
 }
 
-/* Debug messages are asked for by somebody who looks on. */
+/* Debug messages are not limited: --verbose asks for all of them. */
 static void log_write(int priority, const char *message)
 {
 	if (priority != LOG_DEBUG)

@@ -26,8 +26,8 @@
 #include "options.h"
 #include "worker.h"
 
-/* While it drains, and while a successor starts, the end is looked for more often
- * than the control work asks for. */
+/* While the backend drains, and while a successor starts, the main thread looks for the
+ * end of that more often than the control work asks for. */
 #define DRAIN_POLL_MS 2
 #define WATCH_MS 5
 #define TAKEOVER_MS 30000
@@ -37,15 +37,15 @@
 
 enum phase {
 	SERVING,
-	DRAINING, /* told to stop; or asked to hand over */
-	WATCHING, /* has handed over, and the successor does not serve yet */
+	DRAINING, /* told to stop, or asked to hand over */
+	WATCHING, /* has handed over; the successor does not serve yet */
 };
 
 struct program {
 	struct options options;
 	struct daemon_user user;
 	struct cbd_transport *transport;
-	int host; /* this one's slot */
+	int host; /* number of this machine's host slot */
 	struct disk *disk;
 	const struct disk_engine *engine;
 	struct worker **workers;
@@ -56,15 +56,15 @@ struct program {
 	ev_signal term, interrupt, hangup;
 	ev_timer tick, watch, size;
 	enum phase phase;
-	bool stopped; /* told to: by a signal */
-	int gone;     /* of the successor, while WATCHING: 1 it serves, -1 it does not */
+	bool stopped; /* a signal has asked for the end */
+	int gone;     /* what the successor does, while WATCHING: 1 it serves, -1 it has failed */
 	bool locked;  /* the disk is */
 	bool moved;   /* another host served the slot last */
 	bool fenced;  /* that host is cut off: */
 	unsigned last_host;
 };
 
-/* A signal that comes before the event loop runs. */
+/* Set by a signal that comes before the event loop runs. */
 static volatile sig_atomic_t told_to_end;
 
 static void on_early_signal(int signal)
@@ -88,7 +88,7 @@ static int check_given_up(void)
 
 /* ------------------------------------------------------------------ start */
 
-/* Its messages name their object. */
+/* The messages of libcbd name their object. */
 static int library_failed(void)
 {
 	log_error("%s", cbd_errmsg());
@@ -100,7 +100,7 @@ static int check_not_transport(const struct program *p)
 	struct stat disk, transport;
 
 	if (stat(p->options.disk, &disk) < 0 || stat(p->options.transport, &transport) < 0)
-		return 0; /* there will be a better message */
+		return 0; /* disk_open() tells what is wrong with the path */
 	if (disk.st_dev != transport.st_dev || disk.st_ino != transport.st_ino)
 		return 0;
 	log_error("%s: is the transport itself", p->options.disk);
@@ -162,7 +162,7 @@ static struct cbd_backend_options backend_options(const struct program *p)
 
 /* ------------------------------------------------- what can be checked before */
 
-/* Nothing is changed yet: neither in the slot, nor for the process that serves it. */
+/* Checks that change nothing: neither the slot, nor the process that serves it. */
 static int check(struct program *p)
 {
 	struct cbd_backend_options options = backend_options(p);
@@ -200,7 +200,7 @@ static int open_transport(struct program *p)
 	return p->host < 0 ? library_failed() : 0;
 }
 
-/* The process of this host that has the slot, or 0. */
+/* The pid of the process of this host that serves the slot, or 0. */
 static pid_t predecessor(const struct program *p, const struct cbd_backend_info *info)
 {
 	return p->options.takeover && info->local ? (pid_t)info->pid : 0;
@@ -258,14 +258,16 @@ static int lock_disk(struct program *p)
 	return 0;
 }
 
-/* Whether the slot serves this disk: then the process that has it has the lock. */
+/* Whether the slot serves this disk: then the slot's process holds the disk's lock, and
+ * gives it up with the slot. */
 static bool is_served_disk(struct program *p)
 {
 	return cbd_backend_has_disk(p->transport, p->options.id, &p->disk->geometry,
 				    sizeof(p->disk->geometry));
 }
 
-/* Rule 7.6: until cbd_takeover_end() the old process goes on if this one fails. */
+/* Rule 7.6: if this process fails before cbd_takeover_end(), the old process goes on
+ * serving. */
 static int ask_to_hand_over(struct program *p)
 {
 	const struct options *o = &p->options;
@@ -281,8 +283,9 @@ static int ask_to_hand_over(struct program *p)
 	return r < 0 ? library_failed() : 0;
 }
 
-/* A slot that another host served last needs proof that this host is cut off
- * (rule 7.5).  All else is known to be right by now. */
+/* A slot that another host served last needs proof that the other host is cut off from the
+ * disk (rule 7.5). The command that cuts it off runs last, when nothing else can be
+ * refused. */
 static int fence(struct program *p)
 {
 	const struct options *o = &p->options;
@@ -300,7 +303,8 @@ static int fence(struct program *p)
 	return 0;
 }
 
-/* What is known to fail whatever the old process does comes before it is asked. */
+/* What fails whatever the old process does is checked before the old process is asked to
+ * hand over. */
 static int obtain(struct program *p)
 {
 	if (!is_served_disk(p) && lock_disk(p) < 0)
@@ -358,7 +362,7 @@ static int start(struct program *p)
 	if (!p->options.foreground)
 		daemon_ready();
 	show_ready(p);
-	/* last: a process that does not come so far is one that has failed */
+	/* last: when this process fails before it, the old process goes on serving */
 	cbd_takeover_end(p->takeover);
 	p->takeover = NULL;
 	return 0;
@@ -366,7 +370,7 @@ static int start(struct program *p)
 
 /* --------------------------------------------------------------- event loop */
 
-/* The slot or the memory is somebody else's now: not one more store. */
+/* The slot or the memory belongs to another process now: end without another store there. */
 static void slot_lost(const struct program *p) __attribute__((noreturn));
 
 static void slot_lost(const struct program *p)
@@ -456,7 +460,8 @@ static void on_watch(struct ev_loop *loop, ev_timer *timer, int events)
 	ev_break(loop, EVBREAK_ALL);
 }
 
-/* Before anything is started: what comes until the loop runs ends the start. */
+/* Called before anything is started: a signal that comes before the event loop runs ends
+ * the start. */
 static int make_loop(struct program *p)
 {
 	struct sigaction action = { .sa_handler = on_early_signal };
@@ -487,7 +492,7 @@ static void catch_signals(struct program *p)
 	ev_signal_start(p->loop, &p->term);
 	ev_signal_start(p->loop, &p->interrupt);
 	ev_signal_start(p->loop, &p->hangup);
-	if (given_up()) /* between the start's last look and here */
+	if (given_up()) /* a signal has come after the last look of the start */
 		ev_feed_event(p->loop, &p->term, EV_SIGNAL);
 }
 
@@ -506,7 +511,8 @@ static void serve(struct program *p)
 
 /* ------------------------------------------------------------------ hand over */
 
-/* As a start after a crash does it, but what was checked then is not checked again. */
+/* Open the slot and publish again, as a start after a crash does, without the checks that
+ * this process has passed already. */
 static int take_back(struct program *p)
 {
 	const struct cbd_backend_options options = backend_options(p);
@@ -564,7 +570,7 @@ static bool hand_over(struct program *p)
 		if (p->gone > 0)
 			return true;
 		if (p->gone == -ETIMEDOUT)
-			tries--; /* it has what it needs, and may go on */
+			tries--; /* the successor has the slot and the disk: it may go on */
 	}
 	return true;
 }

@@ -10,7 +10,7 @@
  *	      [psync|mmap [DEPTH [CLIENT-CPU SERVER-CPU]]]
  *
  * Software mode pays what docs/coherence.md asks for: a private copy on both
- * sides, pushes, drops, the CRC of payload and line.  Hardware mode needs none:
+ * sides, write-backs, invalidations, the CRC of payload and line.  Hardware mode needs none:
  * the disk reads and writes shared memory.
  */
 #include <config.h>
@@ -232,7 +232,8 @@ static void open_disk(struct floor *f, const char *name)
 		die("the disk is too small");
 }
 
-/* In the process that uses it: fork() does not pass on page tables. */
+/* Touch the pages in the process that uses them: fork() does not pass on page tables of
+ * shared mappings. */
 static void map_disk(struct floor *f)
 {
 	if (!f->map)

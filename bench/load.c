@@ -220,7 +220,7 @@ static void pin(const struct load_options *o, unsigned i)
 		fprintf(stderr, "cbd-bench: CPU %u: cannot be used\n", o->cpus[i % o->n_cpus]);
 }
 
-/* The slot has had its last request.  Returns how many have not. */
+/* This slot gets no more requests. Returns the number of slots that still do. */
 static unsigned retire(struct group *g, unsigned n)
 {
 	unsigned left;

@@ -30,11 +30,11 @@
 enum { ASLEEP, WOKEN, OVER };
 
 static uint32_t word;	    /* the sleeper's */
-static uint64_t runs_since; /* when it ran, 0: not yet */
+static uint64_t runs_since; /* time at which the sleeper ran; 0: not yet */
 static bool stop;
 static unsigned rounds = 2000;
 static uint64_t samples[MAX_ROUNDS];
-static int cpus[2]; /* of those that we may use */
+static int cpus[2]; /* two of the CPUs that this process may use */
 static unsigned n_cpus;
 
 static void die(const char *what, int error)
@@ -166,7 +166,7 @@ static unsigned long long ping_pong(void)
 	return median();
 }
 
-/* Of a thread on another CPU: until it runs, or what the call takes. */
+/* Wake a thread on another CPU: the time until that thread runs, or the time of the call. */
 static unsigned long long wake_far(bool call)
 {
 	pthread_t thread = start(sleeper, &cpus[1]);

@@ -65,8 +65,9 @@ static void set_option(struct cbd_clear_options *o, int option)
 	}
 }
 
-/* The host of which the operator may say that it is gone, as it is only suspect; -1: none.
- * cbd_clear() has watched.  Its message stays: what is asked here succeeds. */
+/* The suspect host that the operator may declare gone with --host-gone; -1: none.
+ * cbd_clear() has watched the heartbeats already. The calls here succeed, so the message
+ * of cbd_clear() stays. */
 static int host_in_doubt(struct cbd_transport *t, enum cbd_object object, unsigned id)
 {
 	struct cbd_host_info host;

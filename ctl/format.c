@@ -15,7 +15,7 @@
 
 #include "ctl.h"
 
-/* An x86-64 process can map 128 TiB in all: a larger transport could not be used. */
+/* An x86-64 process can map 128 TiB in all: no process could open a larger transport. */
 #define MAX_SIZE (64ull << 40)
 
 enum {

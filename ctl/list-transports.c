@@ -82,7 +82,7 @@ static void add_devices(struct json_object *array, bool human)
 	daxctl_region_foreach(ctx, region)
 		daxctl_dev_foreach(region, dev) {
 			snprintf(path, sizeof path, "/dev/%s", daxctl_dev_get_devname(dev));
-			/* one in another mode (system-ram) has no node */
+			/* a device in another mode (system-ram) has no node */
 			if (daxctl_dev_is_enabled(dev) && kind_of(path)[0] == 'd')
 				add_path(array, path, false, human);
 		}

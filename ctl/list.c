@@ -100,8 +100,8 @@ static const char *grant_state(enum cbd_channel_state state)
 	return state < sizeof names / sizeof *names ? names[state] : "unknown";
 }
 
-/* What the heartbeat says comes before what the owner wrote, which may be
- * dead. */
+/* What the heartbeat shows counts more than the state that the owner wrote: the owner may
+ * be dead. */
 static void add_state(struct json_object *o, enum cbd_liveness liveness, const char *written)
 {
 	add_bool(o, "alive", liveness == CBD_ALIVE);
@@ -173,7 +173,7 @@ static unsigned owned_by(const struct list *l, unsigned host)
 	return count;
 }
 
-/* Whether all processes of it, but for such as own nothing, ended in order. */
+/* Whether all processes of this host that own a slot ended in order. */
 static bool host_is_idle(const struct list *l, const struct cbd_host_info *info)
 {
 	return info->liveness == CBD_SUSPECT && owned_by(l, info->id) == 0;
@@ -185,7 +185,7 @@ static struct json_object *host_held(const struct list *l, const struct cbd_host
 
 	if (info->liveness != CBD_SUSPECT || host_is_idle(l, info))
 		return NULL;
-	/* the word that this machine is gone would be false */
+	/* this machine runs this program: to declare it gone would be false */
 	if (info->local)
 		return json_held("no process of it beats, and it owns backends or blkdevs",
 				 "free those first");
@@ -353,7 +353,7 @@ static void list_hosts(struct list *l, struct json_object *array)
 			json_object_array_add(array, json_host(l, &info));
 }
 
-/* One that has stopped is shown until its slot is cleared or served again. */
+/* A backend that has stopped is shown until its slot is cleared or served again. */
 static bool is_shown(const struct cbd_backend_info *b)
 {
 	return b->liveness != CBD_FREE || b->state == CBD_STATE_GONE ||
@@ -409,8 +409,8 @@ static const struct {
 	[CHANNELS] = { "channels", "channel", list_channels },
 };
 
-/* Hosts are idle when they own none of these, and backends show the ids of their
- * blkdevs; so they are read first and once. */
+/* Backends and blkdevs are read first, once: a host is idle when it owns none of them, and
+ * a backend shows the ids of its blkdevs. */
 static void read_slots(struct list *l)
 {
 	unsigned id;
@@ -529,7 +529,8 @@ static int list(struct list *l)
 	int status;
 
 	warn_if_damaged(l->path, l->t);
-	/* Whether an owner lives shows only after its beats were watched for a while. */
+	/* Watch first: whether an owner lives is known only after its heartbeats were
+	 * watched for some intervals. */
 	if (cbd_transport_watch(l->t) < 0) {
 		complain("%s", cbd_errmsg());
 		return EXIT_FAILURE;

@@ -38,10 +38,10 @@
 
 static struct cbd_transport *transport;
 
-/* With backend=: attached all the time.  NULL: the export name chooses. */
+/* The disk of backend=, attached all the time; NULL: each client chooses by export name. */
 static struct disk *fixed_disk;
 
-/* This process is the one that serves. */
+/* True in the process that serves clients, after nbdkit has forked. */
 static bool started;
 
 /* One NBD connection. */
@@ -98,8 +98,8 @@ static void close_fixed_disk(void)
 	fixed_disk = NULL;
 }
 
-/* A process that has a child goes on as the one that reports, or that runs the
- * client of --run.  The attachment is the child's. */
+/* nbdkit has forked: this parent only reports the start, or runs the client of --run. The
+ * child owns the attachment. */
 static void give_to_child(void)
 {
 	if (!started)
@@ -128,8 +128,8 @@ static int attach_fixed_disk(void)
 	return 0;
 }
 
-/* All that may be refused is done here, where the user still sees it: what
- * fails after the fork leaves a stale socket and no message. */
+/* Everything that can be refused is done here, before nbdkit forks, so that the user sees
+ * the message: an error after the fork leaves a stale socket and no message. */
 static int plugin_get_ready(void)
 {
 	struct cbd_transport_info info;
@@ -373,7 +373,7 @@ static int64_t plugin_get_size(void *handle)
 	struct connection *c = handle;
 	struct cbd_blkdev_geometry g;
 
-	/* it may have grown since the disk was attached */
+	/* the disk may have grown since it was attached */
 	cbd_blkdev_geometry(c->disk->blkdev, &g, sizeof(g));
 	return (int64_t)g.size;
 }
@@ -489,7 +489,7 @@ static const char *verb(enum cbd_op op)
 	}
 }
 
-/* Makes of the result of libcbd that of a callback. */
+/* Turn a result of libcbd into that of a callback of nbdkit. */
 static int finish(const struct connection *c, const struct cbd_io *io, int result)
 {
 	char message[200];
@@ -573,7 +573,7 @@ static int plugin_trim(void *handle, uint32_t count, uint64_t offset, uint32_t f
 	};
 	int r = cbd_queue_execute(c->queue, &io);
 
-	/* It is advice: a disk that cannot follow has nothing to report. */
+	/* A trim is advice: that a disk cannot do it is no error. */
 	return finish(c, &io, r == -EOPNOTSUPP ? 0 : r);
 }
 
@@ -663,6 +663,6 @@ static struct nbdkit_plugin plugin = {
 	.zero = plugin_zero,
 };
 
-/* What the macro defines, nbdkit's header does not declare. */
+/* NBDKIT_REGISTER_PLUGIN defines plugin_init(), which nbdkit's header does not declare. */
 struct nbdkit_plugin *plugin_init(void);
 NBDKIT_REGISTER_PLUGIN(plugin)

@@ -29,7 +29,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static struct disk *disks;
 
-/* The slot tells the backend's id: options may have named it by a name. */
+/* The backend's id, from the blkdev's slot: the options may give a name instead. */
 static unsigned backend_of(struct cbd_transport *t, struct cbd_blkdev *b)
 {
 	struct cbd_blkdev_info info;

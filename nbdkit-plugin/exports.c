@@ -149,7 +149,8 @@ const char *exports_default(struct cbd_transport *t)
 	return nbdkit_strdup_intern(export_name(info, 1, 0, id));
 }
 
-/* Not only a live one: the attach tells best what is wrong with the others. */
+/* Also a backend that is not alive: the attach fails with a message that says what is
+ * wrong with it. */
 static int find_id(struct cbd_transport *t, const char *name, struct cbd_backend_info *result)
 {
 	uint64_t id;
@@ -170,7 +171,7 @@ static int find_name(struct cbd_transport *t, const char *name, struct cbd_backe
 	unsigned i = 0;
 
 	if (same == 0) {
-		/* one that hung when it was watched last may go on by now */
+		/* a backend that did not beat when it was watched last may beat again */
 		watch(t);
 		count = find_live(t, info);
 		same = same_name(info, count, name);
