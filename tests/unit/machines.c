@@ -2,15 +2,12 @@
 /* machines.c - see machines.h. */
 #include <config.h>
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include "machines.h"
 
 char machines_path[UNIT_PATH];
 struct cbd_transport *t1, *t2;
-
-static char elsewhere[UNIT_PATH];
 
 struct cbd_transport *machines_open(void)
 {
@@ -32,7 +29,6 @@ void machines_format(enum cbd_coherence kind)
 					.coherence = kind };
 
 	unit_path(machines_path);
-	unit_path(elsewhere);
 	unit_ok(cbd_format(machines_path, &o, sizeof(o)));
 	t1 = machines_open();
 	t2 = machines_open();
@@ -49,18 +45,4 @@ void machines_teardown(void)
 	cbd_transport_close(t2);
 	t1 = t2 = NULL;
 	unlink(machines_path);
-	unlink(elsewhere);
-}
-
-void machines_move(struct cbd_transport *t, unsigned char who)
-{
-	int fd = open(elsewhere, O_CREAT | O_RDWR, 0600);
-
-	ck_assert_int_ge(fd, 0);
-	cbd_lock_release(&t->in_use);
-	close(t->fd);
-	t->fd = fd;
-	t->ino++;
-	memset(t->identity.uuid, who, 16);
-	memset(t->identity.boot_id, who + 1, 16);
 }

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * machines.h - one transport, opened twice: by two processes of a machine, or by
- * two machines.  Another machine is a transport with another identity whose locks
- * go to a file of their own: local locks do not reach it, as between real hosts.
+ * machines.h - one transport, opened twice: by two processes of a machine, or, after
+ * unit_machine(), by two machines.
  */
 #ifndef CBD_MACHINES_H
 #define CBD_MACHINES_H
@@ -22,8 +21,5 @@ void machines_teardown(void);
 
 /* Open it once more. */
 struct cbd_transport *machines_open(void);
-
-/* T is of another machine from now on; WHO tells several apart. */
-void machines_move(struct cbd_transport *t, unsigned char who);
 
 #endif

@@ -59,7 +59,7 @@ START_TEST(two_machines)
 	struct cbd_claim_line line;
 
 	machines_format(_i / 2 ? CBD_COHERENCE_SOFTWARE : CBD_COHERENCE_HARDWARE);
-	machines_move(t2, 0x30);
+	unit_machine(t2, 0x30);
 	unit_ok(cbd_host_join(t1, -1));
 	unit_ok(cbd_host_join(t2, -1));
 	unit_ok(claim(t1, kind, 1, &a));
@@ -111,7 +111,7 @@ START_TEST(race_of_machines)
 	pthread_t a, b;
 
 	machines_format(_i ? CBD_COHERENCE_SOFTWARE : CBD_COHERENCE_HARDWARE);
-	machines_move(t2, 0x30);
+	unit_machine(t2, 0x30);
 	unit_ok(cbd_host_join(t1, -1));
 	unit_ok(cbd_host_join(t2, -1));
 	ck_assert_int_eq(pthread_create(&a, NULL, race, t1), 0);
@@ -129,7 +129,7 @@ START_TEST(next_boot)
 	struct cbd_claim a = CBD_CLAIM_INIT, b = CBD_CLAIM_INIT;
 	struct cbd_claim_line line;
 
-	machines_move(t2, 0x30);
+	unit_machine(t2, 0x30);
 	unit_ok(cbd_host_join(t1, -1));
 	unit_ok(cbd_host_join(t2, -1));
 	unit_ok(claim(t2, CBD_SIDE_BACKEND, 0, &b));
@@ -137,7 +137,7 @@ START_TEST(next_boot)
 	/* the machine is rebooted: what its last boot claimed is void */
 	cbd_lock_release(&b.lock);
 	cbd_host_leave(t2);
-	memset(t2->identity.boot_id, 0x77, 16);
+	unit_reboot(t2);
 	unit_ok(cbd_host_join(t2, -1));
 	ck_assert_int_eq(cbd_claim_owner(t1, CBD_SIDE_BACKEND, 0, &line), -1);
 	unit_ok(claim(t1, CBD_SIDE_BACKEND, 0, &a));
@@ -150,7 +150,7 @@ START_TEST(damaged_line)
 	struct cbd_claim a = CBD_CLAIM_INIT, b = CBD_CLAIM_INIT;
 	unsigned char *line;
 
-	machines_move(t2, 0x30);
+	unit_machine(t2, 0x30);
 	unit_ok(cbd_host_join(t1, -1));
 	unit_ok(cbd_host_join(t2, -1));
 	unit_ok(claim(t1, CBD_SIDE_BACKEND, 0, &a));
@@ -178,7 +178,7 @@ START_TEST(lost_claim)
 	struct cbd_claim a = CBD_CLAIM_INIT, b = CBD_CLAIM_INIT;
 	struct cbd_claim_line line;
 
-	machines_move(t2, 0x30);
+	unit_machine(t2, 0x30);
 	unit_ok(cbd_host_join(t1, -1));
 	unit_ok(cbd_host_join(t2, -1));
 	unit_ok(claim(t1, CBD_SIDE_BACKEND, 0, &a));

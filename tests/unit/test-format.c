@@ -225,10 +225,8 @@ static void leave_claim(bool other_machine)
 	struct cbd_claim c;
 
 	unit_ok(cbd_transport_open(small_path, 0, &t));
-	if (other_machine) {
-		memset(t->identity.uuid, 0x11, 16);
-		memset(t->identity.boot_id, 0x22, 16);
-	}
+	if (other_machine)
+		unit_identity(t, 0x11);
 	unit_ok(cbd_host_join(t, -1));
 	unit_ok(cbd_claim_take(t, CBD_SIDE_BACKEND, 1, &c));
 	cbd_lock_release(&c.lock);

@@ -26,7 +26,7 @@ START_TEST(hosts_of_two_machines)
 	struct cbd_host_info info;
 
 	machines_format(_i ? CBD_COHERENCE_SOFTWARE : CBD_COHERENCE_HARDWARE);
-	machines_move(t2, 0x30);
+	unit_machine(t2, 0x30);
 	unit_ok(cbd_host_join(t1, -1));
 	unit_ok(cbd_host_join(t2, -1));
 	ck_assert_int_ne(t1->host, t2->host);
@@ -41,7 +41,7 @@ END_TEST
 
 START_TEST(configured_host)
 {
-	machines_move(t2, 0x30);
+	unit_machine(t2, 0x30);
 	unit_fails(cbd_host_join(t1, 4), EINVAL);
 	unit_ok(cbd_host_join(t1, 3));
 	ck_assert_int_eq(t1->host, 3);
@@ -54,10 +54,10 @@ END_TEST
 
 START_TEST(hosts_full)
 {
-	machines_move(t2, 0);
+	unit_machine(t2, 0);
 	for (unsigned char who = 1; who < 5; who++) {
 		cbd_host_leave(t2);
-		memset(t2->identity.uuid, who, 16);
+		unit_identity(t2, who);
 		unit_ok(cbd_host_join(t2, -1));
 	}
 	unit_fails(cbd_host_join(t1, -1), ENOSPC);
@@ -74,7 +74,7 @@ START_TEST(half_taken_host)
 
 	memcpy(&line->token, t1->identity.uuid, 8);
 	line->token |= 1;
-	machines_move(t2, 0x30);
+	unit_machine(t2, 0x30);
 	unit_ok(cbd_host_join(t2, -1));
 	ck_assert_int_eq(t2->host, 1);
 	unit_ok(cbd_host_join(t1, -1));
@@ -102,8 +102,8 @@ START_TEST(cloned_machine)
 	struct cbd_host_line line;
 
 	unit_ok(cbd_host_join(t1, -1));
-	machines_move(t2, 0x30);
-	memcpy(t2->identity.uuid, t1->identity.uuid, 16);
+	unit_machine(t2, 0x30);
+	unit_clone(t2, t1);
 	stop_beating = false;
 	ck_assert_int_eq(pthread_create(&thread, NULL, beat, t1), 0);
 	unit_fails(cbd_host_join(t2, -1), EADDRINUSE);

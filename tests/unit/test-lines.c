@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "unit.h"
@@ -225,21 +224,12 @@ END_TEST
 static char path[UNIT_PATH];
 static struct cbd_transport *zombie, *other;
 
-/* Another machine: local locks do not reach it. */
 static struct cbd_transport *open_machine(unsigned char who)
 {
 	struct cbd_transport *t;
-	int fd;
 
 	unit_ok(cbd_transport_open(path, 0, &t));
-	fd = memfd_create("locks", MFD_CLOEXEC);
-	ck_assert_int_ge(fd, 0);
-	close(t->fd);
-	t->fd = fd;
-	t->ino += who;
-	memset(t->identity.uuid, who, 16);
-	memset(t->identity.boot_id, who + 1, 16);
-	snprintf(t->identity.name, sizeof(t->identity.name), "machine %u", who);
+	unit_machine(t, who);
 	return t;
 }
 
@@ -326,7 +316,7 @@ START_TEST(next_boot)
 {
 	struct cbd_transport *next = open_machine(0x30);
 
-	memset(next->identity.boot_id, 0x99, 16);
+	unit_reboot(next);
 	unit_ok(cbd_host_join(next, -1));
 	ck_assert_int_eq(next->host, 0);
 	expect_refused(EADDRINUSE);

@@ -6,31 +6,21 @@
 #include <config.h>
 
 #include <errno.h>
-#include <fcntl.h>
 #include <unistd.h>
 
 #include "unit.h"
 
-static char path[UNIT_PATH], elsewhere[3][UNIT_PATH];
+static char path[UNIT_PATH];
 static struct cbd_transport *here, *there, *third;
 static struct cbd_backend *backend;
 
-/* Another machine's: another identity, and locks of its own. */
 static struct cbd_transport *open_machine(unsigned char who)
 {
 	struct cbd_transport *t;
 
 	unit_ok(cbd_transport_open(path, 0, &t));
-	if (who == 0)
-		return t;
-	cbd_lock_release(&t->in_use);
-	close(t->fd);
-	unit_path(elsewhere[who]);
-	t->fd = open(elsewhere[who], O_CREAT | O_RDWR, 0600);
-	ck_assert_int_ge(t->fd, 0);
-	t->ino += who;
-	memset(t->identity.uuid, 0x30 + who, 16);
-	memset(t->identity.boot_id, 0x40 + who, 16);
+	if (who > 0)
+		unit_machine(t, 0x30 + who);
 	return t;
 }
 
@@ -57,8 +47,6 @@ static void teardown(void)
 	cbd_transport_close(there);
 	cbd_transport_close(third);
 	unlink(path);
-	unlink(elsewhere[1]);
-	unlink(elsewhere[2]);
 }
 
 static int open_backend(struct cbd_transport *t, bool fenced)

@@ -259,7 +259,7 @@ END_TEST
 /* As the identity of the blkdev's host, and so of the claim's, changes. */
 static void move_backend(void)
 {
-	p.ct->identity.boot_id[0] ^= 0xff;
+	unit_reboot(p.ct);
 	pair_crash(&p);
 	unit_wait(look_at_grant() == CBD_EPOCH_CHANGED);
 }

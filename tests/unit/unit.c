@@ -4,7 +4,9 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -511,4 +513,41 @@ void *work(void *arg)
 	free(w->shadow);
 	free(w->buf);
 	return NULL;
+}
+
+/* --------------------------------------------------------------- machines */
+
+static int lock_files[256]; /* by machine; each test is a process */
+
+void unit_identity(struct cbd_transport *t, unsigned char who)
+{
+	memset(t->identity.uuid, who, 16);
+	memset(t->identity.boot_id, who + 1, 16);
+	snprintf(t->identity.name, sizeof(t->identity.name), "machine %u", who);
+}
+
+void unit_machine(struct cbd_transport *t, unsigned char who)
+{
+	char file[40];
+
+	if (lock_files[who] == 0)
+		lock_files[who] = memfd_create("locks", MFD_CLOEXEC);
+	ck_assert_int_gt(lock_files[who], 0);
+	snprintf(file, sizeof(file), "/proc/self/fd/%d", lock_files[who]);
+	cbd_lock_release(&t->in_use);
+	close(t->fd);
+	t->fd = open(file, O_RDWR | O_CLOEXEC);
+	ck_assert_int_ge(t->fd, 0);
+	t->ino += who + 1;
+	unit_identity(t, who);
+}
+
+void unit_reboot(struct cbd_transport *t)
+{
+	t->identity.boot_id[0] ^= 0xff;
+}
+
+void unit_clone(struct cbd_transport *t, const struct cbd_transport *of)
+{
+	memcpy(t->identity.uuid, of->identity.uuid, 16);
 }

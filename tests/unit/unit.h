@@ -190,6 +190,23 @@ struct pair_options stepping(int i); /* the same, stepping */
 /* SIZE bytes, filled; for free(). */
 unsigned char *new_buffer(size_t size, uint64_t seed);
 
+/* --------------------------------------------------------------- machines */
+
+/*
+ * What the operating system would tell of another machine or boot, told to a transport
+ * that is open: the only places of the tests that change its identity and its locks.
+ *
+ * unit_machine(): T is of machine WHO, whose locks go to a file of its own: local locks
+ * do not reach it, as between real hosts.  unit_identity(): WHO and its locks stay where
+ * they are.  unit_reboot(): machine T has booted again; after a second call it
+ * is the boot before.  unit_clone(): T has the identity
+ * of machine OF, and its own boot.
+ */
+void unit_machine(struct cbd_transport *t, unsigned char who);
+void unit_identity(struct cbd_transport *t, unsigned char who);
+void unit_reboot(struct cbd_transport *t);
+void unit_clone(struct cbd_transport *t, const struct cbd_transport *of);
+
 /* ------------------------------------------------------------------ worker */
 
 /* COUNT requests of all operations on a part of the disk, against a shadow. */
