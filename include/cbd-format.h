@@ -526,6 +526,7 @@ enum { CBD_CHANNEL_LEAVE, CBD_CHANNEL_SE_BELL, CBD_CHANNEL_BLKDEV_SLEEPS };
  */
 #define CBD_LOCK_BASE 0x4000000000000000ll
 #define CBD_LOCK_HOST(h) (CBD_LOCK_BASE + (h))
+#define CBD_LOCK_MEMBER(h) (CBD_LOCK_BASE + 0x800 + (h)) /* shared: each process of the host */
 #define CBD_LOCK_BLKDEV(d) (CBD_LOCK_BASE + 0x1000 + (d))
 #define CBD_LOCK_BACKEND(b) (CBD_LOCK_BASE + 0x2000 + (b))
 #define CBD_LOCK_TAKEOVER(b) (CBD_LOCK_BASE + 0x2800 + (b)) /* asks for a backend slot */

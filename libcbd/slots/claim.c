@@ -97,19 +97,19 @@ bool cbd_claim_is_dead(const struct cbd_transport *t, enum cbd_side side, unsign
 	return same_lock(t, line) && !cbd_lock_held(t->fd, cbd_side_lock_byte(side, slot));
 }
 
-static int lower(struct cbd_transport *t, enum cbd_side side, unsigned slot,
+static int lower(struct cbd_transport *t, enum cbd_side side, unsigned slot, unsigned host,
 		 struct cbd_claim_line *line, enum cbd_claim_state state)
 {
 	line->state = state;
-	return cbd_line_put(t, cbd_side_claim_at(t, side, slot, (unsigned)t->host), line);
+	return cbd_line_put(t, cbd_side_claim_at(t, side, slot, host), line);
 }
 
-/* Mark this host's line of a slot dead.  The caller holds the slot's lock, so the process
+/* Mark the line of a slot of HOST, which is of this boot, dead.  The caller holds the slot's lock, so the process
  * that raised the line is gone.  1: marked, 0: it was not raised, or a negative errno. */
-static int bury(struct cbd_transport *t, enum cbd_side side, unsigned slot)
+static int bury(struct cbd_transport *t, enum cbd_side side, unsigned slot, unsigned host)
 {
 	struct cbd_claim_line line;
-	int r = cbd_line_get(t, cbd_side_claim_at(t, side, slot, (unsigned)t->host), &line);
+	int r = cbd_line_get(t, cbd_side_claim_at(t, side, slot, host), &line);
 
 	if (r == -EIO)
 		return r;
@@ -128,7 +128,7 @@ static int bury(struct cbd_transport *t, enum cbd_side side, unsigned slot)
 			t->path, cbd_side_name(side), slot);
 	cbd_leftover_write_back(t, side, slot);
 	cbd_step("claim-swept");
-	r = lower(t, side, slot, &line, CBD_CLAIM_DEAD);
+	r = lower(t, side, slot, host, &line, CBD_CLAIM_DEAD);
 	return r < 0 ? r : 1;
 }
 
@@ -211,7 +211,7 @@ static int raise_line(struct cbd_claim *c)
 		other = other_raised(c, &generation);
 		if (other < 0)
 			return 0;
-		r = lower(t, c->side, c->slot, &c->line, CBD_CLAIM_RELEASED);
+		r = lower(t, c->side, c->slot, (unsigned)t->host, &c->line, CBD_CLAIM_RELEASED);
 		if (r < 0)
 			return r;
 		cbd_random(&jitter, 1);
@@ -242,7 +242,7 @@ static int take_locked(struct cbd_claim *c)
 	if (r < 0)
 		return cbd_error(-r, "%s: cannot lock: %m", t->path);
 	cbd_step("claim-locked");
-	r = bury(t, c->side, c->slot);
+	r = bury(t, c->side, c->slot, (unsigned)t->host);
 	if (r >= 0)
 		r = raise_line(c);
 	if (r >= 0 && c->gone >= 0)
@@ -317,7 +317,7 @@ void cbd_claim_release(struct cbd_claim *c)
 	if (c->lock.fd < 0)
 		return;
 	cbd_step("claim-release");
-	lower(c->t, c->side, c->slot, &c->line, CBD_CLAIM_RELEASED);
+	lower(c->t, c->side, c->slot, (unsigned)c->t->host, &c->line, CBD_CLAIM_RELEASED);
 	cbd_lock_release(&c->lock);
 }
 
@@ -331,11 +331,12 @@ int cbd_claim_renew(struct cbd_claim *c)
 /* ------------------------------------------------------------------ sweep */
 
 /* DAMAGED: damaged lines have stayed so for long, and so have no owner. */
-static int sweep_slot(struct cbd_transport *t, enum cbd_side side, unsigned slot, bool damaged)
+static int sweep_slot(struct cbd_transport *t, enum cbd_side side, unsigned slot, unsigned host,
+		      bool damaged)
 {
 	struct cbd_lock lock = CBD_LOCK_NONE;
 	struct cbd_claim_line line;
-	int r = cbd_line_get(t, cbd_side_claim_at(t, side, slot, (unsigned)t->host), &line);
+	int r = cbd_line_get(t, cbd_side_claim_at(t, side, slot, host), &line);
 
 	if (r == -EIO || (r == -EBADMSG && !damaged))
 		return 0;
@@ -345,12 +346,23 @@ static int sweep_slot(struct cbd_transport *t, enum cbd_side side, unsigned slot
 		return 0;
 	if (cbd_lock_take(&lock, t->fd, cbd_side_lock_byte(side, slot), false, 0) < 0)
 		return 0;
-	r = bury(t, side, slot);
+	r = bury(t, side, slot, host);
 	cbd_lock_release(&lock);
 	if (r > 0)
 		cbd_log(CBD_LOG_INFO, "%s: %s %u: its process on this host is dead; released",
 			t->path, cbd_side_name(side), slot);
 	return r > 0;
+}
+
+static int sweep_all(struct cbd_transport *t, unsigned host, bool damaged)
+{
+	int count = 0;
+
+	for (unsigned d = 0; d < t->header.blkdevs; d++)
+		count += sweep_slot(t, CBD_SIDE_BLKDEV, d, host, damaged);
+	for (unsigned b = 0; b < t->header.backends; b++)
+		count += sweep_slot(t, CBD_SIDE_BACKEND, b, host, damaged);
+	return count;
 }
 
 /* Is there anything to sweep?  Asked without the join lock, since mostly there is not. */
@@ -398,10 +410,23 @@ int cbd_claim_sweep(struct cbd_transport *t, bool wait)
 	r = wait ? cbd_join_lock(t, &join) : cbd_lock_take(&join, t->fd, CBD_LOCK_JOIN, false, 0);
 	if (r < 0)
 		return r;
-	for (unsigned d = 0; d < t->header.blkdevs; d++)
-		count += sweep_slot(t, CBD_SIDE_BLKDEV, d, damaged);
-	for (unsigned b = 0; b < t->header.backends; b++)
-		count += sweep_slot(t, CBD_SIDE_BACKEND, b, damaged);
+	count = sweep_all(t, (unsigned)t->host, damaged);
 	cbd_lock_release(&join);
 	return count;
+}
+
+static bool owns_any(const struct cbd_transport *t, enum cbd_side side, unsigned host)
+{
+	struct cbd_claim_line line;
+
+	for (unsigned i = 0; i < cbd_side_slots(t, side); i++)
+		if (cbd_claim_raised(t, side, i, host, &line))
+			return true;
+	return false;
+}
+
+bool cbd_claim_sweep_host(struct cbd_transport *t, unsigned host)
+{
+	sweep_all(t, host, false);
+	return !owns_any(t, CBD_SIDE_BLKDEV, host) && !owns_any(t, CBD_SIDE_BACKEND, host);
 }

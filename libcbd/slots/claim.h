@@ -66,4 +66,8 @@ bool cbd_claim_is_dead(const struct cbd_transport *t, enum cbd_side side, unsign
  */
 int cbd_claim_sweep(struct cbd_transport *t, bool wait);
 
+/* The same of HOST, another one of this boot; the caller has the join lock.  True: HOST
+ * owns nothing now. */
+bool cbd_claim_sweep_host(struct cbd_transport *t, unsigned host);
+
 #endif

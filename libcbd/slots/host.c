@@ -206,6 +206,8 @@ int cbd_host_renew(struct cbd_transport *t)
 	pthread_mutex_lock(&t->host_mutex);
 	if (t->in_use.fd >= 0)
 		r = cbd_lock_renew(&t->in_use);
+	if (r == 0 && t->member_lock.fd >= 0)
+		r = cbd_lock_renew(&t->member_lock);
 	if (r == 0 && t->host_lock.fd >= 0)
 		cbd_lock_release(&t->host_lock); /* taken again at the next beat */
 	pthread_mutex_unlock(&t->host_mutex);

@@ -13,7 +13,8 @@
 
 /*
  * Take or find this host's slot (rule 1): HOST_ID, else the slot with this
- * identity, else a free one.  -EADDRINUSE: the slot beats under another boot;
+ * identity, else a free one, else that of another identity of this boot which has no
+ * process; this takes as long as a suspicion.  -EADDRINUSE: the slot beats under another boot;
  * -ENOSPC: no free slot; -EEXIST: HOST_ID belongs to another host.
  */
 int cbd_host_join(struct cbd_transport *t, int host_id);
@@ -23,7 +24,7 @@ int cbd_host_join(struct cbd_transport *t, int host_id);
  * cleared or belongs to another machine; this process must store nothing more. */
 int cbd_host_beat(struct cbd_transport *t);
 
-/* After a fork: the "in use" lock on a description of this process alone; the host's
+/* After a fork: the shared locks on descriptions of this process alone; the host's
  * lock is taken again at the next beat. */
 int cbd_host_renew(struct cbd_transport *t);
 

@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "base/step.h"
 #include "memory/fault.h"
+#include "slots/claim.h"
 #include "slots/host.h"
 #include "slots/leftover.h"
 
@@ -124,7 +125,10 @@ static int slot_find(struct cbd_transport *t)
 	for (unsigned h = 0; h < t->header.hosts; h++)
 		if (slot_is(t, h) == SLOT_FREE && slot_take(t, h) == 0)
 			return (int)h;
-	return cbd_error(ENOSPC, "%s: all %u host slots are taken", t->path, t->header.hosts);
+	return cbd_error(ENOSPC,
+			 "%s: all %u host slots are taken; 'cbdctl clear host' frees that of a "
+			 "machine that is gone",
+			 t->path, t->header.hosts);
 }
 
 /* ------------------------------------------------------------------- boot */
@@ -219,10 +223,105 @@ static int slot_enter(struct cbd_transport *t, int host_id)
 			 t->path);
 }
 
-int cbd_host_join(struct cbd_transport *t, int host_id)
+/* ------------------------------------------------------------------ reuse */
+
+/* Slots of other identities of this boot that have no process, when they were seen so. */
+struct left_behind {
+	bool is[CBD_MAX_HOSTS];
+	uint64_t counters[CBD_MAX_HOSTS];
+};
+
+/* No process that opened this file belongs to the host of the slot. */
+static bool is_left_behind(const struct cbd_transport *t, unsigned h)
+{
+	struct cbd_host_line line;
+
+	return cbd_line_get(t, cbd_host_info_at(t, h, CBD_HOST_STATE), &line) == 0 &&
+	       line.state != 0 && cbd_boot_is_local(t, line.boot_id) &&
+	       memcmp(line.uuid, t->identity.uuid, 16) != 0 &&
+	       !cbd_lock_held(t->fd, CBD_LOCK_HOST(h)) && !cbd_lock_held(t->fd, CBD_LOCK_MEMBER(h));
+}
+
+/*
+ * Processes that opened another node of the device lock another inode: they are seen by
+ * their beats alone, so these have to stand still for as long as a suspicion takes.
+ * Without the join lock, for several processes may wait at a time.
+ */
+static bool watch_left_behind(const struct cbd_transport *t, struct left_behind *left)
+{
+	bool any = false;
+
+	for (unsigned h = 0; h < t->header.hosts; h++) {
+		left->is[h] = is_left_behind(t, h);
+		left->counters[h] = cbd_host_counter(t, h);
+		any |= left->is[h];
+	}
+	if (any)
+		cbd_sleep_us((unsigned)(cbd_suspect_ns(t) / 1000));
+	return any;
+}
+
+/*
+ * With the join lock.  What a dead process of that host owned is released; a claim that
+ * stays is of a process that may live.  The state line decides whose the slot is, and is
+ * stored last: who dies before leaves the slot as it was.
+ */
+static int slot_reuse(struct cbd_transport *t, const struct left_behind *left)
+{
+	struct cbd_host_claim_line claim = { .token = cbd_host_token(t->identity.uuid) };
+	struct cbd_host_line line;
+	int r;
+
+	memcpy(claim.uuid, t->identity.uuid, 16);
+	for (unsigned h = 0; h < t->header.hosts; h++) {
+		if (!left->is[h] || cbd_host_counter(t, h) != left->counters[h] ||
+		    !is_left_behind(t, h) || !cbd_claim_sweep_host(t, h))
+			continue;
+		r = cbd_line_get(t, cbd_host_info_at(t, h, CBD_HOST_STATE), &line);
+		if (r == 0)
+			r = cbd_line_put(t, cbd_host_claim_at(t, h), &claim);
+		if (r == 0)
+			r = boot_first(t, h, line.incarnation + 1);
+		if (r < 0)
+			continue;
+		cbd_log(CBD_LOG_INFO,
+			"%s: host %u: was another identity of this boot, without a process; reused",
+			t->path, h);
+		return (int)h;
+	}
+	return -ENOSPC; /* with the message of slot_find() */
+}
+
+/* ------------------------------------------------------------------- join */
+
+/* LEFT: what may be reused where no slot is free, or NULL. */
+static int enter(struct cbd_transport *t, int host_id, const struct left_behind *left)
 {
 	struct cbd_lock lock = CBD_LOCK_NONE;
-	int h, r = cbd_transport_writable(t);
+	int h, r = cbd_join_lock(t, &lock);
+
+	if (r < 0)
+		return r;
+	if (t->host >= 0) { /* another thread of this process was faster */
+		cbd_lock_release(&lock);
+		return 0;
+	}
+	h = slot_enter(t, host_id);
+	if (h == -ENOSPC && left)
+		h = slot_reuse(t, left);
+	r = h < 0 ? h : cbd_lock_take(&t->member_lock, t->fd, CBD_LOCK_MEMBER(h), true, 0);
+	if (r == 0)
+		t->host = h;
+	else if (h >= 0)
+		r = cbd_error(-r, "%s: cannot lock: %m", t->path);
+	cbd_lock_release(&lock);
+	return r;
+}
+
+int cbd_host_join(struct cbd_transport *t, int host_id)
+{
+	struct left_behind left;
+	int r = cbd_transport_writable(t);
 
 	if (r < 0)
 		return r;
@@ -231,14 +330,9 @@ int cbd_host_join(struct cbd_transport *t, int host_id)
 			return cbd_error(EINVAL, "%s: joined as host %d already", t->path, t->host);
 		return 0;
 	}
-	r = cbd_join_lock(t, &lock);
-	if (r < 0)
-		return r;
-	h = slot_enter(t, host_id);
-	r = h < 0 ? h : 0;
-	if (r == 0)
-		t->host = h;
-	cbd_lock_release(&lock);
+	r = enter(t, host_id, NULL);
+	if (r == -ENOSPC && watch_left_behind(t, &left))
+		r = enter(t, host_id, &left);
 	return r < 0 ? r : cbd_host_beat(t);
 }
 

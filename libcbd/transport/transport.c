@@ -99,7 +99,7 @@ int cbd_transport_open(const char *path, unsigned flags, struct cbd_transport **
 	pthread_mutex_init(&t->host_mutex, NULL);
 	pthread_mutex_init(&t->liveness_mutex, NULL);
 	pthread_mutex_init(&t->path_mutex, NULL);
-	t->fd = t->in_use.fd = t->host_lock.fd = t->host = -1;
+	t->fd = t->in_use.fd = t->member_lock.fd = t->host_lock.fd = t->host = -1;
 	t->read_only = flags & CBD_TRANSPORT_READ_ONLY;
 	t->full_path = realpath(path, NULL);
 	r = cbd_file_open(path, !t->read_only, false, &f);
@@ -126,6 +126,7 @@ int cbd_transport_open(const char *path, unsigned flags, struct cbd_transport **
 void cbd_host_leave(struct cbd_transport *t)
 {
 	cbd_lock_release(&t->host_lock);
+	cbd_lock_release(&t->member_lock);
 	t->host = -1;
 }
 

@@ -42,9 +42,10 @@ struct cbd_transport {
 	struct cbd_identity identity;
 	struct cbd_host_line host_line; /* as this host's boot wrote it */
 	int host;			/* slot, -1: not joined */
+	struct cbd_lock member_lock;	/* shared: this process is one of the host's */
 	struct cbd_lock host_lock;	/* the process that holds it beats for the host */
 	uint64_t host_counter;		/* as last stored in the host's beat line */
-	pthread_mutex_t host_mutex;	/* guards host_line, host_lock, host_counter */
+	pthread_mutex_t host_mutex;	/* guards host_line, the locks, host_counter */
 	uint64_t claims_damaged_ns;	/* since when a sweep sees damaged claims; 0: none */
 	pthread_mutex_t liveness_mutex; /* guards liveness */
 	enum cbd_liveness *liveness;	/* as last watched, of all slots; NULL: never */

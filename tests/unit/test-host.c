@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 #include "machines.h"
+#include "slots/claim.h"
+#include "slots/host.h"
 
 START_TEST(same_host)
 {
@@ -122,6 +124,125 @@ START_TEST(cloned_machine)
 }
 END_TEST
 
+/* T, which has not joined, becomes another identity of this machine's boot, as a
+ * container with a new machine-id is. */
+static void contain(struct cbd_transport *t, unsigned char who)
+{
+	memset(t->identity.uuid, who, 16);
+}
+
+/* The slots of other identities are full; t2 is a process of the last one. */
+static void fill(void)
+{
+	for (unsigned char who = 1; who < 5; who++) {
+		cbd_host_leave(t2);
+		contain(t2, who);
+		unit_ok(cbd_host_join(t2, -1));
+	}
+}
+
+/* As a process that was killed leaves it. */
+static void die(struct cbd_transport *t, struct cbd_claim *c)
+{
+	if (c)
+		cbd_lock_release(&c->lock);
+	cbd_host_leave(t);
+}
+
+/* What is left behind is taken, one by one; what has a process is not. */
+START_TEST(left_behind)
+{
+	struct cbd_transport *more[4] = { 0 };
+	struct cbd_host_info info;
+
+	fill();
+	for (unsigned i = 0; i < 3; i++) {
+		more[i] = machines_open();
+		contain(more[i], (unsigned char)(0x40 + i));
+		unit_ok(cbd_host_join(more[i], -1));
+		ck_assert_int_eq(more[i]->host, (int)i);
+		unit_ok(cbd_host_get(t1, i, &info, sizeof(info)));
+		ck_assert_mem_eq(info.uuid, more[i]->identity.uuid, 16);
+		unit_ok(cbd_host_beat(more[i]));
+	}
+	/* a process that neither beats nor is the one to beat */
+	cbd_lock_release(&t2->host_lock);
+	more[3] = machines_open();
+	contain(more[3], 0x50);
+	unit_fails(cbd_host_join(more[3], -1), ENOSPC);
+	ck_assert_int_eq(more[3]->host, -1);
+	die(more[1], NULL);
+	unit_ok(cbd_host_join(more[3], -1));
+	ck_assert_int_eq(more[3]->host, 1);
+	unit_ok(cbd_host_beat(t2));
+	for (unsigned i = 0; i < 4; i++)
+		cbd_transport_close(more[i]);
+}
+END_TEST
+
+/* What a dead process of the other host owned is released; what has an owner stays. */
+START_TEST(left_behind_with_claims)
+{
+	struct cbd_claim dead = CBD_CLAIM_INIT, living = CBD_CLAIM_INIT;
+	struct cbd_claim_line line;
+
+	fill();
+	unit_ok(cbd_claim_take(t2, CBD_SIDE_BLKDEV, 1, &dead));
+	die(t2, &dead);
+	for (unsigned char who = 1; who < 4; who++) {
+		cbd_host_leave(t2);
+		contain(t2, who);
+		unit_ok(cbd_host_join(t2, -1));
+		unit_ok(cbd_claim_take(t2, CBD_SIDE_BLKDEV, 0, &living));
+		if (who < 3)
+			cbd_claim_release(&living);
+	}
+	/* hosts 0 and 1 own nothing, host 2 has an owner, host 3 a dead one */
+	contain(t1, 0x40);
+	for (unsigned i = 0; i < 2; i++) {
+		struct cbd_host_line *state = cbd_host_line(t1, i, CBD_HOST_INFO, CBD_HOST_STATE);
+
+		memset(state->boot_id, 0x77, 16); /* damaged: nobody's to take */
+	}
+	cbd_lock_release(&t2->host_lock);
+	cbd_lock_release(&t2->member_lock);
+	unit_ok(cbd_host_join(t1, -1));
+	ck_assert_int_eq(t1->host, 3);
+	unit_ok(cbd_line_get(t1, cbd_side_claim_at(t1, CBD_SIDE_BLKDEV, 1, 3), &line));
+	ck_assert_uint_eq(line.state, CBD_CLAIM_DEAD);
+	unit_ok(cbd_claim_check(&living));
+	cbd_claim_release(&living);
+}
+END_TEST
+
+/* A process that opened another node of the device: its locks are not seen. */
+START_TEST(left_behind_but_beats)
+{
+	pthread_t thread;
+	void *lost;
+
+	fill();
+	for (unsigned i = 0; i < 3; i++)
+		memset(((struct cbd_host_line *)cbd_host_line(t1, i, CBD_HOST_INFO, CBD_HOST_STATE))
+			       ->boot_id,
+		       0x77, 16);
+	cbd_lock_release(&t2->host_lock);
+	cbd_lock_release(&t2->member_lock);
+	machines_move(t2, 4);
+	memcpy(t2->identity.boot_id, t1->identity.boot_id, 16);
+	stop_beating = false;
+	ck_assert_int_eq(pthread_create(&thread, NULL, beat, t2), 0);
+	unit_fails(cbd_host_join(t1, -1), ENOSPC);
+	cbd_flag_set(&stop_beating, true);
+	pthread_join(thread, &lost);
+	ck_assert_ptr_null(lost);
+	/* it falls silent, and finds out when it goes on */
+	unit_ok(cbd_host_join(t1, -1));
+	ck_assert_int_eq(t1->host, 3);
+	unit_fails(cbd_host_beat(t2), ESTALE);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("host");
@@ -135,6 +256,9 @@ int main(void)
 	tcase_add_test(t, hosts_full);
 	tcase_add_test(t, half_taken_host);
 	tcase_add_test(t, cloned_machine);
+	tcase_add_test(t, left_behind);
+	tcase_add_test(t, left_behind_with_claims);
+	tcase_add_test(t, left_behind_but_beats);
 	suite_add_tcase(s, t);
 	t = tcase_create("of its own");
 	tcase_set_timeout(t, UNIT_TIMEOUT);
