@@ -88,6 +88,8 @@ static void note_parts(void)
 	from = note_part(PART_TAKEN, SLOT_TAKEN, from > start_ns ? from : start_ns);
 	from = note_part(PART_GRANTED, SLOT_GRANTED, from);
 	result_note(&current->result, PART_ANSWERED, answered > from ? answered - from : 0);
+	from = slot_ns(SLOT_DRAINING) ? slot_ns(SLOT_DRAINING) : fault_ns;
+	result_note(&current->result, UNSERVED, answered - from - deliberate_ns);
 }
 
 static void measure_start(void)

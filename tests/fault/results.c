@@ -8,9 +8,10 @@
 #include "results.h"
 
 static const char *const names[SERIES] = {
-	[FIRST_ANSWER] = "first answer", [PAUSE] = "pause",	 [PART_ASKED] = "asked",
-	[PART_DRAINED] = "drained",	 [PART_TAKEN] = "taken", [PART_GRANTED] = "granted",
-	[PART_ANSWERED] = "answered",
+	[FIRST_ANSWER] = "first answer", [PAUSE] = "pause",
+	[UNSERVED] = "unserved",	 [PART_ASKED] = "asked",
+	[PART_DRAINED] = "drained",	 [PART_TAKEN] = "taken",
+	[PART_GRANTED] = "granted",	 [PART_ANSWERED] = "answered",
 };
 
 void result_note(struct result *r, enum series series, uint64_t ns)

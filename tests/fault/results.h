@@ -13,6 +13,7 @@
 enum series {
 	FIRST_ANSWER, /* from the fault, or the next start, to a request that was sent then */
 	PAUSE,	      /* longest time without an answer, under load */
+	UNSERVED, /* from DRAINING, or the fault, to the first answer of the slot's next owner */
 	/* the parts of a pause by which the slot got a new owner, in their order: */
 	PART_ASKED,    /* the fault, or the start of the next process, to its request */
 	PART_DRAINED,  /* ... until the old one had answered and left */
