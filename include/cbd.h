@@ -363,9 +363,10 @@ int cbd_blkdev_open(struct cbd_transport *t, const struct cbd_blkdev_options *op
 int cbd_blkdev_start(struct cbd_blkdev *b);
 
 /*
- * Wait no longer for a backend that is gone: as soon as it is suspect, requests
- * end with -EIO, these and later ones.  For a program that is told to end while
- * its threads are in cbd_queue_execute().  Any thread.
+ * Wait no longer for a backend that is gone: requests end with -EIO, these and
+ * later ones, as soon as it is suspect or serves another disk, and in any case 30 s
+ * after the first call.  For a program that is told to end while its threads are in
+ * cbd_queue_execute().  Any thread.
  */
 void cbd_blkdev_stop_waiting(struct cbd_blkdev *b);
 

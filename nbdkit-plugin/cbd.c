@@ -50,6 +50,7 @@ struct connection {
 	struct disk *disk;
 	struct cbd_queue *queue;
 	struct cbd_connection *losses; /* who is told of lost data */
+	unsigned entered, left;	       /* requests; by its threads, atomically */
 };
 
 static pthread_mutex_t connections_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -149,15 +150,26 @@ static int plugin_get_ready(void)
 	return param.backend ? attach_fixed_disk() : 0;
 }
 
+/* What has been entered and not left, and whether anything was left since the last
+ * call.  By wait_for_quit() alone. */
 static bool any_waits(void)
 {
+	static unsigned last_left;
+	unsigned inside = 0, left = 0;
 	struct connection *c;
+	bool moved;
 
 	pthread_mutex_lock(&connections_lock);
-	for (c = connections; c && !cbd_blkdev_suspects(c->disk->blkdev); c = c->next)
-		;
+	for (c = connections; c; c = c->next) {
+		unsigned l = __atomic_load_n(&c->left, __ATOMIC_ACQUIRE);
+
+		left += l;
+		inside += __atomic_load_n(&c->entered, __ATOMIC_ACQUIRE) - l;
+	}
 	pthread_mutex_unlock(&connections_lock);
-	return c != NULL;
+	moved = left != last_left;
+	last_left = left;
+	return inside > 0 && !moved;
 }
 
 static void stop_waiting(void)
@@ -171,9 +183,11 @@ static void stop_waiting(void)
 }
 
 /*
- * nbdkit ends when the last request has, and requests wait for a backend that
- * is gone.  So when nbdkit is told to end, they wait for it no longer.  Only the
- * sleep of nbdkit tells, and it logs an error then: it is for this case alone.
+ * nbdkit ends when the last request has, and requests may wait for long: for a backend
+ * that is gone, has another disk or does not answer.  So when nbdkit is told to end, and
+ * requests are inside of which none was answered for half a second, they wait no longer
+ * than cbd_blkdev_stop_waiting() lets them.  Only the sleep of nbdkit tells that it is to
+ * end, and it logs an error then: it is for this case alone.
  */
 static void *wait_for_quit(void *unused)
 {
@@ -489,6 +503,17 @@ static const char *verb(enum cbd_op op)
 	}
 }
 
+/* Every request of nbdkit: while it is inside, wait_for_quit() may end it. */
+static int execute(struct connection *c, const struct cbd_io *io)
+{
+	int r;
+
+	__atomic_add_fetch(&c->entered, 1, __ATOMIC_RELAXED);
+	r = cbd_queue_execute(c->queue, io);
+	__atomic_add_fetch(&c->left, 1, __ATOMIC_RELEASE);
+	return r;
+}
+
 /* Turn a result of libcbd into that of a callback of nbdkit. */
 static int finish(const struct connection *c, const struct cbd_io *io, int result)
 {
@@ -533,7 +558,7 @@ static int plugin_pread(void *handle, void *buf, uint32_t count, uint64_t offset
 	};
 
 	(void)flags;
-	return finish(c, &io, cbd_queue_execute(c->queue, &io));
+	return finish(c, &io, execute(c, &io));
 }
 
 static int plugin_pwrite(void *handle, const void *buf, uint32_t count, uint64_t offset,
@@ -549,7 +574,7 @@ static int plugin_pwrite(void *handle, const void *buf, uint32_t count, uint64_t
 		.connection = c->losses,
 	};
 
-	return finish(c, &io, cbd_queue_execute(c->queue, &io));
+	return finish(c, &io, execute(c, &io));
 }
 
 static int plugin_flush(void *handle, uint32_t flags)
@@ -558,7 +583,7 @@ static int plugin_flush(void *handle, uint32_t flags)
 	struct cbd_io io = { .op = CBD_OP_FLUSH, .connection = c->losses };
 
 	(void)flags;
-	return finish(c, &io, cbd_queue_execute(c->queue, &io));
+	return finish(c, &io, execute(c, &io));
 }
 
 static int plugin_trim(void *handle, uint32_t count, uint64_t offset, uint32_t flags)
@@ -571,7 +596,7 @@ static int plugin_trim(void *handle, uint32_t count, uint64_t offset, uint32_t f
 		.length = count,
 		.connection = c->losses,
 	};
-	int r = cbd_queue_execute(c->queue, &io);
+	int r = execute(c, &io);
 
 	/* A trim is advice: that a disk cannot do it is no error. */
 	return finish(c, &io, r == -EOPNOTSUPP ? 0 : r);
@@ -594,7 +619,7 @@ static int write_zeroes(struct connection *c, const struct cbd_io *zero)
 		io.length = zero->length - done;
 		if (io.length > sizeof zeroes)
 			io.length = sizeof zeroes;
-		r = cbd_queue_execute(c->queue, &io);
+		r = execute(c, &io);
 	}
 	return r;
 }
@@ -614,7 +639,7 @@ static int plugin_zero(void *handle, uint32_t count, uint64_t offset, uint32_t f
 		.length = count,
 		.connection = c->losses,
 	};
-	int r = cbd_queue_execute(c->queue, &io);
+	int r = execute(c, &io);
 
 	if (r == -EOPNOTSUPP && (flags & NBDKIT_FLAG_FAST_ZERO)) {
 		nbdkit_set_error(EOPNOTSUPP);

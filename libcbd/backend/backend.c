@@ -181,21 +181,29 @@ static int check_last_owner(struct cbd_backend *b)
 }
 
 /* Does the slot's counter move?  As long as a suspicion takes; this host beats
- * meanwhile. */
+ * meanwhile.  A damaged line does not move: an owner would store it again. */
 static int watch_owner(struct cbd_backend *b)
 {
+	uint64_t end = cbd_now_ns() +
+		       cbd_watch_most_ns(cbd_interval_ns(b->t), b->t->header.dead_after);
 	struct cbd_watch watch = { .sampled_ns = 0 };
 	enum cbd_liveness l = CBD_UNDECIDED;
 	struct cbd_beat_line beat;
 	int r = 0;
 
-	while (r == 0 && l == CBD_UNDECIDED) {
-		if (cbd_line_get(b->t, cbd_backend_info_line(b, CBD_BACKEND_BEAT), &beat) == 0)
-			l = cbd_watch_sample(&watch, beat.counter, cbd_now_ns(),
-					     cbd_interval_ns(b->t), b->t->header.dead_after);
+	while (r == 0 && l == CBD_UNDECIDED && cbd_now_ns() < end) {
+		if (cbd_line_get(b->t, cbd_backend_info_line(b, CBD_BACKEND_BEAT), &beat) < 0)
+			beat.counter = watch.counter;
+		l = cbd_watch_sample(&watch, beat.counter, cbd_now_ns(), cbd_interval_ns(b->t),
+				     b->t->header.dead_after);
 		cbd_sleep_us(b->t->header.heartbeat_ms * 250);
 		r = cbd_host_beat(b->t);
 	}
+	if (r == 0 && l == CBD_UNDECIDED)
+		return cbd_error(EBUSY,
+				 "%s: backend %u: this machine is too busy to see whether its "
+				 "owner beats; try again",
+				 b->t->path, b->id);
 	return r < 0 ? r : l == CBD_ALIVE;
 }
 

@@ -227,12 +227,14 @@ struct bound {
 
 static struct bound bound_of(const struct cbd_blkdev *b, unsigned timeout_ms)
 {
-	uint64_t now = cbd_now_ns();
+	uint64_t now = cbd_now_ns(), suspect = cbd_suspect_ns(b->t);
 
 	if (timeout_ms)
 		return (struct bound){ now + timeout_ms * 1000000ull,
 				       now + timeout_ms * 1000000ull };
-	return (struct bound){ now + cbd_suspect_ns(b->t), now + ATTACH_MOST_NS };
+	if (suspect > ATTACH_MOST_NS)
+		suspect = ATTACH_MOST_NS;
+	return (struct bound){ now + suspect, now + ATTACH_MOST_NS };
 }
 
 static bool is_over(struct cbd_blkdev *b, const struct bound *p)

@@ -210,6 +210,9 @@ int cbd_blkdev_open(struct cbd_transport *t, const struct cbd_blkdev_options *op
 
 void cbd_blkdev_stop_waiting(struct cbd_blkdev *b)
 {
+	if (cbd_flag_get(&b->impatient))
+		return;
+	cbd_shared_set(&b->impatient_ns, cbd_now_ns());
 	cbd_flag_set(&b->impatient, true);
 }
 

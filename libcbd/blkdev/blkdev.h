@@ -31,6 +31,7 @@
 #define CBD_WHY_TIMEOUT "it took longer than its time-out"
 #define CBD_WHY_SILENT "the backend beats, and has not answered it for five minutes"
 #define CBD_ANSWER_MOST_NS 300000000000ull /* of time in which the backend beats (rule 9) */
+#define CBD_QUIT_MOST_NS 30000000000ull
 #define CBD_WHY_LOSS "writes that were not flushed before may be lost"
 #define CBD_MAX_LEAVES 3  /* epochs in a row that are left; then EIO */
 #define CBD_DOUBT_BEATS 3 /* of the backend, that a doubtful grant has to stay for */
@@ -277,7 +278,9 @@ struct cbd_blkdev {
 	uint64_t beating_ns;	/* time in which the backend beats and its disk is the right
 				 * one, as the heartbeat thread sees it; read by all */
 	uint64_t round_ns;	/* when the heartbeat thread began its last round */
-	bool impatient;		/* requests do not wait for a suspect backend */
+	bool impatient;		/* the program is to end: requests do not wait for a backend that
+				 * is suspect or has another disk, */
+	uint64_t impatient_ns;	/* and for no other for longer than CBD_QUIT_MOST_NS from then */
 	bool lost;		/* the slot is another process's, or the memory is gone: nothing is
 				 * written there any more */
 };

@@ -25,8 +25,9 @@ static void watch_backend(struct cbd_blkdev *b)
 	struct cbd_beat_line beat;
 	enum cbd_liveness l;
 
+	/* a damaged line does not move: a backend that lives stores it again */
 	if (cbd_line_get(b->t, cbd_backend_info_at(b->t, b->backend, CBD_BACKEND_BEAT), &beat) < 0)
-		return;
+		beat.counter = b->watch.counter;
 	if (!b->backend_beats || beat.counter != b->backend_count)
 		cbd_shared_set(&b->backend_beats, b->backend_beats + 1);
 	b->backend_count = beat.counter;
@@ -144,6 +145,13 @@ static uint64_t count_time(struct cbd_blkdev *b)
 	return counts ? 0 : passed;
 }
 
+static bool waits_no_longer(const struct cbd_blkdev *b, uint64_t now)
+{
+	return cbd_flag_get(&b->impatient) &&
+	       (b->suspect || b->foreign ||
+		now >= cbd_shared_get(&b->impatient_ns) + CBD_QUIT_MOST_NS);
+}
+
 static void look_at_queue(struct cbd_blkdev *b, struct cbd_queue *q, uint64_t lost_ns)
 {
 	uint64_t now;
@@ -159,7 +167,7 @@ static void look_at_queue(struct cbd_blkdev *b, struct cbd_queue *q, uint64_t lo
 	if (!b->suspect && !b->foreign)
 		look_for_stall(b, q, now);
 	cbd_reap_late_unlocks(q);
-	if (b->suspect && cbd_flag_get(&b->impatient) && !cbd_queue_has_ended(q))
+	if (waits_no_longer(b, now) && !cbd_queue_has_ended(q))
 		cbd_queue_break(q, -EIO);
 	cbd_wake_one(q);
 	cbd_queue_unlock_and_tell(q);

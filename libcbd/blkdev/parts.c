@@ -125,7 +125,7 @@ const char *cbd_why_ended(const struct cbd_queue *q)
 	if (cbd_flag_get(&q->b->lost))
 		return "the blkdev's slot or the shared memory is lost";
 	if (cbd_flag_get(&q->b->impatient))
-		return "the backend does not beat, and its requests are not to wait for it";
+		return "the program is to end, and does not wait for the backend any longer";
 	return "the channel keeps failing, or the shared memory is poisoned or gone";
 }
 

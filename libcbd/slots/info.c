@@ -263,13 +263,6 @@ static bool slot_in_use(struct cbd_transport *t, unsigned i)
 	return l != CBD_FREE && l != CBD_DEAD;
 }
 
-/* A suspicion, should each interval be as long as a busy machine can make it, and
- * start once again.  What is not decided by then stays CBD_UNDECIDED. */
-static uint64_t watch_most_ns(const struct cbd_transport *t)
-{
-	return 2 * (cbd_interval_ns(t) + CBD_BUSY_NS) * (t->header.dead_after + 2);
-}
-
 /* Sample every beat that is not decided; returns how many are left. */
 static unsigned watch_round(struct cbd_transport *t, struct cbd_watch *watches,
 			    enum cbd_liveness *l)
@@ -309,7 +302,8 @@ int cbd_transport_watch(struct cbd_transport *t)
 	/* other threads go on reading the last result until this one is there */
 	for (unsigned i = 0; i < n; i++)
 		l[i] = slot_in_use(t, i) ? CBD_UNDECIDED : CBD_FREE;
-	end = cbd_now_ns() + watch_most_ns(t);
+	/* what is not decided by then stays CBD_UNDECIDED */
+	end = cbd_now_ns() + cbd_watch_most_ns(cbd_interval_ns(t), t->header.dead_after);
 	while (watch_round(t, watches, l) > 0 && cbd_now_ns() < end)
 		cbd_sleep_us(t->header.heartbeat_ms * 200);
 	pthread_mutex_lock(&t->liveness_mutex);

@@ -26,6 +26,13 @@ struct cbd_watch {
 	bool moved; /* the counter has changed since the first sample */
 };
 
+/* How long to sample at most: a suspicion, should each interval be as long as a busy
+ * machine can make it, and the count start once again. */
+static inline uint64_t cbd_watch_most_ns(uint64_t interval_ns, unsigned dead_after)
+{
+	return 2 * (interval_ns + CBD_BUSY_NS) * (dead_after + 2);
+}
+
 /*
  * Take a sample; of those within one INTERVAL_NS only one counts.  CBD_SUSPECT after
  * DEAD_AFTER samples in which the counter has not changed.  When the observer itself

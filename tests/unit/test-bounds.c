@@ -268,6 +268,20 @@ START_TEST(silent_backend_is_waited_for)
 }
 END_TEST
 
+/* The program is to end: a backend that is there and does not answer has 30 s. */
+START_TEST(quits_in_time)
+{
+	open_pair(_i);
+	pair_submit(&p, CBD_OP_READ, buf, 0, 512, 1);
+	cbd_blkdev_stop_waiting(p.blkdev);
+	expect_nothing(tick, 100);
+	cbd_shared_set(&p.blkdev->impatient_ns, cbd_now_ns() - 30 * SECOND);
+	cbd_blkdev_stop_waiting(p.blkdev); /* the first call counts */
+	expect_eio(tick);
+	pair_close(&p);
+}
+END_TEST
+
 /* Nobody polls: an answer that is there is none that is missing. */
 START_TEST(answer_is_not_fetched)
 {
@@ -294,6 +308,7 @@ int main(void)
 	tcase_add_loop_test(t, flood_of_epochs, 0, WAYS);
 	tcase_add_loop_test(t, grant_comes_and_goes, 0, WAYS);
 	tcase_add_loop_test(t, silent_backend_is_waited_for, 0, WAYS);
+	tcase_add_loop_test(t, quits_in_time, 0, WAYS);
 	tcase_add_loop_test(t, answer_is_not_fetched, 0, WAYS);
 	suite_add_tcase(s, t);
 	return unit_main(s);

@@ -152,6 +152,25 @@ START_TEST(two_successors)
 }
 END_TEST
 
+/* The beat of the host that is switched off was left damaged: it does not move. */
+START_TEST(damaged_beat)
+{
+	void *place = cbd_backend_info_at(there, 0, CBD_BACKEND_BEAT);
+	struct cbd_backend *first;
+	struct cbd_line line;
+
+	serve(here, false);
+	cbd_lock_release(&backend->claim.lock);
+	first = backend;
+	cbd_line_load(&there->mem, place, &line);
+	line.crc ^= 1;
+	cbd_line_store(&there->mem, place, &line);
+	unit_ok(open_backend(there, true));
+	cbd_backend_close(first);
+	cbd_backend_close(backend);
+}
+END_TEST
+
 /* One that is replaced while its disk settles leaves the lines of the new owner
  * alone: "stopped in order" would be a lie. */
 START_TEST(replaced_while_stopping)
@@ -217,6 +236,7 @@ int main(void)
 	tcase_add_test(t, crashed);
 	tcase_add_loop_test(t, cleared, 0, 2);
 	tcase_add_test(t, two_successors);
+	tcase_add_test(t, damaged_beat);
 	tcase_add_test(t, replaced_while_stopping);
 	tcase_add_loop_test(t, booted_again, 0, 2);
 	tcase_add_test(t, write_through);
