@@ -461,8 +461,8 @@ const struct liar_mode liar_backend_modes[] = {
 	{ .name = "answers-damaged", .step = answers_damaged },
 	{ .name = "state-incarnation", .step = state_incarnation },
 	{ .name = "identity", .step = identity },
-	{ .name = "control-lines", .step = control_lines },
-	{ .name = "flips", .step = flips },
+	{ .name = "backend-lines", .step = control_lines },
+	{ .name = "backend-flips", .step = flips },
 	{ .name = "random-backend", .step = any },
 	{ .name = NULL },
 };
