@@ -124,19 +124,12 @@ START_TEST(cloned_machine)
 }
 END_TEST
 
-/* T, which has not joined, becomes another identity of this machine's boot, as a
- * container with a new machine-id is. */
-static void contain(struct cbd_transport *t, unsigned char who)
-{
-	memset(t->identity.uuid, who, 16);
-}
-
 /* The slots of other identities are full; t2 is a process of the last one. */
 static void fill(void)
 {
 	for (unsigned char who = 1; who < 5; who++) {
 		cbd_host_leave(t2);
-		contain(t2, who);
+		unit_container(t2, who);
 		unit_ok(cbd_host_join(t2, -1));
 	}
 }
@@ -158,7 +151,7 @@ START_TEST(left_behind)
 	fill();
 	for (unsigned i = 0; i < 3; i++) {
 		more[i] = machines_open();
-		contain(more[i], (unsigned char)(0x40 + i));
+		unit_container(more[i], (unsigned char)(0x40 + i));
 		unit_ok(cbd_host_join(more[i], -1));
 		ck_assert_int_eq(more[i]->host, (int)i);
 		unit_ok(cbd_host_get(t1, i, &info, sizeof(info)));
@@ -168,7 +161,7 @@ START_TEST(left_behind)
 	/* a process that neither beats nor is the one to beat */
 	cbd_lock_release(&t2->host_lock);
 	more[3] = machines_open();
-	contain(more[3], 0x50);
+	unit_container(more[3], 0x50);
 	unit_fails(cbd_host_join(more[3], -1), ENOSPC);
 	ck_assert_int_eq(more[3]->host, -1);
 	die(more[1], NULL);
@@ -191,14 +184,14 @@ START_TEST(left_behind_with_claims)
 	die(t2, &dead);
 	for (unsigned char who = 1; who < 4; who++) {
 		cbd_host_leave(t2);
-		contain(t2, who);
+		unit_container(t2, who);
 		unit_ok(cbd_host_join(t2, -1));
 		unit_ok(cbd_claim_take(t2, CBD_SIDE_BLKDEV, 0, &living));
 		if (who < 3)
 			cbd_claim_release(&living);
 	}
 	/* hosts 0 and 1 own nothing, host 2 has an owner, host 3 a dead one */
-	contain(t1, 0x40);
+	unit_container(t1, 0x40);
 	for (unsigned i = 0; i < 2; i++) {
 		struct cbd_host_line *state = cbd_host_line(t1, i, CBD_HOST_INFO, CBD_HOST_STATE);
 
@@ -228,7 +221,7 @@ START_TEST(left_behind_but_beats)
 		       0x77, 16);
 	cbd_lock_release(&t2->host_lock);
 	cbd_lock_release(&t2->member_lock);
-	machines_move(t2, 4);
+	unit_machine(t2, 4);
 	memcpy(t2->identity.boot_id, t1->identity.boot_id, 16);
 	stop_beating = false;
 	ck_assert_int_eq(pthread_create(&thread, NULL, beat, t2), 0);

@@ -519,6 +519,11 @@ void *work(void *arg)
 
 static int lock_files[256]; /* by machine; each test is a process */
 
+void unit_container(struct cbd_transport *t, unsigned char who)
+{
+	memset(t->identity.uuid, who, 16);
+}
+
 void unit_identity(struct cbd_transport *t, unsigned char who)
 {
 	memset(t->identity.uuid, who, 16);

@@ -200,11 +200,13 @@ unsigned char *new_buffer(size_t size, uint64_t seed);
  * do not reach it, as between real hosts.  unit_identity(): WHO and its locks stay where
  * they are.  unit_reboot(): machine T has booted again; after a second call it
  * is the boot before.  unit_clone(): T has the identity
- * of machine OF, and its own boot.
+ * of machine OF, and its own boot.  unit_container(): T, which has not joined, has the
+ * identity WHO and the boot that it had, as a container with a machine-id of its own.
  */
 void unit_machine(struct cbd_transport *t, unsigned char who);
 void unit_identity(struct cbd_transport *t, unsigned char who);
 void unit_reboot(struct cbd_transport *t);
+void unit_container(struct cbd_transport *t, unsigned char who);
 void unit_clone(struct cbd_transport *t, const struct cbd_transport *of);
 
 /* ------------------------------------------------------------------ worker */
