@@ -108,15 +108,6 @@ ends_by_itself()
 	[ $status -eq 1 ] || fail "$1 ended with status $status"
 }
 
-is_stopped()
-{
-	local stat
-
-	stat=$(cat "/proc/$1/stat") || return 1
-	stat=${stat##*) }
-	[ "${stat%% *}" = T ]
-}
-
 # listed KIND FILTER: of "cbdctl list", by jq
 listed()
 {

@@ -111,14 +111,16 @@ limited()
 expect 1 "cannot grow to 25165824 bytes: this process may write files of 1048576 bytes only (ulimit -f)" \
 	limited cbdctl format --channels 4 --size 24M "$transport"
 [ ! -e "$transport" ] || fail "format has left a file"
-expect 1 "cannot map" prlimit --as=40000000 cbdctl format --size 64M "$transport"
-[ ! -e "$transport" ] || fail "format has left a file"
+if ! sanitized; then
+	expect 1 "cannot map" prlimit --as=40000000 cbdctl format --size 64M "$transport"
+	[ ! -e "$transport" ] || fail "format has left a file"
 
-# What could not be looked at is not said to be a transport.
-fresh
-expect 1 "cbdctl: $transport: cannot map 25165824 bytes: Cannot allocate memory" \
-	prlimit --as=25000000 cbdctl format "$transport"
-rm "$transport"
+	# What could not be looked at is not said to be a transport.
+	fresh
+	expect 1 "cbdctl: $transport: cannot map 25165824 bytes: Cannot allocate memory" \
+		prlimit --as=25000000 cbdctl format "$transport"
+	rm "$transport"
+fi
 
 # A sparse file is reserved: what the file system lacks is found now.
 full=$disks/full

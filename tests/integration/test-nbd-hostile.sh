@@ -56,7 +56,7 @@ wait_until 20 as_many_as_before || fail "descriptors stay: $(ls -l /proc/"$nbdki
 # memory plugin of nbdkit has the same. With HOSTILE_SECONDS=60 a leak stands out. What
 # an allocator keeps to find the later use of what was freed is none.
 slack=24576
-[[ ${ASAN_OPTIONS-} != *exitcode=99* ]] || slack=524288
+! sanitized || slack=524288
 memory_now=$(private_kib)
 echo "$(cat "$tmp/count") connections; memory $memory_at_first, then $memory_now KiB"
 [ "$memory_now" -le $((memory_at_first + slack)) ] || fail "nbdkit has $memory_now KiB"
