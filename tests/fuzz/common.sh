@@ -19,7 +19,7 @@ echo "again: LIAR_SEED=$seed"
 
 # An allocator that keeps what was freed, to find its later use, needs room.
 memory_slack_kib=32768
-[[ ${ASAN_OPTIONS-} != *exitcode=99* ]] || memory_slack_kib=524288
+! sanitized || memory_slack_kib=524288
 export memory_slack_kib
 
 # --- An innocent client -------------------------------------------------------
