@@ -652,6 +652,21 @@ static void *open_soon(void *arg)
 	return NULL;
 }
 
+/* A blkdev that has died with a write, *R, under way; the backend serves on. */
+static struct cbd_blkdev *die_in_a_write(const struct pair_options *o, unsigned char *buf,
+					 struct cbd_request **r)
+{
+	struct cbd_blkdev *dead;
+
+	pair_open(&p, o);
+	dead = p.blkdev;
+	pair_submit(&p, CBD_OP_WRITE, buf, 0, 512, 1);
+	pair_fetch_all(&p, r, 1);
+	cbd_lock_release(&dead->claim.lock); /* all that its death changes */
+	server_start(&p);
+	return dead;
+}
+
 /* A dead blkdev of this host is found out when the next one comes, which gets
  * a place after what the dead one had under way was answered; until then its
  * opening fails, in the time that it was given. */
@@ -666,12 +681,7 @@ START_TEST(dead_blkdev)
 	pthread_t thread;
 	bool in_time;
 
-	pair_open(&p, &o);
-	dead = p.blkdev;
-	pair_submit(&p, CBD_OP_WRITE, buf, 0, 512, 1);
-	pair_fetch_all(&p, r, 1);
-	cbd_lock_release(&dead->claim.lock); /* all that its death changes */
-	server_start(&p);
+	dead = die_in_a_write(&o, buf, r);
 	ck_assert_int_eq(pthread_create(&thread, NULL, open_soon, &opening), 0);
 	while (!cbd_flag_get(&opening.done) && cbd_now_ns() < until)
 		cbd_sleep_us(1000);
@@ -704,12 +714,7 @@ START_TEST(slow_drain)
 	pthread_t thread;
 	uint64_t until;
 
-	pair_open(&p, &o);
-	dead = p.blkdev;
-	pair_submit(&p, CBD_OP_WRITE, buf, 0, 512, 1);
-	pair_fetch_all(&p, r, 1);
-	cbd_lock_release(&dead->claim.lock);
-	server_start(&p);
+	dead = die_in_a_write(&o, buf, r);
 	until = cbd_now_ns() + 2 * cbd_suspect_ns(p.ct);
 	ck_assert_int_eq(pthread_create(&thread, NULL, open_soon, &opening), 0);
 	unit_wait(cbd_now_ns() > until);

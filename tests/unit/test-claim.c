@@ -21,6 +21,13 @@ static int claim(struct cbd_transport *t, enum cbd_side kind, unsigned slot, str
 
 static const enum cbd_side claim_kinds[] = { CBD_SIDE_BACKEND, CBD_SIDE_BLKDEV };
 
+static void join_two_machines(void)
+{
+	unit_machine(t2, 0x30);
+	unit_ok(cbd_host_join(t1, -1));
+	unit_ok(cbd_host_join(t2, -1));
+}
+
 START_TEST(take_and_release)
 {
 	enum cbd_side kind = claim_kinds[_i];
@@ -59,9 +66,7 @@ START_TEST(two_machines)
 	struct cbd_claim_line line;
 
 	machines_format(_i / 2 ? CBD_COHERENCE_SOFTWARE : CBD_COHERENCE_HARDWARE);
-	unit_machine(t2, 0x30);
-	unit_ok(cbd_host_join(t1, -1));
-	unit_ok(cbd_host_join(t2, -1));
+	join_two_machines();
 	unit_ok(claim(t1, kind, 1, &a));
 	unit_fails(claim(t2, kind, 1, &b), EBUSY);
 	ck_assert_int_eq(b.lock.fd, -1);
@@ -111,9 +116,7 @@ START_TEST(race_of_machines)
 	pthread_t a, b;
 
 	machines_format(_i ? CBD_COHERENCE_SOFTWARE : CBD_COHERENCE_HARDWARE);
-	unit_machine(t2, 0x30);
-	unit_ok(cbd_host_join(t1, -1));
-	unit_ok(cbd_host_join(t2, -1));
+	join_two_machines();
 	ck_assert_int_eq(pthread_create(&a, NULL, race, t1), 0);
 	ck_assert_int_eq(pthread_create(&b, NULL, race, t2), 0);
 	pthread_join(a, NULL);
@@ -129,9 +132,7 @@ START_TEST(next_boot)
 	struct cbd_claim a = CBD_CLAIM_INIT, b = CBD_CLAIM_INIT;
 	struct cbd_claim_line line;
 
-	unit_machine(t2, 0x30);
-	unit_ok(cbd_host_join(t1, -1));
-	unit_ok(cbd_host_join(t2, -1));
+	join_two_machines();
 	unit_ok(claim(t2, CBD_SIDE_BACKEND, 0, &b));
 	unit_fails(claim(t1, CBD_SIDE_BACKEND, 0, &a), EBUSY);
 	/* the machine is rebooted: what its last boot claimed is void */
@@ -150,9 +151,7 @@ START_TEST(damaged_line)
 	struct cbd_claim a = CBD_CLAIM_INIT, b = CBD_CLAIM_INIT;
 	unsigned char *line;
 
-	unit_machine(t2, 0x30);
-	unit_ok(cbd_host_join(t1, -1));
-	unit_ok(cbd_host_join(t2, -1));
+	join_two_machines();
 	unit_ok(claim(t1, CBD_SIDE_BACKEND, 0, &a));
 	line = cbd_backend_line(t1, 0, CBD_BACKEND_CLAIMS, (unsigned)t1->host);
 	line[20] ^= 1;
@@ -178,9 +177,7 @@ START_TEST(lost_claim)
 	struct cbd_claim a = CBD_CLAIM_INIT, b = CBD_CLAIM_INIT;
 	struct cbd_claim_line line;
 
-	unit_machine(t2, 0x30);
-	unit_ok(cbd_host_join(t1, -1));
-	unit_ok(cbd_host_join(t2, -1));
+	join_two_machines();
 	unit_ok(claim(t1, CBD_SIDE_BACKEND, 0, &a));
 	line = a.line;
 	line.state = CBD_CLAIM_DEAD;

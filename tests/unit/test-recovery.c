@@ -677,11 +677,11 @@ static void *poll_one(void *arg)
 	return NULL;
 }
 
-/* The queue breaks while a read is copied out: that one ends too. */
-START_TEST(broken_while_copying)
+/* A thread copies the data of a read out, for as long as go_on is false; *C is to be its
+ * completion. */
+static pthread_t copy_slowly(struct cbd_completion *c)
 {
 	struct pair_options o = stepping(0);
-	struct cbd_completion c = { .result = 1 };
 	struct cbd_request *r[1];
 	pthread_t thread;
 
@@ -690,8 +690,17 @@ START_TEST(broken_while_copying)
 	pair_submit(&p, CBD_OP_READ, slow, 0, 8192, 1);
 	pair_fetch_all(&p, r, 1);
 	pair_complete(&p, r[0]);
-	pthread_create(&thread, NULL, poll_one, &c);
+	ck_assert_int_eq(pthread_create(&thread, NULL, poll_one, c), 0);
 	unit_wait(cbd_flag_get(&touched));
+	return thread;
+}
+
+/* The queue breaks while a read is copied out: that one ends too. */
+START_TEST(broken_while_copying)
+{
+	struct cbd_completion c = { .result = 1 };
+	pthread_t thread = copy_slowly(&c);
+
 	pthread_mutex_lock(&p.q->lock);
 	cbd_queue_break(p.q, -EIO); /* as the heartbeat thread does */
 	pthread_mutex_unlock(&p.q->lock);
@@ -707,18 +716,10 @@ END_TEST
 /* The backend is replaced while a read is copied out: it is read again. */
 START_TEST(new_epoch_while_copying)
 {
-	struct pair_options o = stepping(0);
 	struct cbd_completion c = { .result = 1 };
+	pthread_t thread = copy_slowly(&c);
 	struct cbd_request *r[1];
-	pthread_t thread;
 
-	pair_open(&p, &o);
-	map_slow();
-	pair_submit(&p, CBD_OP_READ, slow, 0, 8192, 1);
-	pair_fetch_all(&p, r, 1);
-	pair_complete(&p, r[0]);
-	pthread_create(&thread, NULL, poll_one, &c);
-	unit_wait(cbd_flag_get(&touched));
 	pair_crash(&p);
 	pthread_mutex_lock(&p.q->lock);
 	cbd_grant_check_unlocks(p.q);
