@@ -75,7 +75,7 @@ static void *watch_thread(void *t)
 	return cbd_transport_watch(t) == 0 ? t : NULL;
 }
 
-/* Each has samples of its own. */
+/* Each has samples of its own; samples that they shared would show under TSan alone. */
 START_TEST(watch_by_two_threads)
 {
 	struct cbd_backend_info backend;
