@@ -13,7 +13,7 @@ requires_program nbdkit jq
 
 liar=${abs_top_builddir:?}/tests/fuzz/liar
 innocent=$abs_top_builddir/tests/fuzz/innocent
-seconds=${LIAR_SECONDS:-0.7}
+seconds=${LIAR_SECONDS:-0.6}
 seed=${LIAR_SEED:-$SRANDOM}
 echo "again: LIAR_SEED=$seed"
 
@@ -47,7 +47,7 @@ plugin_started()
 	[ -s "$tmp/$1.pid" ] || gone "${plugin_pids[$1]}"
 }
 
-# start_client NAME [-v]: on the plugin of that name, until it has had 100 answers
+# start_client NAME [-v]: on the plugin of that name, until it has had 20 answers
 start_client()
 {
 	local name=$1
@@ -58,7 +58,7 @@ start_client()
 		2>"$tmp/$name-client.log" &
 	client_pids[$name]=$!
 	cleanup_fn stop $!
-	advances "$name" 100
+	advances "$name" 20
 }
 
 # requests NAME: how many it has had

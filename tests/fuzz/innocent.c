@@ -24,7 +24,7 @@
 #include <libnbd.h>
 
 #define BLOCK 4096
-#define BLOCKS 256
+#define BLOCKS 64
 #define REPORT_NS 20000000ull
 
 static volatile sig_atomic_t over;

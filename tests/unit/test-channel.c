@@ -120,6 +120,23 @@ static void run_ring(enum ring ring, uint64_t from, unsigned ahead, unsigned cou
 	ck_assert_uint_eq(b.bad_since_ns, 0);
 }
 
+/* The copy counts: the line may have been stored again since its first word was seen. */
+START_TEST(copy_of_another_position)
+{
+	struct cbd_se se = { .position = 4, .tid = 1 };
+	struct cbd_ce ce = { .count = 4, .tid = 1 };
+
+	open_channel(kinds[_i], 4);
+	unit_ok(cbd_channel_send_se(&a, &se));
+	unit_ok(cbd_channel_send_ce(&a, &ce));
+	ck_assert_int_eq(cbd_channel_accept_se(&b, 4, &se), 1);
+	ck_assert_int_eq(cbd_channel_accept_se(&b, 0, &se), 0);
+	ck_assert_int_eq(cbd_channel_accept_ce(&b, 4, &ce), 1);
+	ck_assert_int_eq(cbd_channel_accept_ce(&b, 8, &ce), 0);
+	close_channel();
+}
+END_TEST
+
 START_TEST(wraps)
 {
 	static const unsigned slots[] = { 1, 2, 4, 64, 128 };
@@ -295,6 +312,7 @@ int main(void)
 	TCase *t = tcase_create("channel");
 
 	tcase_set_timeout(t, UNIT_TIMEOUT);
+	tcase_add_loop_test(t, copy_of_another_position, 0, 2);
 	tcase_add_loop_test(t, wraps, 0, 2);
 	tcase_add_loop_test(t, fresh_is_empty, 0, 2);
 	tcase_add_loop_test(t, full_and_overwritten, 0, 2);

@@ -256,6 +256,30 @@ START_TEST(answered_twice)
 }
 END_TEST
 
+/* The same while its tag is free and another request is in flight. */
+START_TEST(answered_again)
+{
+	struct cbd_request *r[4];
+	uint32_t tid;
+
+	drive_open(kinds[_i], 4, 4);
+	pair_submit(&p, CBD_OP_READ, buf[0], 0, 512, 1);
+	tid = p.q->parts.all[0].se.tid;
+	pair_submit(&p, CBD_OP_READ, buf[1], 4096, 512, 2);
+	pair_fetch_all(&p, r, 2);
+	pair_complete(&p, r[0]);
+	ck_assert_uint_eq((uintptr_t)pair_reap(&p).cookie, 1);
+	ck_assert_int_eq(p.q->parts.all[0].state, CBD_PART_FREE);
+	send_bogus(tid);
+	pair_reap_none(&p);
+	ck_assert_uint_eq(p.q->counters.leaves, 1);
+	pair_complete(&p, r[1]);
+	drive_ok(2);
+	drive_sane();
+	pair_close(&p);
+}
+END_TEST
+
 /* A few times in a row, then EIO: never a hang. */
 START_TEST(keeps_failing)
 {
@@ -367,6 +391,7 @@ int main(void)
 	tcase_add_loop_test(t, unknown_tid, 0, 2);
 	tcase_add_loop_test(t, unknown_tid_is_slept_through, 0, 2);
 	tcase_add_loop_test(t, answered_twice, 0, 2);
+	tcase_add_loop_test(t, answered_again, 0, 2);
 	tcase_add_loop_test(t, keeps_failing, 0, 2);
 	tcase_add_loop_test(t, damaged_ce, 0, 2);
 	tcase_add_loop_test(t, damaged_se, 0, 2);
