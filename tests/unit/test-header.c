@@ -287,6 +287,17 @@ START_TEST(each_field)
 }
 END_TEST
 
+/* Each area begins where the one before ends, and the last one before the end. */
+START_TEST(areas_end_early)
+{
+	build();
+	h.channel_area.length -= 4096;
+	h.copy_area.offset -= 4096;
+	small_seal(&h);
+	unit_fails(cbd_header_check("x", &h, SMALL_SIZE), EINVAL);
+}
+END_TEST
+
 START_TEST(without_seal)
 {
 	struct cbd_header bad;
@@ -401,6 +412,12 @@ START_TEST(table_numbers)
 	table[1].length = 5 * 4096;
 	seal_table();
 	unit_ok(cbd_table_check("x", &h, table));
+	table[1].offset += 512; /* between the others, and no page */
+	seal_table();
+	unit_fails(cbd_table_check("x", &h, table), EINVAL);
+	table[1].offset -= 512;
+	seal_table();
+	unit_ok(cbd_table_check("x", &h, table));
 	table[1].length = 6 * 4096; /* without seal */
 	unit_fails(cbd_table_check("x", &h, table), EBADMSG);
 }
@@ -420,6 +437,7 @@ int main(void)
 	tcase_add_test(t, build_smallest);
 	tcase_add_test(t, uuid_is_new);
 	tcase_add_loop_test(t, each_field, 0, sizeof(damages) / sizeof(damages[0]));
+	tcase_add_test(t, areas_end_early);
 	tcase_add_test(t, without_seal);
 	tcase_add_test(t, feature_bits);
 	tcase_add_test(t, label_and_reserved);
