@@ -200,10 +200,13 @@ static int open_transport(struct program *p)
 	return p->host < 0 ? library_failed() : 0;
 }
 
-/* The pid of the process of this host that serves the slot, or 0. */
-static pid_t predecessor(const struct program *p, const struct cbd_backend_info *info)
+/* The process of this host that has the slot, or 0: then its pid file is not this one's
+ * to write. */
+static pid_t predecessor(const struct program *p)
 {
-	return p->options.takeover && info->local ? (pid_t)info->pid : 0;
+	int pid = cbd_owner_pid(p->transport, CBD_OBJECT_BACKEND, p->options.id);
+
+	return p->options.takeover && pid > 0 ? pid : 0;
 }
 
 static int prepare(struct program *p)
@@ -218,7 +221,7 @@ static int prepare(struct program *p)
 	if (cbd_backend_get(p->transport, o->id, &info, sizeof(info)) < 0)
 		return library_failed();
 	p->moved = info.incarnation != 0 && (int)info.host_id != p->host;
-	if (o->pidfile != NULL && daemon_pidfile_open(o->pidfile, predecessor(p, &info)) < 0)
+	if (o->pidfile != NULL && daemon_pidfile_open(o->pidfile, predecessor(p)) < 0)
 		return -1;
 	return check_given_up();
 }

@@ -140,8 +140,7 @@ static void shell_quote(const char *text, char *word, size_t size)
 
 /* Of slot ID of a kind; NULL, which is null in JSON: it is not held. */
 static struct json_object *slot_held(const struct list *l, const char *kind, unsigned id,
-				     enum cbd_liveness liveness, bool local, unsigned host,
-				     unsigned pid)
+				     enum cbd_liveness liveness, bool local, unsigned host, int pid)
 {
 	char free[sizeof l->word + 80];
 
@@ -152,9 +151,16 @@ static struct json_object *slot_held(const struct list *l, const char *kind, uns
 	if (liveness != CBD_SUSPECT)
 		return NULL;
 	if (local) {
-		snprintf(free, sizeof free, "kill -9 %u", pid);
+		/* the number that the slot names is a peer's word: kill(1) needs more */
+		if (pid <= 0)
+			return json_held("its process does not beat, and holds its lock still",
+					 "end its process, whose number is not known here");
+		snprintf(free, sizeof free, "kill -9 %d", pid);
 		return json_held("its process does not beat, and holds its lock still", free);
 	}
+	if (host >= l->info.hosts)
+		return json_held("it does not beat, and names no host of this transport",
+				 "wait until its owner has written its lines again");
 	snprintf(free, sizeof free, "cbdctl clear %s %u --host-gone %u %s", kind, id, host,
 		 l->word);
 	return json_held("it does not beat, which does not prove that it is dead", free);
@@ -197,7 +203,7 @@ static struct json_object *host_held(const struct list *l, const struct cbd_host
 static struct json_object *blkdev_held(const struct list *l, const struct cbd_blkdev_info *info)
 {
 	return slot_held(l, "blkdev", info->id, info->liveness, info->local, info->host_id,
-			 info->pid);
+			 cbd_owner_pid(l->t, CBD_OBJECT_BLKDEV, info->id));
 }
 
 /* A channel is free when its blkdev is. */
@@ -280,7 +286,8 @@ static struct json_object *json_backend(const struct list *l, const struct cbd_b
 	add_state(o, info->liveness, slot_state(info->state));
 	json_object_object_add(o, "held",
 			       slot_held(l, "backend", info->id, info->liveness, info->local,
-					 info->host_id, info->pid));
+					 info->host_id,
+					 cbd_owner_pid(l->t, CBD_OBJECT_BACKEND, info->id)));
 	add_disk(o, info, l->human);
 	add_number(o, "handlers", info->handlers);
 	add_number(o, "max_blkdevs", info->max_blkdevs);

@@ -311,6 +311,14 @@ struct cbd_clear_options {
 int cbd_clear(struct cbd_transport *t, enum cbd_object object, unsigned id,
 	      const struct cbd_clear_options *options, size_t size);
 
+/*
+ * The process of this host that has slot ID of a kind (backend or blkdev): for a signal
+ * to it.  What a slot says of its process is not to be acted upon; this is, because the
+ * kernel says that the process holds the slot's lock.  0: it is not known: no owner, one
+ * of another host, or this process may not look.  -EINVAL: no such slot.
+ */
+int cbd_owner_pid(struct cbd_transport *t, enum cbd_object object, unsigned id);
+
 /* --------------------------------------------------------------- waiting */
 
 enum cbd_poll {
@@ -737,6 +745,7 @@ void cbd_handler_wake(struct cbd_handler *h);
 #define CBD_HAVE_HANDLER_WAIT 1
 #define CBD_HAVE_HANDLER_WAKE 1
 #define CBD_HAVE_HOST_GET 1
+#define CBD_HAVE_OWNER_PID 1
 #define CBD_HAVE_POLL_PARSE 1
 #define CBD_HAVE_QUEUE_ARM 1
 #define CBD_HAVE_QUEUE_DISCARD 1

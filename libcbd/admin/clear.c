@@ -15,6 +15,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "ring/channel.h"
@@ -31,7 +32,6 @@ struct victim {
 	enum cbd_side side;
 	unsigned slot;
 	int host; /* of its owner, -1: it has none */
-	uint32_t pid;
 	struct cbd_claim_line claim;
 	enum cbd_state state;
 	enum cbd_liveness liveness;
@@ -51,7 +51,6 @@ static int find_victim(struct cbd_transport *t, enum cbd_side side, unsigned slo
 				     : cbd_blkdev_get(t, slot, &blkdev, sizeof(blkdev));
 	if (r < 0)
 		return r;
-	v->pid = side == CBD_SIDE_BACKEND ? backend.pid : blkdev.pid;
 	v->state = side == CBD_SIDE_BACKEND ? backend.state : blkdev.state;
 	v->liveness = side == CBD_SIDE_BACKEND ? backend.liveness : blkdev.liveness;
 	v->host = cbd_claim_owner(t, side, slot, &v->claim);
@@ -73,33 +72,48 @@ static bool host_beats(struct cbd_transport *t, unsigned host)
 	return cbd_host_get(t, host, &info, sizeof(info)) == 0 && info.liveness == CBD_ALIVE;
 }
 
+/* "process 12 on host 1 (name)", or what can be said of it: the number of a process only
+ * where the kernel confirms what the slot says. */
+static const char *describe_owner(const struct victim *v, char *text, size_t size)
+{
+	enum cbd_object object = v->side == CBD_SIDE_BACKEND ? CBD_OBJECT_BACKEND
+							     : CBD_OBJECT_BLKDEV;
+	int pid = cbd_owner_pid(v->t, object, v->slot);
+	char host[100];
+
+	cbd_host_describe(v->t, (unsigned)v->host, host, sizeof(host));
+	if (pid > 0)
+		snprintf(text, size, "process %d on %s", pid, host);
+	else
+		snprintf(text, size, "a process on %s", host);
+	return text;
+}
+
 static int refuse_alive(const struct victim *v)
 {
-	char text[100];
+	char text[140];
 
-	return cbd_error(EBUSY, "%s: %s %u: is alive: process %u on %s; stop it there", v->t->path,
-			 cbd_side_name(v->side), v->slot, v->pid,
-			 cbd_host_describe(v->t, (unsigned)v->host, text, sizeof(text)));
+	return cbd_error(EBUSY, "%s: %s %u: is alive: %s; stop it there", v->t->path,
+			 cbd_side_name(v->side), v->slot, describe_owner(v, text, sizeof(text)));
 }
 
 static int refuse_suspect(const struct victim *v)
 {
-	char text[100];
+	char text[140];
 
+	describe_owner(v, text, sizeof(text));
 	/* that this machine is off is no advice to who sits at it */
 	if (cbd_boot_is_local(v->t, v->claim.boot_id))
 		return cbd_error(EBUSY,
-				 "%s: %s %u: its owner, process %u on %s, is suspect, not proven "
-				 "dead: that is this machine, but the process uses another device "
-				 "node, whose locks are not seen; end it there",
-				 v->t->path, cbd_side_name(v->side), v->slot, v->pid,
-				 cbd_host_describe(v->t, (unsigned)v->host, text, sizeof(text)));
+				 "%s: %s %u: its owner, %s, is suspect, not proven dead: that is "
+				 "this machine, but the process uses another device node, whose "
+				 "locks are not seen; end it there",
+				 v->t->path, cbd_side_name(v->side), v->slot, text);
 
 	return cbd_error(EBUSY,
-			 "%s: %s %u: its owner, process %u on %s, is suspect, not proven dead; "
-			 "end it there, or declare that host gone if it is off",
-			 v->t->path, cbd_side_name(v->side), v->slot, v->pid,
-			 cbd_host_describe(v->t, (unsigned)v->host, text, sizeof(text)));
+			 "%s: %s %u: its owner, %s, is suspect, not proven dead; end it there, or "
+			 "declare that host gone if it is off",
+			 v->t->path, cbd_side_name(v->side), v->slot, text);
 }
 
 /* May the slot of a silent owner on HOST be cleared?  Only if the caller says that the
@@ -325,22 +339,17 @@ static int refuse_host(struct cbd_transport *t, unsigned host)
 			 cbd_host_describe(t, host, text, sizeof(text)));
 }
 
-static int refuse_owner(struct cbd_transport *t, unsigned host, const struct victim *v)
+static int refuse_owner(struct cbd_transport *t, const struct victim *v)
 {
-	char text[100];
+	char text[140];
 
+	describe_owner(v, text, sizeof(text));
 	if (cbd_boot_is_local(t, v->claim.boot_id))
-		return cbd_error(EBUSY,
-				 "%s: %s owns %s %u (process %u); that is this machine: end the "
-				 "process",
-				 t->path, cbd_host_describe(t, host, text, sizeof(text)),
-				 cbd_side_name(v->side), v->slot, v->pid);
+		return cbd_error(EBUSY, "%s: %s owns %s %u; that is this machine: end the process",
+				 t->path, text, cbd_side_name(v->side), v->slot);
 
-	return cbd_error(EBUSY,
-			 "%s: %s owns %s %u (process %u) and may come back; declare it gone "
-			 "if it is off",
-			 t->path, cbd_host_describe(t, host, text, sizeof(text)),
-			 cbd_side_name(v->side), v->slot, v->pid);
+	return cbd_error(EBUSY, "%s: %s owns %s %u and may come back; declare it gone if it is off",
+			 t->path, text, cbd_side_name(v->side), v->slot);
 }
 
 /* The slot is this machine's own: no process of it may run, and what dead ones left is
@@ -377,7 +386,7 @@ static int clear_host(struct cbd_transport *t, unsigned host, const struct cbd_c
 	if (owns_any(t, host, &v)) {
 		r = check_gone(t, (int)host, o);
 		if (r == -EBUSY && !o->hosts_gone)
-			return refuse_owner(t, host, &v);
+			return refuse_owner(t, &v);
 		if (r == 0)
 			r = clear_slots_of(t, host);
 	}

@@ -210,16 +210,13 @@ static int watch_owner(struct cbd_backend *b)
 /* Rule 7.5: the word that a host is fenced is not believed while its process beats. */
 static int check_fenced(struct cbd_backend *b, unsigned host)
 {
-	struct cbd_state_line s = { .pid = 0 };
 	char text[100];
 	int r = watch_owner(b);
 
 	if (r <= 0)
 		return r;
-	cbd_line_get(b->t, cbd_backend_info_line(b, CBD_BACKEND_STATE), &s);
-	return cbd_error(EBUSY, "%s: backend %u: is alive: process %u on %s; stop it there",
-			 b->t->path, b->id, s.pid,
-			 cbd_host_describe(b->t, host, text, sizeof(text)));
+	return cbd_error(EBUSY, "%s: backend %u: is alive: a process on %s; stop it there",
+			 b->t->path, b->id, cbd_host_describe(b->t, host, text, sizeof(text)));
 }
 
 static int claim_slot(struct cbd_backend *b)

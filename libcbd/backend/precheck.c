@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "backend/backend.h"
+#include "base/bytes.h"
 #include "base/error.h"
 #include "base/sized.h"
 #include "slots/host.h"
@@ -229,6 +230,17 @@ bool cbd_backend_has_disk(struct cbd_transport *t, unsigned id,
 
 /* ------------------------------------------------------------------ hosts */
 
+/* Has the host that a state line names ever claimed the slot?  A claim is written before
+ * the state line, and never wiped. */
+static bool has_claimed(struct cbd_transport *t, unsigned id, unsigned host)
+{
+	struct cbd_claim_line claim;
+
+	return host < t->header.hosts &&
+	       (cbd_line_get(t, cbd_side_claim_at(t, CBD_SIDE_BACKEND, id, host), &claim) < 0 ||
+		!cbd_is_zero(&claim, sizeof(claim)));
+}
+
 /*
  * Rule 7.5.  The slot is free, but how was it left?  A host that lives, served
  * this disk through its page cache and did not stop in order may write old
@@ -248,6 +260,8 @@ int cbd_backend_may_write_back(struct cbd_transport *t, unsigned id)
 		return -1;
 	if (g.size == 0 || (g.flags & (CBD_GEOMETRY_WRITE_THROUGH | CBD_GEOMETRY_READ_ONLY)))
 		return -1;
+	if (!has_claimed(t, id, s.host))
+		return -1; /* the line names a host that cannot have written it */
 	if (!cbd_host_boot(t, s.host, boot) || memcmp(boot, s.boot_id, 16) != 0)
 		return -1; /* it has been rebooted since */
 	return s.host;

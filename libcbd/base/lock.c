@@ -2,8 +2,10 @@
 /* lock.c - OFD locks; see lock.h. */
 #include <config.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -104,4 +106,51 @@ bool cbd_lock_content_held(int fd)
 	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = CBD_LOCK_BASE };
 
 	return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
+/* A line "lock:" of fdinfo: number, kind, ADVISORY, type, pid, device:inode, first and
+ * last byte (proc(5)). */
+static bool is_lock_line(const char *line, uint64_t ino, int64_t byte)
+{
+	uint64_t i;
+	int64_t first;
+
+	return sscanf(line, "lock: %*s OFDLCK ADVISORY WRITE %*d %*x:%*x:%" SCNu64 " %" SCNd64, &i,
+		      &first) == 2 &&
+	       i == ino && first == lock_byte(byte);
+}
+
+static bool descriptor_holds(int dir, const char *name, uint64_t ino, int64_t byte)
+{
+	int fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
+	FILE *f = fd >= 0 ? fdopen(fd, "r") : NULL;
+	char line[256];
+	bool holds = false;
+
+	if (!f) {
+		if (fd >= 0)
+			close(fd);
+		return false;
+	}
+	while (!holds && fgets(line, sizeof(line), f))
+		holds = is_lock_line(line, ino, byte);
+	fclose(f);
+	return holds;
+}
+
+bool cbd_lock_is_of(uint32_t pid, uint64_t ino, int64_t byte)
+{
+	char path[40];
+	struct dirent *entry;
+	bool holds = false;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/fdinfo", pid);
+	d = opendir(path);
+	while (!holds && d && (entry = readdir(d)))
+		holds = entry->d_name[0] != '.' &&
+			descriptor_holds(dirfd(d), entry->d_name, ino, byte);
+	if (d)
+		closedir(d);
+	return holds;
 }

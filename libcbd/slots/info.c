@@ -6,6 +6,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -238,6 +239,37 @@ int cbd_channel_get(struct cbd_transport *t, unsigned backend, unsigned id,
 	};
 	cbd_sized_put(out, size, &info, sizeof(info));
 	return 0;
+}
+
+/* ------------------------------------------------------------------ owner */
+
+/* What the owner wrote is believed when the kernel says the same. */
+static int owner_pid(struct cbd_transport *t, enum cbd_side side, unsigned slot)
+{
+	struct cbd_claim_line claim;
+	struct cbd_state_line s;
+
+	if (cbd_claim_owner(t, side, slot, &claim) < 0 || !cbd_boot_is_local(t, claim.boot_id) ||
+	    cbd_line_get(t, cbd_side_state_at(t, side, slot), &s) < 0)
+		return 0;
+	return s.pid > 1 && s.pid <= INT_MAX &&
+			       cbd_lock_is_of(s.pid, (uint64_t)t->ino,
+					      cbd_side_lock_byte(side, slot))
+		       ? (int)s.pid
+		       : 0;
+}
+
+int cbd_owner_pid(struct cbd_transport *t, enum cbd_object object, unsigned id)
+{
+	int r = cbd_transport_given(t);
+
+	if (r < 0)
+		return r;
+	if (object == CBD_OBJECT_BACKEND && id < t->header.backends)
+		return owner_pid(t, CBD_SIDE_BACKEND, id);
+	if (object == CBD_OBJECT_BLKDEV && id < t->header.blkdevs)
+		return owner_pid(t, CBD_SIDE_BLKDEV, id);
+	return cbd_error(EINVAL, "%s: no slot %u of that kind", t->path, id);
 }
 
 /* ------------------------------------------------------------------ watch */

@@ -4,6 +4,8 @@
 
 . "$(dirname "$0")/hosts.sh"
 
+patch=$(dirname "$0")/patch-transport.py
+
 # held KIND: of the only one that is held
 held()
 {
@@ -54,5 +56,11 @@ kill -STOP "${backend_pids[0]}"
 wait_until 20 listed '.backends[0].held != null' || fail "a stopped backend is not held"
 [[ $(held backends reason) == *"holds its lock still"* ]]
 [ "$(held backends free)" = "kill -9 ${backend_pids[0]}" ]
+
+# What the slot says is a peer's word: the number of another process is no advice.
+for pid in 0 1 $$ 4294967295; do
+	"$patch" "$transport" line backend-state:0 40:4=$pid
+	[[ $(held backends free) != *kill* ]] || fail "advises to kill $pid: $(held backends free)"
+done
 kill_backend 0
 frees backends "its process is dead"

@@ -171,6 +171,32 @@ START_TEST(damaged_beat)
 }
 END_TEST
 
+/* A state line that names a host which is none, or one that never had the slot: nobody is
+ * fenced for it. */
+START_TEST(names_no_owner)
+{
+	static const uint16_t hosts[] = { 4, 63, 65535, 2 };
+	void *place = cbd_backend_info_at(there, 0, CBD_BACKEND_STATE);
+	struct cbd_host_info host;
+	struct cbd_state_line s;
+
+	serve(here, false);
+	crash();
+	clear(here);
+	unit_ok(cbd_transport_join(third));
+	unit_ok(cbd_transport_join(there));
+	ck_assert_int_eq(cbd_backend_to_fence(there, 0, &host, sizeof(host)), 1);
+	ck_assert_uint_eq(host.id, 0);
+	unit_ok(cbd_line_get(there, place, &s));
+	s.host = hosts[_i];
+	if (_i == 3) /* with the boot id of that host */
+		memcpy(s.boot_id, third->identity.boot_id, 16);
+	unit_ok(cbd_line_put(there, place, &s));
+	ck_assert_int_eq(cbd_backend_to_fence(there, 0, &host, sizeof(host)), 0);
+	admitted(there, false);
+}
+END_TEST
+
 /* One that is replaced while its disk settles leaves the lines of the new owner
  * alone: "stopped in order" would be a lie. */
 START_TEST(replaced_while_stopping)
@@ -237,6 +263,7 @@ int main(void)
 	tcase_add_loop_test(t, cleared, 0, 2);
 	tcase_add_test(t, two_successors);
 	tcase_add_test(t, damaged_beat);
+	tcase_add_loop_test(t, names_no_owner, 0, 4);
 	tcase_add_test(t, replaced_while_stopping);
 	tcase_add_loop_test(t, booted_again, 0, 2);
 	tcase_add_test(t, write_through);
