@@ -257,14 +257,25 @@ static int pidfile_check(const char *path, pid_t replaced)
 	return -1;
 }
 
+/* A file that is there already, also at the end of a link, is another one's. */
+static int pidfile_create(void)
+{
+	return open(pidfile.path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+}
+
 int daemon_pidfile_open(const char *path, pid_t replaced)
 {
 	pidfile.path = absolute(path);
 	if (pidfile.path != NULL) {
-		pidfile.fd = open(pidfile.path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+		pidfile.fd = pidfile_create();
 		pidfile.made = pidfile.fd >= 0;
 		if (pidfile.fd < 0 && errno == EEXIST)
-			pidfile.fd = open(pidfile.path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+			pidfile.fd = open(pidfile.path,
+					  O_RDWR | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+		if (pidfile.fd < 0 && errno == ELOOP) {
+			log_error("%s: is a symbolic link", path);
+			return -1;
+		}
 	}
 	if (pidfile.fd < 0) {
 		log_error("%s: %s", path, strerror(errno));
@@ -282,7 +293,7 @@ static bool pidfile_named(void)
 {
 	struct stat mine, named;
 
-	return fstat(pidfile.fd, &mine) == 0 && stat(pidfile.path, &named) == 0 &&
+	return fstat(pidfile.fd, &mine) == 0 && lstat(pidfile.path, &named) == 0 &&
 	       mine.st_dev == named.st_dev && mine.st_ino == named.st_ino;
 }
 
@@ -294,12 +305,14 @@ void daemon_pidfile_write(void)
 	if (pidfile.fd < 0)
 		return;
 	if (!pidfile_named()) {
-		int fd = open(pidfile.path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+		int fd = pidfile_create();
 
-		if (fd >= 0) {
-			close(pidfile.fd);
-			pidfile.fd = fd;
+		if (fd < 0) {
+			log_error("%s: was replaced meanwhile: %s", pidfile.path, strerror(errno));
+			return;
 		}
+		close(pidfile.fd);
+		pidfile.fd = fd;
 	}
 	/* written over what is there: a program that reads the file meanwhile finds a
 	 * number */

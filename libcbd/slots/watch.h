@@ -18,6 +18,8 @@
  * gap is that of a machine or process that was stopped. */
 #define CBD_BUSY_NS 500000000ull
 
+#define CBD_WATCH_MOST_NS 180000000000ull /* of a watch: three silences of a suspect at most */
+
 struct cbd_watch {
 	uint64_t counter;
 	uint64_t sampled_ns;  /* 0: never */
@@ -30,7 +32,9 @@ struct cbd_watch {
  * machine can make it, and the count start once again. */
 static inline uint64_t cbd_watch_most_ns(uint64_t interval_ns, unsigned dead_after)
 {
-	return 2 * (interval_ns + CBD_BUSY_NS) * (dead_after + 2);
+	uint64_t most = 2 * (interval_ns + CBD_BUSY_NS) * (dead_after + 2);
+
+	return most < CBD_WATCH_MOST_NS ? most : CBD_WATCH_MOST_NS;
 }
 
 /*

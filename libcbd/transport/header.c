@@ -22,6 +22,7 @@
 #define DEFAULT_DEAD_AFTER 10
 #define MAX_HEARTBEAT_MS 60000
 #define MAX_DEAD_AFTER 1000
+#define MAX_SILENCE_MS 60000 /* of a suspect: who watches waits about twice as long */
 
 typedef unsigned long long ull;
 
@@ -80,6 +81,10 @@ static int check_numbers(const char *path, const struct cbd_header *h)
 		if (r < 0)
 			return r;
 	}
+	if ((uint64_t)h->heartbeat_ms * h->dead_after > MAX_SILENCE_MS)
+		return cbd_error(EINVAL,
+				 "%s: dead-after: %u heartbeats of %u ms are more than %u ms", path,
+				 h->dead_after, h->heartbeat_ms, MAX_SILENCE_MS);
 	if (h->ring_slots & (h->ring_slots - 1))
 		return cbd_error(EINVAL, "%s: depth: %u is not a power of two", path,
 				 h->ring_slots);

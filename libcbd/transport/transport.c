@@ -17,6 +17,7 @@
 #include "memory/fault.h"
 #include "transport/file.h"
 #include "transport/header.h"
+#include "transport/lines.h"
 #include "transport/transport.h"
 
 static int read_header(struct cbd_transport *t, const struct cbd_file *f)
@@ -188,6 +189,8 @@ int cbd_transport_get(const struct cbd_transport *t, struct cbd_transport_info *
 
 	memcpy(i.uuid, h->uuid, sizeof(i.uuid));
 	memcpy(i.label, h->label, sizeof(i.label));
+	i.label[sizeof(i.label) - 1] = 0;
+	cbd_text_make_printable(i.label);
 	cbd_sized_put(info, size, &i, sizeof(i));
 	return 0;
 }

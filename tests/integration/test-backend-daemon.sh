@@ -31,3 +31,16 @@ done
 stop "$nbdkit_pid"
 stop "$pid"
 [ ! -e backend.pid ] || fail "the pid file is still there"
+
+# A link is not followed, whatever it names, and no other file is written to.
+echo "of another program" >other
+for link in other nothing; do
+	ln -sf "$link" linked.pid
+	expect 1 "linked.pid: is a symbolic link" \
+		timeout "$(limit 30)" cbd-backend -f -t "$transport" --id 1 -P linked.pid disk
+	[ -L linked.pid ] || fail "the link was removed"
+done
+[ ! -e nothing ] || fail "a file was made where the link points"
+expect 1 "other: is not a pid file" \
+	timeout "$(limit 30)" cbd-backend -f -t "$transport" --id 1 -P other disk
+[ "$(cat other)" = "of another program" ] || fail "another program's file was changed"

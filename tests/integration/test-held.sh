@@ -59,7 +59,7 @@ wait_until 20 listed '.backends[0].held != null' || fail "a stopped backend is n
 
 # What the slot says is a peer's word: the number of another process is no advice.
 for pid in 0 1 $$ 4294967295; do
-	"$patch" "$transport" line backend-state:0 40:4=$pid
+	"$patch" "$transport" line backend-state:0 "40:4=$pid"
 	[[ $(held backends free) != *kill* ]] || fail "advises to kill $pid: $(held backends free)"
 done
 kill_backend 0

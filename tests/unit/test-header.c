@@ -381,6 +381,57 @@ static const struct table_damage table_damages[] = {
 	{ 3, true, -4096, 0 },
 };
 
+/* Who watches waits for as long as the header says. */
+START_TEST(silence)
+{
+	struct cbd_format_options o = small_options;
+
+	o.heartbeat_ms = 60000;
+	o.dead_after = 2;
+	unit_path(small_path);
+	unit_fails(cbd_format(small_path, &o, sizeof(o)), EINVAL);
+	o.heartbeat_ms = 60;
+	o.dead_after = 1000;
+	unit_ok(cbd_format(small_path, &o, sizeof(o)));
+}
+END_TEST
+
+static const struct {
+	const char *written, *shown;
+} texts[] = {
+	{ "disk-1 (a)", "disk-1 (a)" },
+	{ "Gr\u00fc\u00dfe \u65e5\u672c \u0430", "Gr\u00fc\u00dfe \u65e5\u672c \u0430" },
+	{ "a\x1b[2Jb\x7f\n", "a?[2Jb??" },
+	{ "a\xc2\x9b"
+	  "2Jb",
+	  "a?2Jb" }, /* U+009B, CSI in one character */
+	{ "a\u202e"
+	  "b\u2066"
+	  "c\u200f",
+	  "a?b?c?" }, /* directions of writing */
+	{ "a\u2028"
+	  "b\u2029",
+	  "a?b?" }, /* separators of lines */
+	{ "a\u200b"
+	  "b\ufeff"
+	  "c\u00ad",
+	  "a?b?c?" },		/* not seen at all */
+	{ "a\xff\xc3", "a??" }, /* no UTF-8 */
+	{ "\ue000"
+	  "a\U000e0041",
+	  "?a?" }, /* private, tags */
+};
+
+START_TEST(printable)
+{
+	char text[64];
+
+	strcpy(text, texts[_i].written);
+	cbd_text_make_printable(text);
+	ck_assert_str_eq(text, texts[_i].shown);
+}
+END_TEST
+
 START_TEST(each_channel)
 {
 	const struct table_damage *d = &table_damages[_i];
@@ -443,6 +494,8 @@ int main(void)
 	tcase_add_test(t, label_and_reserved);
 	tcase_add_test(t, shorter_and_longer);
 	tcase_add_loop_test(t, each_channel, 0, sizeof(table_damages) / sizeof(table_damages[0]));
+	tcase_add_test(t, silence);
+	tcase_add_loop_test(t, printable, 0, sizeof(texts) / sizeof(texts[0]));
 	tcase_add_test(t, table_numbers);
 	suite_add_tcase(s, t);
 	return unit_main(s);
