@@ -25,6 +25,7 @@
 
 #define TICK_MS 5
 #define TICK_BUSY_MS 1
+#define SWEEP_SLICES 8 /* of an interval: one is what a tick may sweep */
 
 /* ------------------------------------------------------------------- open */
 
@@ -383,8 +384,19 @@ static int do_beat(struct cbd_backend *b)
 	if (r < 0)
 		return r;
 	cbd_shared_set(&b->beaten_ns, cbd_boottime_ns());
-	cbd_claim_sweep(b->t, false); /* not while another process sweeps: next beat */
+	b->sweeping = true;
 	return 0;
+}
+
+/* What dead processes of this host have left: a slice of it in each tick, so that the
+ * next beat, and the handlers' lease, do not wait for all of it.  Not while another
+ * process sweeps: then at the next beat. */
+static void sweep_slice(struct cbd_backend *b)
+{
+	uint64_t until = cbd_now_ns() + cbd_interval_ns(b->t) / SWEEP_SLICES;
+
+	if (b->sweeping)
+		cbd_claim_sweep_some(b->t, until, &b->sweeping);
 }
 
 static void finish_drain(struct cbd_backend *b)
@@ -407,11 +419,12 @@ int cbd_backend_tick(struct cbd_backend *b)
 		if (r < 0)
 			return r;
 	}
+	sweep_slice(b);
 	look_at_hosts(b);
 	if (b->published)
 		busy = cbd_backend_admit(b, beat);
 	finish_drain(b);
-	return busy || b->draining ? TICK_BUSY_MS : TICK_MS;
+	return busy || b->draining || b->sweeping ? TICK_BUSY_MS : TICK_MS;
 }
 
 /* ------------------------------------------------------------------ drain */

@@ -55,7 +55,8 @@ struct cbd_backend {
 	uint64_t allow_hosts;
 	uint32_t features;
 	bool entered, published, draining, drained;
-	bool waiting; /* a request is not decided, or a channel not retired */
+	bool sweeping; /* slots of dead processes of this host are not all swept */
+	bool waiting;  /* a request is not decided, or a channel not retired */
 	struct cbd_handler *handlers;
 	unsigned handlers_ready;
 	struct cbd_bchannel *channels; /* of the pool */

@@ -354,17 +354,6 @@ static int sweep_slot(struct cbd_transport *t, enum cbd_side side, unsigned slot
 	return r > 0;
 }
 
-static int sweep_all(struct cbd_transport *t, unsigned host, bool damaged)
-{
-	int count = 0;
-
-	for (unsigned d = 0; d < t->header.blkdevs; d++)
-		count += sweep_slot(t, CBD_SIDE_BLKDEV, d, host, damaged);
-	for (unsigned b = 0; b < t->header.backends; b++)
-		count += sweep_slot(t, CBD_SIDE_BACKEND, b, host, damaged);
-	return count;
-}
-
 /* Is there anything to sweep?  Asked without the join lock, since mostly there is not. */
 static bool sweep_needed(struct cbd_transport *t, enum cbd_side side, bool *damaged)
 {
@@ -397,7 +386,30 @@ static bool stays_damaged(struct cbd_transport *t, bool damaged)
 	return damaged && since != 0 && now - since > 3 * cbd_interval_ns(t);
 }
 
-int cbd_claim_sweep(struct cbd_transport *t, bool wait)
+/* Every slot of a side, but no further one after UNTIL_NS; *MORE: some are left. */
+static int sweep_side(struct cbd_transport *t, enum cbd_side side, unsigned host, bool damaged,
+		      uint64_t until_ns, bool *more)
+{
+	int count = 0;
+
+	for (unsigned i = 0; i < cbd_side_slots(t, side) && !*more; i++) {
+		int swept = sweep_slot(t, side, i, host, damaged);
+
+		count += swept;
+		/* only what was swept has cost anything */
+		*more = swept && cbd_now_ns() >= until_ns;
+	}
+	return count;
+}
+
+static int sweep_sides(struct cbd_transport *t, unsigned host, bool damaged, uint64_t until_ns,
+		       bool *more)
+{
+	return sweep_side(t, CBD_SIDE_BLKDEV, host, damaged, until_ns, more) +
+	       sweep_side(t, CBD_SIDE_BACKEND, host, damaged, until_ns, more);
+}
+
+static int sweep(struct cbd_transport *t, bool wait, uint64_t until_ns, bool *more)
 {
 	struct cbd_lock join = CBD_LOCK_NONE;
 	bool damaged = false, needed = sweep_needed(t, CBD_SIDE_BLKDEV, &damaged);
@@ -410,9 +422,22 @@ int cbd_claim_sweep(struct cbd_transport *t, bool wait)
 	r = wait ? cbd_join_lock(t, &join) : cbd_lock_take(&join, t->fd, CBD_LOCK_JOIN, false, 0);
 	if (r < 0)
 		return r;
-	count = sweep_all(t, (unsigned)t->host, damaged);
+	count = sweep_sides(t, (unsigned)t->host, damaged, until_ns, more);
 	cbd_lock_release(&join);
 	return count;
+}
+
+int cbd_claim_sweep(struct cbd_transport *t, bool wait)
+{
+	bool more = false;
+
+	return sweep(t, wait, UINT64_MAX, &more);
+}
+
+int cbd_claim_sweep_some(struct cbd_transport *t, uint64_t until_ns, bool *more)
+{
+	*more = false;
+	return sweep(t, false, until_ns, more);
 }
 
 static bool owns_any(const struct cbd_transport *t, enum cbd_side side, unsigned host)
@@ -427,6 +452,8 @@ static bool owns_any(const struct cbd_transport *t, enum cbd_side side, unsigned
 
 bool cbd_claim_sweep_host(struct cbd_transport *t, unsigned host)
 {
-	sweep_all(t, host, false);
+	bool more = false;
+
+	sweep_sides(t, host, false, UINT64_MAX, &more);
 	return !owns_any(t, CBD_SIDE_BLKDEV, host) && !owns_any(t, CBD_SIDE_BACKEND, host);
 }

@@ -66,7 +66,11 @@ bool cbd_claim_is_dead(const struct cbd_transport *t, enum cbd_side side, unsign
  */
 int cbd_claim_sweep(struct cbd_transport *t, bool wait);
 
-/* The same of HOST, another one of this boot; the caller has the join lock.  True: HOST
+/* The same without waiting, and with no further slot after UNTIL_NS: to write the
+ * channels of one back takes milliseconds.  *MORE: go on with another call. */
+int cbd_claim_sweep_some(struct cbd_transport *t, uint64_t until_ns, bool *more);
+
+/* What cbd_claim_sweep() does, of HOST, another one of this boot; the caller has the join lock.  True: HOST
  * owns nothing now. */
 bool cbd_claim_sweep_host(struct cbd_transport *t, unsigned host);
 

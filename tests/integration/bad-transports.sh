@@ -71,7 +71,7 @@ bad_transports()
 		set ring_slots=48|3|depth: 48 is not a power of two
 		set heartbeat_ms=0|3|heartbeat: 0 is not in 1..60000
 		set dead_after=1|3|dead-after: 1 is not in 2..1000
-		set heartbeat_ms=60000|3|dead-after: 10 heartbeats of 60000 ms are more than 60000 ms
+		set heartbeat_ms=60000|3|dead-after: 20 heartbeats of 60000 ms are more than 60000 ms
 		set coherence=3|3|coherence: 3 is not in 1..2
 		set size=0|3|header: impossible size 0
 		set size=4096|3|header: impossible size 4096
