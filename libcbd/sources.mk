@@ -14,6 +14,8 @@ libcbd_files = \
 	%reldir%/base/sized.h \
 	%reldir%/base/step.c \
 	%reldir%/base/step.h \
+	%reldir%/base/text.c \
+	%reldir%/base/text.h \
 	%reldir%/base/identity.c \
 	%reldir%/base/identity.h \
 	%reldir%/memory/coherence-cpu.h \

@@ -42,13 +42,6 @@ int cbd_text_each(const struct cbd_transport *t, char *line, unsigned count, con
 		  cbd_line_fn *store);
 int cbd_text_put(const struct cbd_transport *t, char *line, unsigned count, const char *text);
 int cbd_text_assert(const struct cbd_transport *t, char *line, unsigned count, const char *text);
-
-/* Of text that another process has written: each character that is not printable in
- * ASCII, or a letter, digit or punctuation of UTF-8, becomes '?'.  What comes out is
- * never longer, and safe on a terminal. */
-void cbd_text_make_printable(char *text);
-
-/* The same of a text line or several. */
 void cbd_text_get(const struct cbd_transport *t, const char *line, unsigned count, char *text);
 
 #endif

@@ -14,10 +14,10 @@
 #include "base/crc.h"
 #include "base/error.h"
 #include "base/sized.h"
+#include "base/text.h"
 #include "memory/fault.h"
 #include "transport/file.h"
 #include "transport/header.h"
-#include "transport/lines.h"
 #include "transport/transport.h"
 
 static int read_header(struct cbd_transport *t, const struct cbd_file *f)

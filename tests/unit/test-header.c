@@ -9,6 +9,7 @@
 #include <stddef.h>
 
 #include "base/crc.h"
+#include "base/text.h"
 #include "small.h"
 #include "transport/header.h"
 #include "unit.h"
