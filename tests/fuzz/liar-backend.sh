@@ -74,7 +74,8 @@ check_victim() # MODE
 	memory_now=$(private_kib "${plugin_pids[victim]}")
 	log=$(($(lines victim) - log))
 	echo "$1: $answers requests of the innocent one; $log lines, $memory_now KiB"
-	[ "$answers" -ge 20 ] || fail "$1: the innocent one had $answers requests"
+	# few on a busy machine; while it is starved none come
+	[ "$answers" -ge 20 ] || advances innocent 50
 	[ $log -le $most_lines ] || fail "$1: $log lines"
 	[ "$memory_now" -le $((memory_at_first + data_areas_kib + memory_slack_kib)) ] ||
 		fail "$1: nbdkit has $memory_now KiB, at first $memory_at_first"
