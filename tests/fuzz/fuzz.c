@@ -135,9 +135,9 @@ static void *channel_place(unsigned slot, unsigned line)
 	case 2:
 		return cbd_channel_blkdev_line(&ch, CBD_CHANNEL_LEAVE);
 	case 3:
-		return &ch.se[line / 8 % FUZZ_SLOTS];
+		return ch.se + line / 8 % FUZZ_SLOTS;
 	case 4:
-		return &ch.ce[line / 8 % FUZZ_SLOTS];
+		return ch.ce + line / 8 % FUZZ_SLOTS;
 	case 5:
 		return cbd_channel_backend_line(&ch, 1 + line / 8 % 2);
 	case 6:
