@@ -20,7 +20,7 @@
 
 #define SIZE (6u << 20)
 
-static char path[64];
+static char path[128];
 static char *memory, *pristine;
 static struct cbd_transport *t; /* to know where lines are; of the pristine header */
 
@@ -52,11 +52,13 @@ static void make(void)
 		.coherence = CBD_COHERENCE_HARDWARE,
 		.data_crc = true,
 	};
+	const char *folder = getenv("FUZZ_MEMORY");
 	int fd;
 
 	if (getenv("FUZZ_LOG"))
 		cbd_set_log(print, NULL);
-	snprintf(path, sizeof(path), "/dev/shm/cbd-fuzz-%d", (int)getpid());
+	/* a folder that somebody removes, also when this process aborts */
+	snprintf(path, sizeof(path), "%s/cbd-fuzz-%d", folder ? folder : "/dev/shm", (int)getpid());
 	atexit(remove_file);
 	if (cbd_format(path, &o, sizeof(o)) < 0 || cbd_transport_open(path, 0, &t) < 0) {
 		fprintf(stderr, "%s\n", cbd_errmsg());

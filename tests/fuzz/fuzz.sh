@@ -23,7 +23,7 @@ fuzz() # NAME
 	done <"$(dirname "$0")/corpus/$name"
 	[ $n -gt 0 ] || fail "the corpus is empty"
 	# A reproduction of a hang takes no longer than its virtual time: seconds.
-	timeout $((seconds + $(limit 120))) "$here/fuzz-$name" -max_total_time="$seconds" \
+	FUZZ_MEMORY=$memory timeout $((seconds + $(limit 120))) "$here/fuzz-$name" -max_total_time="$seconds" \
 		-len_control=0 -max_len=1024 -timeout="$(limit 10)" -rss_limit_mb=4096 \
 		-print_final_stats=1 -artifact_prefix="$here/found-" "$folder" "$tmp/corpus" \
 		>"$tmp/fuzz.log" 2>&1 || {
