@@ -210,14 +210,17 @@ static bool look_at_channel(struct cbd_backend *b, struct cbd_bchannel *bc, bool
 		return true;
 	if (cbd_hchannel_work(&bc->hc) == CBD_WORK_BROKEN && cbd_pool_is_in(bc, CBD_POOL_SERVED)) {
 		cbd_pool_become(bc, CBD_POOL_ASKED);
-		cbd_log(CBD_LOG_WARNING, "backend %u: channel %u: bad entries; asking to leave",
-			b->id, bc->hc.ch.id);
+		/* LEAVING is a request here: nothing drains until the blkdev answers it */
+		cbd_log(CBD_LOG_WARNING,
+			"backend %u: channel %u: damaged or too many entries, or the memory is "
+			"gone; asking blkdev %u to leave epoch %#llx",
+			b->id, bc->hc.ch.id, bc->grant.blkdev, (unsigned long long)bc->grant.epoch);
 		cbd_grant_set_state(b, bc, CBD_GRANT_LEAVING);
 	}
 	if (!leaves || !asks_to_leave(b, bc))
 		return false;
-	/* tells the blkdev that the channel drains, so that it waits for as long as
-	 * the disk needs */
+	/* LEAVING, after the blkdev has left, tells it that the channel drains: it then
+	 * waits for as long as the disk needs */
 	cbd_grant_set_state(b, bc, CBD_GRANT_LEAVING);
 	cbd_backend_stop_channel(bc);
 	return true;

@@ -150,7 +150,10 @@ void cbd_attachment_end(struct cbd_backend *b, unsigned d)
 	cbd_step("channels-freed");
 	cbd_attachment_become(&b->att[d], CBD_ATT_NONE);
 	if (stays)
-		cbd_log(CBD_LOG_INFO, "backend %u: blkdev %u waits for the next one", b->id, d);
+		cbd_log(CBD_LOG_INFO,
+			"backend %u: blkdev %u stays attached and waits for the next backend "
+			"process",
+			b->id, d);
 	else
 		cbd_log(CBD_LOG_INFO, "backend %u: blkdev %u has left", b->id, d);
 }

@@ -2,7 +2,11 @@
 /*
  * epoch.c - the epochs of a queue: read the grant line, follow it into a new epoch, ask
  * to leave one (rules 6 and 7).  Owns the leave line, and most changes of the queue's
- * state (state.c has the table).
+ * state (state.c has the table); stopped and broken are set in parts.c, which ends the
+ * requests.
+ *
+ * A look at the grant also publishes: what was in flight goes into a new epoch, and what
+ * was submitted while the grant was away into the same one (publish.c).
  *
  * What a dying backend leaves behind: the grant of an older epoch, which is ignored.
  */
@@ -187,12 +191,13 @@ static const char *reason_text(enum cbd_leave_reason reason)
 	}
 }
 
-static void ask_to_leave(struct cbd_queue *q)
+/* WHY: for people. */
+static void ask_to_leave(struct cbd_queue *q, const char *why)
 {
 	struct cbd_leave_line line = leave_line(q);
 
 	cbd_queue_note(q, CBD_LOG_WARNING, "backend %u: channel %u: asking for a new epoch: %s",
-		       q->b->backend, q->ch.id, reason_text(q->epoch.leave_reason));
+		       q->b->backend, q->ch.id, why);
 	cbd_step("leave");
 	if (cbd_line_put(q->b->t, leave_place(q), &line) < 0)
 		cbd_queue_break(q, -EIO);
@@ -216,13 +221,18 @@ static bool count_leave(struct cbd_queue *q, enum cbd_leave_reason reason)
 	return false;
 }
 
-void cbd_leave(struct cbd_queue *q, enum cbd_leave_reason reason)
+static void leave(struct cbd_queue *q, enum cbd_leave_reason reason, const char *why)
 {
 	if (!cbd_queue_has_epoch(q) || cbd_epoch_is_left(q) || !count_leave(q, reason))
 		return;
 	if (q->state == CBD_QUEUE_ATTACHED)
 		cbd_queue_become(q, CBD_QUEUE_LEAVING);
-	ask_to_leave(q);
+	ask_to_leave(q, why);
+}
+
+void cbd_leave(struct cbd_queue *q, enum cbd_leave_reason reason)
+{
+	leave(q, reason, reason_text(reason));
 }
 
 /* ------------------------------------------------------------------ grant */
@@ -277,8 +287,8 @@ static void go_back(struct cbd_queue *q, const struct cbd_grant_line *g)
 		return;
 	}
 	cbd_queue_note(q, CBD_LOG_WARNING,
-		       "backend %u: channel %u: the grant that was followed is not that of the "
-		       "backend: going back",
+		       "backend %u: channel %u: a late or forged grant was followed; returning "
+		       "to the one that the backend keeps storing",
 		       q->b->backend, q->ch.id);
 	forget_doubt(q);
 	cbd_queue_become(q, CBD_QUEUE_RETURNING);
@@ -289,7 +299,7 @@ static void go_back(struct cbd_queue *q, const struct cbd_grant_line *g)
 	q->epoch.verifier = g->verifier;
 	cbd_verifier_seen(q, q->epoch.backend_incarnation, g->verifier, lost, false);
 	if (count_leave(q, CBD_LEAVE_BAD_ENTRY))
-		ask_to_leave(q);
+		ask_to_leave(q, "the positions in the rings of this one are lost");
 }
 
 /* Older than the epoch that was followed last. */
@@ -377,8 +387,9 @@ static void same_epoch_unlocks(struct cbd_queue *q, const struct cbd_grant_line 
 		cbd_verifier_seen(q, q->epoch.backend_incarnation, g->verifier, true,
 				  writes_in_flight(q));
 	}
+	/* asked before: then the backend drains; else it asks for this (design.md, "A queue") */
 	if (g->state == CBD_GRANT_LEAVING)
-		cbd_leave(q, CBD_LEAVE_BAD_ENTRY);
+		leave(q, CBD_LEAVE_BAD_ENTRY, "the backend asks for it");
 }
 
 static void new_epoch_unlocks(struct cbd_queue *q, const struct cbd_grant_line *g)

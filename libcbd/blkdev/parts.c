@@ -120,12 +120,14 @@ static const char *why_disk(int result)
 /* Why the whole queue has ended. */
 const char *cbd_why_ended(const struct cbd_queue *q)
 {
+	if (q->state == CBD_QUEUE_STOPPED)
+		return "the administrator has cleared the backend";
 	if (q->error == -ESHUTDOWN)
-		return "the backend was stopped, or came back with another disk";
+		return "the blkdev is closed";
 	if (cbd_flag_get(&q->b->lost))
 		return "the blkdev's slot or the shared memory is lost";
 	if (cbd_flag_get(&q->b->impatient))
-		return "the program is to end, and does not wait for the backend any longer";
+		return "this program was told to stop waiting for the backend";
 	return "the channel keeps failing, or the shared memory is poisoned or gone";
 }
 

@@ -254,7 +254,7 @@ START_TEST(messages)
 	p.backend = NULL;
 	unit_ok(cbd_clear(p.ct, CBD_OBJECT_BACKEND, 0, NULL, 0));
 	unit_fails(cbd_queue_flush(p.q), ESHUTDOWN);
-	tells(cbd_errmsg(), "backend 0: flush: the backend was stopped");
+	tells(cbd_errmsg(), "backend 0: flush: the administrator has cleared the backend");
 	pair_close(&p);
 }
 END_TEST

@@ -154,6 +154,7 @@ START_TEST(stopped_and_started)
 	look_at_grant();
 	ck_assert_int_eq(state_now(), CBD_QUEUE_CLOSING);
 	unit_fails(cbd_queue_read(p.q, buf, 512, 0), ESHUTDOWN);
+	ck_assert_ptr_nonnull(strstr(cbd_errmsg(), "has cleared the backend"));
 	ck_assert_int_eq(state_now(), CBD_QUEUE_STOPPED);
 	pair_crash(&p);
 	unit_wait(look_at_grant() == CBD_EPOCH_CHANGED && state_now() == CBD_QUEUE_ATTACHED);
@@ -254,6 +255,21 @@ START_TEST(leave_is_told_without_locks)
 }
 END_TEST
 
+/* LEAVING in a grant whose epoch the blkdev has not left: the reason is the backend's. */
+START_TEST(leave_that_the_backend_wants)
+{
+	struct pair_options o = stepping(0);
+
+	listen("new epoch: the backend asks for it");
+	pair_open(&p, &o);
+	store_grant_state(CBD_GRANT_LEAVING);
+	look_at_grant();
+	look_at_grant();
+	told_once();
+	pair_close(&p);
+}
+END_TEST
+
 /* -------------------------------------------------------------- other host */
 
 /* As the identity of the blkdev's host, and so of the claim's, changes. */
@@ -295,6 +311,7 @@ int main(void)
 	tcase_add_loop_test(t, stopped_and_started, 0, WAYS);
 	tcase_add_loop_test(t, loss_is_told_without_locks, 0, WAYS);
 	tcase_add_loop_test(t, leave_is_told_without_locks, 0, 2);
+	tcase_add_test(t, leave_that_the_backend_wants);
 	tcase_add_loop_test(t, sleeps_follow_the_backend, 0, WAYS);
 	return unit_main(s);
 }
