@@ -334,8 +334,8 @@ struct cbd_reply_line {
 };
 CBD_PIN(struct cbd_reply_line, 64);
 
-/* Rung by a blkdev when it has written a request, and when it publishes into
- * a channel whose handler may sleep on another host. */
+/* Rung by a blkdev when it has written a request or a leave line; not for entries
+ * (rule 4 of docs/protocol.md). */
 struct cbd_doorbell_line {
 	uint64_t count;
 	uint32_t incarnation;
@@ -348,9 +348,11 @@ CBD_PIN(struct cbd_doorbell_line, 64);
 enum cbd_grant_state {
 	CBD_GRANT_FREE = 0,
 	CBD_GRANT_GRANTED = 1,
-	CBD_GRANT_LEAVING = 2,	   /* the handler asks to leave this epoch */
-	CBD_GRANT_QUARANTINED = 3, /* its blkdev is suspect: not reused */
-	CBD_GRANT_CLOSED = 4,	   /* the operator has cleared the backend: ESHUTDOWN */
+	CBD_GRANT_LEAVING = 2,	   /* the blkdev has left this epoch (its leave line): the
+				    * channel drains; else it is asked to leave it */
+	CBD_GRANT_QUARANTINED = 3, /* claim or lines of its blkdev cannot be read, so it may
+				    * be using the channel: not reused */
+	CBD_GRANT_CLOSED = 4,	   /* the administrator has cleared the backend: ESHUTDOWN */
 };
 
 struct cbd_grant_line {

@@ -160,9 +160,11 @@ enum cbd_state {
 enum cbd_channel_state {
 	CBD_CHANNEL_STATE_FREE = 0,
 	CBD_CHANNEL_STATE_GRANTED = 1,
-	CBD_CHANNEL_STATE_LEAVING = 2,	   /* its blkdev is asked to begin anew */
-	CBD_CHANNEL_STATE_QUARANTINED = 3, /* its blkdev is suspect: not reused */
-	CBD_CHANNEL_STATE_CLOSED = 4,	   /* the backend stopped in order */
+	CBD_CHANNEL_STATE_LEAVING = 2,	   /* its blkdev is asked to begin anew, or has asked
+					    * to, and what was fetched is answered */
+	CBD_CHANNEL_STATE_QUARANTINED = 3, /* claim or lines of its blkdev are damaged, so it
+					    * may be in use: not reused */
+	CBD_CHANNEL_STATE_CLOSED = 4,	   /* the administrator has cleared the backend */
 };
 
 #define CBD_NAME_SIZE 64  /* of a name, with the terminating 0 */

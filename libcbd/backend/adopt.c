@@ -14,7 +14,7 @@
 enum found {
 	FOUND_NOBODY,
 	FOUND_USER,    /* it lives and is attached to this backend */
-	FOUND_UNKNOWN, /* it may be: its lines or its claim are damaged */
+	FOUND_UNKNOWN, /* it may be: its lines or its claim cannot be read */
 };
 
 /* Does the blkdev of slot D use channels of this backend? */

@@ -21,9 +21,10 @@
 enum cbd_pool_state {
 	CBD_POOL_FREE,	      /* nobody's: may be granted */
 	CBD_POOL_SERVED,      /* granted to a blkdev, and a handler fetches from it */
-	CBD_POOL_ASKED,	      /* the same, but the blkdev was asked to leave the epoch */
+	CBD_POOL_ASKED,	      /* granted, broken; the blkdev was asked to leave the epoch */
 	CBD_POOL_STOPPING,    /* the handler was told to fetch no more and to retire it */
-	CBD_POOL_QUARANTINED, /* found at the start, and its blkdev may be using it */
+	CBD_POOL_QUARANTINED, /* granted by the backend before; its blkdev, whose claim or
+			       * lines cannot be read, may be using it (adopt.c) */
 	CBD_POOL_CLOSED,      /* given back while the backend stops: not granted again */
 };
 #define CBD_POOL_STATES 6

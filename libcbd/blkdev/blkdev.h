@@ -114,13 +114,17 @@ enum cbd_queue_state {
 	CBD_QUEUE_NEW,	     /* it has no channel yet */
 	CBD_QUEUE_ATTACHED,  /* an epoch is in force */
 	CBD_QUEUE_LEAVING,   /* the same; this side has asked to leave it */
-	CBD_QUEUE_DRAINING,  /* the same; the backend drains it, and will grant a new one */
-	CBD_QUEUE_CLOSING,   /* the same; the backend has stopped in order, its answers are read */
+	CBD_QUEUE_DRAINING,  /* the same; the grant says LEAVING, and this side has left: the
+			      * backend drains it, and will grant a new one */
+	CBD_QUEUE_CLOSING,   /* the same; the administrator has cleared the backend, and the
+			      * answers that it had stored are read */
 	CBD_QUEUE_UNGRANTED, /* the channel is granted to nobody, or to another blkdev: requests
 			      * wait for a new grant */
-	CBD_QUEUE_RETURNING, /* the queue had followed a grant that was not true.  The one that is
-			      * has been asked to be left; nothing is published or read in it */
-	CBD_QUEUE_STOPPED,   /* requests end with ESHUTDOWN, until a new epoch comes */
+	CBD_QUEUE_RETURNING, /* the queue had followed a late or forged grant.  It has asked
+			      * the backend to leave the epoch of the true one; nothing is
+			      * published or read there */
+	CBD_QUEUE_STOPPED,   /* the administrator has cleared the backend: requests end with
+			      * ESHUTDOWN, until a new epoch comes */
 	CBD_QUEUE_BROKEN,    /* requests end with the queue's error, for ever */
 	CBD_QUEUE_STATES
 };
@@ -389,11 +393,13 @@ void cbd_part_retry(struct cbd_queue *q, struct cbd_part *p, uint64_t until_ns);
 const char *cbd_why_ended(const struct cbd_queue *q); /* STOPPED, BROKEN: for people */
 void cbd_part_end(struct cbd_queue *q, struct cbd_part *p, int result);
 
-/* Everything ends with ERROR, now and later: the memory is gone, the disk is another one,
- * or the channel keeps failing. */
+/* Everything ends with ERROR, now and later.  EIO: the memory or the slot is gone, the
+ * channel keeps failing, or the program was told to stop waiting for the backend;
+ * ESHUTDOWN: the blkdev is closed. */
 void cbd_queue_break(struct cbd_queue *q, int error);
 
-/* Everything ends with ESHUTDOWN until a new epoch comes: the backend has stopped. */
+/* Everything ends with ESHUTDOWN until a new epoch comes: the administrator has cleared
+ * the backend. */
 void cbd_queue_stop(struct cbd_queue *q);
 void cbd_queue_timeouts(struct cbd_queue *q, uint64_t now_ns, bool patient);
 

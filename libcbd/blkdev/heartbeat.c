@@ -63,8 +63,8 @@ static void watch_disk(struct cbd_blkdev *b)
 	b->foreign = foreign;
 }
 
-/* Rule 1 for entries: an SE that was lost before it was fetched is stored again, while no
- * later one has its place in the ring. */
+/* Rule 6, "Storing SEs again": an SE that was lost before it was fetched is stored again,
+ * while no later one has its place in the ring. */
 static void assert_entries(struct cbd_queue *q)
 {
 	for (unsigned tag = 0; tag < q->parts.depth; tag++) {

@@ -66,7 +66,7 @@ void cbd_blkdev_put_counters(struct cbd_blkdev *b)
 	cbd_fault_end(&f);
 }
 
-/* Rule 1: owners store their control lines again when they were lost. */
+/* Rule 1.5: owners store their control lines again when they were lost. */
 int cbd_blkdev_beat(struct cbd_blkdev *b)
 {
 	int r;

@@ -359,7 +359,7 @@ bool cbd_reap_ring_unlocks(struct cbd_queue *q, const struct cbd_ce *seen)
 	if (!cbd_queue_has_epoch(q))
 		return false;
 	if (!read_batch_unlocks(q, &b, seen)) {
-		/* the backend has stopped in order, and all its answers were read */
+		/* the administrator has cleared the backend, and all its answers were read */
 		if (q->state == CBD_QUEUE_CLOSING)
 			cbd_queue_stop(q);
 		return false;

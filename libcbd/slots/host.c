@@ -148,7 +148,7 @@ static int assert_own(const struct cbd_transport *t, void *line, void *copy)
 	return r == 0 ? cbd_line_put(t, line, copy) : r;
 }
 
-/* Rule 1: the process that beats for the host stores lost lines of the slot again. */
+/* Rule 1.5: the process that beats for the host stores lost lines of the slot again. */
 static int assert_slot(struct cbd_transport *t)
 {
 	struct cbd_host_claim_line claim = { .token = cbd_host_token(t->identity.uuid) };
