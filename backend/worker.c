@@ -105,20 +105,29 @@ static bool is_cut_off(const struct disk *d, const struct cbd_request *r)
 	return r->op != CBD_OP_FLUSH && (r->offset > end || r->length > end - r->offset);
 }
 
+static const char *name_of(enum cbd_op op)
+{
+	switch (op) {
+	case CBD_OP_READ:
+		return "read";
+	case CBD_OP_WRITE:
+		return "write";
+	case CBD_OP_FLUSH:
+		return "flush";
+	case CBD_OP_DISCARD:
+		return "discard";
+	case CBD_OP_WRITE_ZEROES:
+		return "write of zeroes";
+	}
+	return "operation";
+}
+
 static void note_error(struct worker *w, const struct cbd_request *r, int error)
 {
-	static const char *const names[] = {
-		[CBD_OP_READ] = "read",
-		[CBD_OP_WRITE] = "write",
-		[CBD_OP_FLUSH] = "flush",
-		[CBD_OP_DISCARD] = "discard",
-		[CBD_OP_WRITE_ZEROES] = "write of zeroes",
-	};
-
 	if (error == -EOPNOTSUPP || !worth_logging(++w->errors))
 		return;
-	log_error("%s: %s of %u bytes at %" PRIu64 ": %s (error %lu)", w->disk->name, names[r->op],
-		  r->length, r->offset,
+	log_error("%s: %s of %u bytes at %" PRIu64 ": %s (error %lu)", w->disk->name,
+		  name_of(r->op), r->length, r->offset,
 		  is_cut_off(w->disk, r) ? "the disk has shrunk" : strerror(-error), w->errors);
 }
 

@@ -498,9 +498,8 @@ static const char *verb(enum cbd_op op)
 		return "trim";
 	case CBD_OP_WRITE_ZEROES:
 		return "zero";
-	default:
-		return "request";
 	}
+	return "request";
 }
 
 /* Every request of nbdkit: while it is inside, wait_for_quit() may end it. */

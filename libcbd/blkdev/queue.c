@@ -2,8 +2,9 @@
 /*
  * queue.c - the public calls on a queue: check a request, submit it, reap its completion.
  *
- * Fast path: cbd_queue_submit -> cbd_queue_issue_unlocks (publish.c); cbd_queue_poll ->
- * cbd_queue_await_completion_unlocks (lead.c); cbd_queue_execute: both.
+ * Fast path: cbd_queue_submit -> cbd_queue_issue_unlocks (publish.c).
+ * cbd_queue_poll -> cbd_queue_await_completion_unlocks (lead.c).  cbd_queue_execute ->
+ * cbd_queue_issue_unlocks; then cbd_queue_await_answer_and_unlock (lead.c).
  */
 #include <config.h>
 
@@ -228,20 +229,26 @@ int cbd_queue_arm(struct cbd_queue *q)
 
 static const char *verb(enum cbd_op op)
 {
-	static const char *const verbs[] = {
-		[CBD_OP_READ] = "read",
-		[CBD_OP_WRITE] = "write",
-		[CBD_OP_DISCARD] = "discard",
-		[CBD_OP_WRITE_ZEROES] = "write zeroes",
-	};
-
-	return verbs[op];
+	switch (op) {
+	case CBD_OP_READ:
+		return "read";
+	case CBD_OP_WRITE:
+		return "write";
+	case CBD_OP_FLUSH:
+		return "flush";
+	case CBD_OP_DISCARD:
+		return "discard";
+	case CBD_OP_WRITE_ZEROES:
+		return "write zeroes";
+	}
+	return "operation";
 }
 
 static int failed(const struct cbd_queue *q, const struct cbd_pending *p)
 {
 	if (p->io.op == CBD_OP_FLUSH)
-		return cbd_error(-p->result, "backend %u: flush: %s", q->b->backend, p->why);
+		return cbd_error(-p->result, "backend %u: %s: %s", q->b->backend, verb(p->io.op),
+				 p->why);
 	return cbd_error(-p->result, "backend %u: %s %llu bytes at %llu: %s", q->b->backend,
 			 verb(p->io.op), (unsigned long long)p->io.length,
 			 (unsigned long long)p->io.offset, p->why);
