@@ -12,7 +12,9 @@
  * handlers share is struct disk, constant once it is open.
  *
  * To add an engine: one file disk-NAME.c with a struct disk_engine, and its
- * name in disk-engine.c and options.c.
+ * name in disk-engine.c and options.c.  To add an operation: docs/design.md.
+ *
+ * "Rule N", in all files of this folder, is rule N of docs/protocol.md.
  */
 #ifndef CBD_BACKEND_DISK_H
 #define CBD_BACKEND_DISK_H

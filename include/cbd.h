@@ -577,7 +577,7 @@ void cbd_takeover_end(struct cbd_takeover *takeover);
  * Claim backend slot options->id.  Nothing is granted before
  * cbd_backend_publish().  -EBUSY: the slot has an owner (the message names it),
  * or another host that lives has served it, did not stop in order and may
- * still write data back (rule 7.5; see fenced_hosts).  With those it takes as long as
+ * still write data back (see fenced_hosts).  With those it takes as long as
  * a suspicion does: an owner that beats meanwhile is not believed to be cut off, -EBUSY.
  */
 int cbd_backend_open(struct cbd_transport *t, const struct cbd_backend_options *options,

@@ -175,8 +175,10 @@ static bool has_blkdev(const struct victim *v, const struct cbd_grant_line *g)
 		q.incarnation == g->incarnation);
 }
 
-/* Rule 7.4: the backend does not come back, so those that wait for it end.  As its
- * owner, before the slot is marked free. */
+/* Rule 7.4: the backend does not come back, so those that wait for it end.  These are
+ * lines of the backend: they are stored in the place of the slot's owner, with the claim
+ * taken (clear_unowned) or, when its host is said to be gone, behind the old claim, which
+ * keeps others out (clear_gone); before the slot is marked free. */
 static int close_grants(const struct victim *v)
 {
 	struct cbd_grant_line g;

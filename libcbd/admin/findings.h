@@ -2,6 +2,8 @@
 /*
  * findings.h - what a check finds, and of which line; kept in a list, and told to
  * the caller.  check-lines.c finds, check.c judges, check-repair.c repairs.
+ *
+ * "Rule N" is rule N of docs/protocol.md, in all files of this folder.
  */
 #ifndef CBD_FINDINGS_H
 #define CBD_FINDINGS_H

@@ -3,7 +3,8 @@
  * answer.c - a handler's answers: CEs in any order, and the bells that wake blkdevs
  * (rule 11).
  *
- * Fast path: cbd_handler_complete -> cbd_payload_deliver, cbd_handler_send_ce.
+ * Fast path: cbd_handler_complete -> cbd_payload_deliver (payload.c); then
+ * cbd_handler_send_ce -> cbd_channel_send_ce (ring/channel.c), remember_bell.
  */
 #include <config.h>
 

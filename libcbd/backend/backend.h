@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * backend.h - the control side of a backend, as its files share it: grants.c,
- * attachment.c, adopt.c, offer.c, admit.c, and backend.c (life, beat, drain).
+ * backend.h - the control side of a backend, as its files share it: takeover.c,
+ * precheck.c, grants.c, attachment.c, adopt.c, admit.c, offer.c, and backend.c (life,
+ * beat, drain).
  *
  * All of it belongs to the control thread, the one that calls cbd_backend_tick();
  * but handlers call cbd_backend_data_lost(), so `verifier_lock` guards what that
  * changes.
+ *
+ * "Rule N" is rule N of docs/protocol.md; those of docs/coherence.md are cited as
+ * "coherence rule N".
  */
 #ifndef CBD_BACKEND_H
 #define CBD_BACKEND_H

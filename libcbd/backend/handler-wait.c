@@ -3,7 +3,8 @@
  * handler-wait.c - how a handler waits when no channel has a request: it looks for a
  * while at the SE lines that come next, then yields, then sleeps until a bell rings.
  *
- * Fetches nothing: handler.c does, in the next round.  Rule 11 of docs/protocol.md.
+ * Takes no SE out of a ring: one that it sees while it looks is copied to
+ * handler->peeked_se, and handler.c begins the next round with that copy (rule 11).
  */
 #include <config.h>
 

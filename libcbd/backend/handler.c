@@ -7,7 +7,8 @@
  * copy, and the copy is used.  Nothing that a peer writes can make a request
  * that leaves its channel or the disk.
  *
- * Fast path: cbd_handler_fetch -> fetch_channel -> take -> cbd_payload_bring.
+ * Fast path: cbd_handler_fetch -> fetch_hot -> look_at -> fetch_channel -> read_ses ->
+ * copy_ses; then for each SE take_se -> take -> cbd_payload_bring (payload.c).
  */
 #include <config.h>
 
@@ -64,6 +65,8 @@ static uint32_t validate(const struct cbd_hchannel *hc, const struct cbd_se *se)
 
 /* ------------------------------------------------------------------ fetch */
 
+/* The SE was validated, and its payload is there: what the engine gets.  (That the line of
+ * an SE is sound is found out earlier, by cbd_channel_accept_se().) */
 static struct cbd_request *accept_se(struct cbd_hrequest *r)
 {
 	r->pub.op = (enum cbd_op)r->se.op;

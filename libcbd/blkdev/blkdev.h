@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * blkdev.h - the blkdev side, as its files share it.  Each file calls only files that
- * stand before it: extent.c, split.c, state.c, notes.c, vector.c, durability.c,
- * event.c, waiters.c, pending.c, parts.c, publish.c, lines.c, epoch.c, attach.c, reap.c, lead.c, heartbeat.c,
- * queue.c, blkdev.c.
+ * stand before it: extent.c, overlap.c, split.c, state.c, notes.c, vector.c, durability.c,
+ * event.c, waiters.c, pending.c, parts.c, publish.c, lines.c, epoch.c, attach.c, reap.c,
+ * lead.c, heartbeat.c, queue.c, blkdev.c.
+ *
+ * "Rule N" is rule N of docs/protocol.md; those of docs/coherence.md are cited as
+ * "coherence rule N".
  *
  * Locks, in this order: queue->lock, then blkdev->lock; or queue->lock, then
  * blkdev->lines.  Functions on a queue, a part, a pending request or a waiter are called
@@ -25,7 +28,9 @@
 #include "blkdev/overlap.h"
 #include "memory/wait.h"
 
-#define CBD_COPY_LOCKED 4096u /* bytes; a longer payload is copied without the lock */
+/* Bytes: the lock is dropped while more are copied, of one write, or of all reads whose CEs
+ * are read together; so a single 4 KiB payload is copied with the lock. */
+#define CBD_COPY_LOCKED 4096u
 #define CBD_MAX_RESENDS 3
 #define CBD_MAX_WAKES 64 /* threads that are woken at the end of a batch */
 #define CBD_WHY_TIMEOUT "it took longer than its time-out"

@@ -20,7 +20,11 @@
  * One that is awake but has no CPU, because another process uses all it can get, looks
  * when it has the CPU again, some milliseconds later.
  *
- * Fast path: cbd_queue_await_answer_and_unlock -> lead_unlocks -> cbd_reap_ring_unlocks (reap.c).
+ * A leader that spins looks without the lock (watch_ring).  The CE that it has seen is a
+ * private copy, which it gives to reap.c with the lock: the line is not read twice.
+ *
+ * Fast path: cbd_queue_await_answer_and_unlock -> wait_unlocks -> lead_unlocks ->
+ * reap_and_wake_unlocks -> cbd_reap_ring_unlocks (reap.c).
  */
 #include <config.h>
 

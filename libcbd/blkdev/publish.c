@@ -7,8 +7,9 @@
  * memory, and one fence before the look at the handler's sleep flag (rule 11).  A long
  * payload is copied without the queue's lock; until then nothing of a batch is held back.
  *
- * Fast path: cbd_queue_issue_unlocks -> cbd_part_take (parts.c) -> add_unlocks -> send ->
- * send_inside.
+ * Fast path: cbd_queue_issue_unlocks -> take_all_unlocks -> cbd_part_take (parts.c), then
+ * add_unlocks, which collects a batch; then send -> send_shared -> send_inside ->
+ * fill_inside, store_entries_inside.
  */
 #include <config.h>
 

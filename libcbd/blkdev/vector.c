@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * vector.c - the user's memory of a part: one buffer, or pieces of an iovec.  Owns how
- * payload goes between it and the data area; when, is told by parts.c and reap.c.
+ * payload goes between it and the data area; publish.c (out of a write) and reap.c (into a
+ * read) say when, parts.c where the bytes of a part begin.
  *
  * The pieces are those of the user's array, which stays his until the request completes:
  * a part remembers the first one that it touches, and how far into it.

@@ -133,18 +133,20 @@ static inline bool cbd_cpu_swap(uint64_t *p, uint64_t expected, uint64_t desired
 
 /* ---------------------------------------------------------------- copies */
 
-/* From shared memory, into it, and into it around the cache: the widest
- * non-temporal stores that libpmem knows, no fence. */
+/* Copy out of shared memory. */
 static inline void cbd_cpu_read(void *dst, const void *src, size_t len)
 {
 	memcpy(dst, src, len);
 }
 
+/* Copy into shared memory, through the cache. */
 static inline void cbd_cpu_write(void *dst, const void *src, size_t len)
 {
 	memcpy(dst, src, len);
 }
 
-void cbd_cpu_stream(void *dst, const void *src, size_t len); /* coherence.c */
+/* Copy into shared memory around the cache, with the widest non-temporal stores that
+ * libpmem knows; no fence.  In coherence.c. */
+void cbd_cpu_stream(void *dst, const void *src, size_t len);
 
 #endif

@@ -4,7 +4,8 @@
  *
  * This file owns all atomics, fences, cache-line instructions and volatile
  * accesses of the project.  It knows nothing of the format but the size of a
- * line.  docs/coherence.md tells the rules; in short:
+ * line.  docs/coherence.md has the rules, cited as "coherence rule N" ("rule N" alone is
+ * of docs/protocol.md); in short:
  *
  *   write back  make this host's stores visible to others       (clwb, sfence)
  *   invalidate  forget this host's cached copy before a read    (clflushopt, mfence)
@@ -67,6 +68,9 @@ struct cbd_mem {
  * void cbd_mem_invalidate(const struct cbd_mem *, const void *, size_t)
  * void cbd_sys_landed(const struct cbd_mem *, void *, size_t)
  *	The kernel or a device has stored here for this process (read(2)): write back.
+ *	In hardware mode there is nothing to do: those stores come before the return of the
+ *	system call, or before the completion that liburing has read with acquire order,
+ *	and so before the line that is stored next (release order).
  * void cbd_sys_take(const struct cbd_mem *, const void *, size_t)
  *	The kernel is going to load from here (write(2)): invalidate.
  * uint32_t cbd_word_load(const uint32_t *), void cbd_word_store(uint32_t *, uint32_t)

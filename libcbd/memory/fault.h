@@ -2,7 +2,7 @@
 /*
  * fault.h - a poisoned or truncated mapping is an error, not a dead process.
  *
- * Rule 12: every access to shared memory has a recovery point.  Use:
+ * Rule 12 of docs/protocol.md: every access to shared memory has a recovery point.  Use:
  *
  *	struct cbd_fault f;
  *	if (CBD_FAULT_TRY(&f)) { ...accesses...; cbd_fault_end(&f); }

@@ -2,7 +2,11 @@
 /*
  * channel.h - one channel: where its lines lie, how entries are sealed, sent and
  * received.  Queues and handlers both use it.  What is in an entry, beside its
- * position, epoch and CRC, is theirs to know.
+ * position, epoch and CRC, is theirs to know; which operations change the disk is told
+ * here (cbd_op_writes), for both.
+ *
+ * "Rule N" is rule N of docs/protocol.md, in all files of this folder; those of
+ * docs/coherence.md are cited as "coherence rule N".
  */
 #ifndef CBD_CHANNEL_H
 #define CBD_CHANNEL_H
@@ -102,7 +106,7 @@ void cbd_channel_wake_inside(uint32_t *bell, const uint32_t *sleeps);
  * Write back the bell and the flag that one side owns, from FIRST_LINE (its bell) on.
  * They are stored without a write-back, because only processes of one boot look at them;
  * before the channel changes hands each side does it, or an eviction would bring them
- * back later, over what another host has stored there (coherence, rule 8).
+ * back later, over what another host has stored there (coherence rule 8).
  */
 void cbd_channel_write_back_bells(const struct cbd_channel *ch, const void *first_line);
 

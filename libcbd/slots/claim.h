@@ -4,6 +4,9 @@
  *
  * A claim is a line of one host and an OFD lock of one of its processes.  Owns the
  * claim pages; the other pages of a slot belong to the slot's owner.
+ *
+ * "Rule N" is rule N of docs/protocol.md, in all files of this folder; those of
+ * docs/coherence.md are cited as "coherence rule N".
  */
 #ifndef CBD_CLAIM_H
 #define CBD_CLAIM_H

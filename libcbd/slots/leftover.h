@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * leftover.h - what a dead process has left in the caches of this host.  Rule 8 of
- * docs/coherence.md: it is written back before the slot is used again.
+ * leftover.h - what a dead process has left in the caches of this host: it is written
+ * back before the slot is used again (coherence rule 8).
  */
 #ifndef CBD_LEFTOVER_H
 #define CBD_LEFTOVER_H
