@@ -277,7 +277,7 @@ static void walk_blkdev(struct check *c, unsigned d)
 
 /* -------------------------------------------------------------- agreement */
 
-/* Rule 1: a slot has one owner; while that lives, the state line names it. */
+/* Rule 1.2: a slot has one owner; while that lives, the state line names it. */
 static void compare_claims(struct check *c, enum cbd_side side, unsigned slot)
 {
 	bool backend = side == CBD_SIDE_BACKEND;

@@ -184,7 +184,7 @@ static int in_use(const struct cbd_transport *t, enum cbd_side side, unsigned sl
 			 cbd_side_name(side), slot, pid);
 }
 
-/* Rule 1: store the own line as raised, then read those of all other hosts.  Two hosts
+/* Rule 1.2: store the own line as raised, then read those of all other hosts.  Two hosts
  * that do so at once both see each other, and both lower their lines and try again. */
 static int raise_line(struct cbd_claim *c)
 {

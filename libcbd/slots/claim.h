@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * claim.h - ownership of backend and blkdev slots (rules 1 and 2).
+ * claim.h - ownership of backend and blkdev slots (rules 1.2, 1.3 and 2).
  *
  * A claim is a line of one host and an OFD lock of one of its processes.  Owns the
  * claim pages; the other pages of a slot belong to the slot's owner.

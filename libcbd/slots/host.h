@@ -12,7 +12,7 @@
 #include "transport/places.h"
 
 /*
- * Take or find this host's slot (rule 1): HOST_ID, else the slot with this
+ * Take or find this host's slot (rule 1.1): HOST_ID, else the slot with this
  * identity, else a free one, else that of another identity of this boot which has no
  * process; this takes as long as a suspicion.  -EADDRINUSE: the slot beats under another boot;
  * -ENOSPC: no free slot; -EEXIST: HOST_ID belongs to another host.

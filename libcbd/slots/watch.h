@@ -3,7 +3,7 @@
  * watch.h - liveness by counters.
  *
  * The observer samples a counter of its peer and judges by its own clock; clocks of two
- * hosts are never compared (rule 1).  Owns no shared memory.
+ * hosts are never compared (rule 1.4).  Owns no shared memory.
  */
 #ifndef CBD_WATCH_H
 #define CBD_WATCH_H

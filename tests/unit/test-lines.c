@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * test-lines.c - control lines that are damaged while their owners live, and
- * owners that come back after they were replaced: rule 1, "owners store their
+ * owners that come back after they were replaced: rule 1.5, "owners store their
  * control lines again at each beat", and rule 2.
  */
 #include <config.h>
