@@ -7,10 +7,10 @@
 
 requires_program nbdkit qemu-io
 
-# done_ops COUNT: so many requests are answered
-done_ops()
+# is_idle COUNT: so many commands are done; it asks for the next one
+is_idle()
 {
-	[ "$(grep -c "bytes at offset" "$tmp/qemu.log")" -ge "$1" ]
+	[ "$(grep -so "qemu-io>" "$tmp/qemu.log" | wc -l)" -gt "$1" ]
 }
 
 format_transport transport
@@ -24,14 +24,20 @@ qemu_pid=$!
 cleanup_fn stop $qemu_pid
 exec 9>"$tmp/commands"
 echo "write -P 1 0 64k" >&9
-wait_until 20 done_ops 1 || fail "the first write is not answered"
+wait_until 20 is_idle 1 || fail "the first write is not answered"
 
 kill -9 "$nbdkit_pid"
 wait "$nbdkit_pid" 2>/dev/null || true
-printf '%s\n' "write -P 2 0 64k" "read -P 2 0 64k" "flush" >&9
+echo "write -P 2 0 64k" >&9
 # it takes back what the dead one held
 start_nbdkit cbd "$transport" backend=1
-wait_until 60 done_ops 3 || fail "the requests do not go on"
+# line by line: qemu-io waits for its standard input to become readable, and does not see
+# what it has read of it already
+wait_until 60 is_idle 2 || fail "the write does not go on"
+echo "read -P 2 0 64k" >&9
+wait_until 20 is_idle 3 || fail "the read is not answered"
+echo flush >&9
+wait_until 20 is_idle 4 || fail "the flush is not answered"
 echo quit >&9
 exec 9>&-
 wait_until 20 gone $qemu_pid || fail "qemu-io does not end"
