@@ -57,7 +57,8 @@ struct cbd_pending {
 	struct cbd_io io;
 	uint64_t at, left;	  /* the bytes that have no part yet */
 	uint64_t since_ns;	  /* submitted */
-	uint64_t since_beating;	  /* the blkdev's beating_ns, then */
+	uint64_t since_beating;	  /* the blkdev's beating_ns, then, or when the write that it had
+				   * to wait for was complete */
 	unsigned parts;		  /* not ended */
 	int result;		  /* the first error, */
 	const char *why;	  /* and the same for people: static */
@@ -152,8 +153,10 @@ struct cbd_parts {
 	uint16_t *free_tags;
 	unsigned depth, n_free;
 	struct cbd_extents extents;
-	uint64_t order;	    /* of the next part */
-	unsigned n_retries; /* arrived parts whose payload did not check */
+	uint64_t order;		 /* of the next part */
+	uint64_t oldest;	 /* the order of the oldest one that waits for its answer, */
+	uint64_t oldest_beating; /* and the blkdev's beating_ns since when that is so */
+	unsigned n_retries;	 /* arrived parts whose payload did not check */
 };
 
 /* The positions of this epoch: epoch.c resets them, publish.c counts SEs, reap.c CEs. */
@@ -188,7 +191,10 @@ struct cbd_epoch {
 					* no second check; epoch 0: there is none */
 	uint64_t left_epoch;	       /* the epoch that was left last */
 	enum cbd_leave_reason leave_reason;
-	unsigned leaves; /* in a row */
+	unsigned leaves; /* in a row, but for slowness: */
+	unsigned stalls;
+	bool drains;	      /* RETURNING: the backend says that it drains the epoch */
+	uint64_t left_behind; /* the epoch that was left without a drain, to go back; 0: none */
 };
 
 /* waiters.c: the threads that wait on the queue. */
@@ -279,18 +285,19 @@ struct cbd_blkdev {
 	bool freed_elsewhere; /* a completion has freed a write of another queue; read
 			       * without the lock */
 
-	struct cbd_watch watch; /* of the backend; by the heartbeat thread once it runs */
-	bool suspect;		/* the backend is; the log has been told */
-	uint64_t silent_ns;	/* since when */
-	uint64_t backend_beats; /* that the heartbeat thread has seen; read by all threads */
-	uint64_t backend_count; /* the counter that it has seen last */
-	uint64_t beating_ns;	/* time in which the backend beats and its disk is the right
+	struct cbd_watch watch;	      /* of the backend; by the heartbeat thread once it runs */
+	bool suspect;		      /* the backend is; the log has been told */
+	uint64_t silent_ns;	      /* since when */
+	uint64_t backend_beats;	      /* that the heartbeat thread has seen; read by all threads */
+	uint64_t backend_count;	      /* the counter that it has seen last */
+	uint32_t beating_incarnation; /* of who has beaten then; read by all threads */
+	uint64_t beating_ns;	      /* time in which the backend beats and its disk is the right
 				 * one, as the heartbeat thread sees it; read by all */
-	uint64_t round_ns;	/* when the heartbeat thread began its last round */
-	bool impatient;		/* the program is to end: requests do not wait for a backend that
+	uint64_t round_ns;	      /* when the heartbeat thread began its last round */
+	bool impatient;	       /* the program is to end: requests do not wait for a backend that
 				 * is suspect or has another disk, */
-	uint64_t impatient_ns;	/* and for no other for longer than CBD_QUIT_MOST_NS from then */
-	bool lost;		/* the slot is another process's, or the memory is gone: nothing is
+	uint64_t impatient_ns; /* and for no other for longer than CBD_QUIT_MOST_NS from then */
+	bool lost;	       /* the slot is another process's, or the memory is gone: nothing is
 				 * written there any more */
 };
 

@@ -211,6 +211,12 @@ static bool count_leave(struct cbd_queue *q, enum cbd_leave_reason reason)
 	q->epoch.left_epoch = q->ch.epoch;
 	q->epoch.leave_reason = reason;
 	q->counters.leaves++;
+	/* a slow disk is no reason to end requests; how long they wait for a backend that
+	 * does nothing else, cbd_queue_timeouts() bounds */
+	if (reason == CBD_LEAVE_STALLED) {
+		q->epoch.stalls++;
+		return true;
+	}
 	if (q->epoch.leaves++ < CBD_MAX_LEAVES)
 		return true;
 	cbd_queue_note(q, CBD_LOG_ERROR,
@@ -293,6 +299,9 @@ static void go_back(struct cbd_queue *q, const struct cbd_grant_line *g)
 	forget_doubt(q);
 	cbd_queue_become(q, CBD_QUEUE_RETURNING);
 	q->error = 0;
+	if (q->ch.epoch != g->epoch && q->ch.epoch != q->epoch.returned)
+		q->epoch.left_behind = q->ch.epoch;
+	q->epoch.drains = false;
 	cbd_channel_enter(&q->ch, g->epoch);
 	q->epoch.returned = g->epoch;
 	q->epoch.backend_incarnation = (uint32_t)(g->epoch >> 32);
@@ -302,10 +311,17 @@ static void go_back(struct cbd_queue *q, const struct cbd_grant_line *g)
 		ask_to_leave(q, "the positions in the rings of this one are lost");
 }
 
+/* Who beats is who granted it: no backend stores a grant of another one again. */
+static bool is_meant(struct cbd_queue *q, const struct cbd_grant_line *g)
+{
+	return has_stayed(q, g) &&
+	       cbd_word_load(&q->b->beating_incarnation) == (uint32_t)(g->epoch >> 32);
+}
+
 /* Older than the epoch that was followed last. */
 static enum cbd_epoch_check older_grant(struct cbd_queue *q, const struct cbd_grant_line *g)
 {
-	if (!has_stayed(q, g))
+	if (cbd_grant_is_own(q, g) ? !is_meant(q, g) : !has_stayed(q, g))
 		return CBD_EPOCH_SAME; /* the late store of a backend that was replaced */
 	if (!cbd_grant_is_own(q, g)) {
 		ungranted(q);
@@ -372,6 +388,7 @@ static void same_epoch_unlocks(struct cbd_queue *q, const struct cbd_grant_line 
 	bool again = q->state == CBD_QUEUE_UNGRANTED;
 	enum cbd_queue_state to = state_of(q, g);
 
+	q->epoch.drains = g->state == CBD_GRANT_LEAVING;
 	if (to == CBD_QUEUE_STOPPED)
 		cbd_queue_stop(q);
 	else if (q->state != to)
@@ -394,7 +411,9 @@ static void same_epoch_unlocks(struct cbd_queue *q, const struct cbd_grant_line 
 
 static void new_epoch_unlocks(struct cbd_queue *q, const struct cbd_grant_line *g)
 {
-	if (g->state == CBD_GRANT_GRANTED || g->state == CBD_GRANT_LEAVING)
+	if (g->epoch == q->epoch.left_behind && g->state != CBD_GRANT_CLOSED)
+		go_back(q, g); /* it was true: what is in flight there has to be drained */
+	else if (g->state == CBD_GRANT_GRANTED || g->state == CBD_GRANT_LEAVING)
 		follow_grant_unlocks(q, g);
 	else if (g->state == CBD_GRANT_CLOSED)
 		cbd_queue_stop(q); /* that backend was cleared: what the one before it left is
@@ -426,6 +445,8 @@ enum cbd_epoch_check cbd_grant_check_unlocks(struct cbd_queue *q)
 		forget_doubt(q);
 		return r == -EIO ? CBD_EPOCH_CHANGED : CBD_EPOCH_UNCLEAR;
 	}
+	if (memcmp(&q->epoch.doubt.grant, &g, sizeof(g)) != 0)
+		forget_doubt(q);
 	if (g.epoch != 0 && (int64_t)(g.epoch - epoch) < 0)
 		return older_grant(q, &g);
 	if (!cbd_grant_is_own(q, &g)) {
@@ -437,7 +458,7 @@ enum cbd_epoch_check cbd_grant_check_unlocks(struct cbd_queue *q)
 		new_epoch_unlocks(q, &g);
 	else if (!cbd_queue_has_ended(q))
 		same_epoch_unlocks(q, &g);
-	else if (g.state != CBD_GRANT_CLOSED && has_stayed(q, &g))
+	else if (g.state != CBD_GRANT_CLOSED && is_meant(q, &g))
 		go_back(q, &g); /* it was not cleared */
 	if (q->ch.epoch != epoch || cbd_queue_has_ended(q))
 		return CBD_EPOCH_CHANGED;

@@ -18,6 +18,7 @@
 /* Rule 6: nothing has come for so long although the backend beats. */
 #define LOST_NS 200000000ull	/* lines may be lost: they are stored again */
 #define SLOW_NS 5000000000ull	/* a new epoch is asked for */
+#define SLOW_MOST 5		/* and doubled so often */
 #define STALL_NS 30000000000ull /* and it does not come: requests end with EIO */
 
 static void watch_backend(struct cbd_blkdev *b)
@@ -28,8 +29,10 @@ static void watch_backend(struct cbd_blkdev *b)
 	/* a damaged line does not move: a backend that lives stores it again */
 	if (cbd_line_get(b->t, cbd_backend_info_at(b->t, b->backend, CBD_BACKEND_BEAT), &beat) < 0)
 		beat.counter = b->watch.counter;
-	if (!b->backend_beats || beat.counter != b->backend_count)
+	else if (!b->backend_beats || beat.counter != b->backend_count) {
+		cbd_word_store(&b->beating_incarnation, beat.incarnation);
 		cbd_shared_set(&b->backend_beats, b->backend_beats + 1);
+	}
 	b->backend_count = beat.counter;
 	l = cbd_watch_sample(&b->watch, beat.counter, cbd_now_ns(), cbd_interval_ns(b->t),
 			     b->t->header.dead_after);
@@ -91,21 +94,33 @@ static bool answer_waits(const struct cbd_queue *q)
 	return may_leave(q) && cbd_channel_has_ce(&q->ch, q->cursors.ce_next);
 }
 
+static bool drains(const struct cbd_queue *q)
+{
+	return q->state == CBD_QUEUE_DRAINING ||
+	       (q->state == CBD_QUEUE_RETURNING && q->epoch.drains);
+}
+
+/* Each time that nothing came of it twice as long: a handler that is in a slow call of its
+ * disk has to get to this channel before the next one is left. */
+static uint64_t slow_ns(const struct cbd_queue *q)
+{
+	return SLOW_NS << (q->epoch.stalls < SLOW_MOST ? q->epoch.stalls : SLOW_MOST);
+}
+
 /*
  * Nothing moves although the backend beats.  Lost SEs are stored again, a lost CE shows by
  * those behind it.  Else the epoch is left, which costs little when the disk is only
  * slow: the backend says that it drains (DRAINING), and takes its time; what it answers
- * meanwhile is movement, so the count of epochs that were left begins again.  When it
- * does not even say that, the lines between the two are damaged in a way that nothing
- * repairs.  What a backend that lies can do beside, cbd_queue_timeouts() bounds.
+ * meanwhile is movement.  When it does not even say that, the lines between the two are
+ * damaged in a way that nothing repairs.  What a backend that lies can do beside, cbd_queue_timeouts() bounds.
  */
 static void look_for_stall(struct cbd_blkdev *b, struct cbd_queue *q, uint64_t now)
 {
 	uint64_t silent = now - q->cursors.moved_ns;
 
-	if (q->parts.n_free == q->parts.depth || q->state == CBD_QUEUE_DRAINING || silent < LOST_NS)
+	if (q->parts.n_free == q->parts.depth || silent < LOST_NS)
 		return;
-	if (answer_waits(q)) {
+	if (drains(q) || answer_waits(q)) {
 		q->cursors.moved_ns = now;
 		return;
 	}
@@ -116,7 +131,7 @@ static void look_for_stall(struct cbd_blkdev *b, struct cbd_queue *q, uint64_t n
 		return;
 	}
 	/* not before a backend that has crashed is known to be silent */
-	if (silent < (may_leave(q) ? SLOW_NS : STALL_NS + cbd_suspect_ns(b->t)))
+	if (silent < (may_leave(q) ? slow_ns(q) : STALL_NS + cbd_suspect_ns(b->t)))
 		return;
 	q->cursors.moved_ns = now;
 	if (may_leave(q)) {

@@ -229,10 +229,40 @@ static void part_timeout(struct cbd_queue *q, struct cbd_part *p, const char *wh
 		cbd_pending_complete(q, io);
 }
 
+/* The order of the part that has waited for longest; UINT64_MAX: none waits. */
+static uint64_t oldest(const struct cbd_queue *q)
+{
+	uint64_t order = UINT64_MAX;
+
+	for (unsigned tag = 0; tag < q->parts.depth; tag++) {
+		const struct cbd_part *p = &q->parts.all[tag];
+
+		if (p->state != CBD_PART_FREE && p->pending && p->order < order)
+			order = p->order;
+	}
+	return order;
+}
+
+/*
+ * The oldest part was answered: the disk is at work, and gets to the others in their
+ * turn.  (Any answer as the sign of that would let a backend that lies keep a request for
+ * ever.)
+ */
+static void look_at_oldest(struct cbd_queue *q)
+{
+	uint64_t order = oldest(q);
+
+	if (order == q->parts.oldest)
+		return;
+	q->parts.oldest = order;
+	q->parts.oldest_beating = cbd_shared_get(&q->b->beating_ns);
+}
+
 void cbd_queue_timeouts(struct cbd_queue *q, uint64_t now_ns, bool patient)
 {
 	const char *why;
 
+	look_at_oldest(q);
 	cbd_pending_timeouts(q, now_ns, patient);
 	for (unsigned tag = 0; tag < q->parts.depth; tag++) {
 		struct cbd_part *p = &q->parts.all[tag];
@@ -241,4 +271,5 @@ void cbd_queue_timeouts(struct cbd_queue *q, uint64_t now_ns, bool patient)
 		    (why = cbd_pending_is_late(q, p->pending, now_ns, patient)))
 			part_timeout(q, p, why);
 	}
+	q->parts.oldest = oldest(q); /* what has timed out is no progress */
 }

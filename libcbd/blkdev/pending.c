@@ -106,6 +106,7 @@ void cbd_pending_take_freed(struct cbd_queue *q)
 	for (; p; p = next) {
 		next = p->next;
 		p->next = NULL;
+		p->since_beating = cbd_shared_get(&q->b->beating_ns); /* its own time */
 		if (cbd_shared_get(&q->b->timed_out))
 			cbd_pending_fail(p, -EIO, "an overlapping write may still be executed");
 		cbd_pending_enqueue(q, p);
@@ -184,11 +185,13 @@ void cbd_pending_end_waiting(struct cbd_queue *q, int error, const char *why)
 const char *cbd_pending_is_late(const struct cbd_queue *q, const struct cbd_pending *p,
 				uint64_t now_ns, bool patient)
 {
-	uint64_t most = q->b->timeout_s * 1000000000ull;
+	uint64_t most = q->b->timeout_s * 1000000000ull, since = p->since_beating;
 
-	if (most && now_ns - p->since_ns >= most)
-		return CBD_WHY_TIMEOUT;
-	if (!patient && cbd_shared_get(&q->b->beating_ns) - p->since_beating >= CBD_ANSWER_MOST_NS)
+	if (most)
+		return now_ns - p->since_ns >= most ? CBD_WHY_TIMEOUT : NULL;
+	if (since < q->parts.oldest_beating)
+		since = q->parts.oldest_beating;
+	if (!patient && cbd_shared_get(&q->b->beating_ns) - since >= CBD_ANSWER_MOST_NS)
 		return CBD_WHY_SILENT;
 	return NULL;
 }

@@ -373,7 +373,7 @@ bool cbd_reap_ring_unlocks(struct cbd_queue *q, const struct cbd_ce *seen)
 	moved = end_parts_unlocks(q, &b, epoch);
 	if (moved) { /* only now: an answer that cannot be accepted is no movement */
 		q->cursors.moved_ns = cbd_coarse_ns();
-		q->epoch.leaves = 0;
+		q->epoch.leaves = q->epoch.stalls = 0;
 	}
 	cbd_queue_issue_unlocks(q);
 	return moved;

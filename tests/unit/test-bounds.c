@@ -183,14 +183,14 @@ START_TEST(epochs_without_answers)
 	open_pair(_i);
 	unit_ok(cbd_line_get(p.ct, grant_place(), &g));
 	pair_submit(&p, CBD_OP_READ, buf, 0, 512, 1);
-	for (unsigned n = 1; n <= CBD_MAX_LEAVES; n++) {
-		silent_for(6);
+	for (unsigned n = 1; n <= CBD_MAX_LEAVES + 1; n++) {
+		silent_for(6 << (n - 1));
 		unit_wait(beat_only() && leaves() == n);
 		g.epoch++;
 		unit_ok(cbd_line_put(p.ct, grant_place(), &g));
 		unit_wait(beat_only() && pair_epoch(&p) == g.epoch);
 	}
-	silent_for(6);
+	beats_for(301, beat_only);
 	expect_eio(beat_only);
 	pair_close(&p);
 }
