@@ -7,7 +7,10 @@ set -eEuo pipefail
 trap 'echo "host $NODE: line $LINENO: $BASH_COMMAND: failed" >&2' ERR
 
 # shellcheck source=/dev/null
-. /lab/settings		# RUN, KIND
+. /lab/settings		# RUN, SRC, CASES, CBD_TEST_FACTOR
+export CBD_TEST_FACTOR
+# shellcheck source=../factor.sh
+. "$SRC/tests/factor.sh"
 
 dev=/dev/dax0.0
 disk_size=$((128 << 20))
@@ -45,7 +48,7 @@ check_others()
 # Polls for an event; the bound is for a broken program, not for a slow one.
 wait_until() # WHAT COMMAND...
 {
-	local what=$1 end=$((SECONDS + 120))
+	local what=$1 end=$((SECONDS + $(patience 30)))
 
 	shift
 	until "$@"; do
@@ -58,12 +61,12 @@ wait_until() # WHAT COMMAND...
 raise_flag() # NAME
 {
 	say "raises $1"
-	: >"/lab/flag-$1"
+	: >"/lab/flag-$CASE-$1"
 }
 
 wait_flag() # NAME
 {
-	wait_until "flag $1" test -e "/lab/flag-$1"
+	wait_until "flag $1" test -e "/lab/flag-$CASE-$1"
 	say "saw $1"
 }
 
@@ -88,6 +91,7 @@ need_build()
 
 new_disk() # FILE
 {
+	rm -f "$1"
 	truncate -s "$disk_size" "$1"
 }
 

@@ -8,7 +8,7 @@
 need_build
 clone_machine
 new_disk /run/disk.img
-cbdctl format "$dev"
+cbdctl format --force "$dev"
 start_backend 1 /run/disk.img
 raise_flag original-runs
 wait_flag clone-refused

@@ -102,7 +102,7 @@ check_files()
 
 need_build
 new_host_id
-cbdctl format --coherence="$KIND" "$dev"
+cbdctl format --force --coherence="$KIND" "$dev"
 raise_flag formatted
 wait_flag backend-runs
 

@@ -1,19 +1,24 @@
 #!/bin/bash
-# The two-host smoke test: the real programs in two guests that share a devdax
-# device. This script owns the verdict; the guests belong to lab.sh, and what
-# the hosts do is in CASE-host1.sh and CASE-host2.sh.
+# The smoke tests in guests: the real programs on a devdax device. This script owns
+# the verdict; the guests belong to lab.sh, and what the hosts do is in
+# CASE-host1.sh and CASE-host2.sh. A boot is what costs most, so cases share one.
 #
-# usage: smoke.sh hardware|software|host-id|block
+# usage: smoke.sh hosts    two hosts, the cases of $hosts_cases
+#        smoke.sh block    one host, and its block devices
 #
 # Exits as automake wants it: 0 passed, 1 failed, 77 skipped, 99 broken.
 # abs_top_builddir is the build tree under test, abs_top_srcdir its source;
-# CBD_VM_KEEP=1 keeps the run folder.
+# CBD_VM_KEEP=1 keeps the run folder, CBD_VM_CASES names cases of two hosts to run.
 
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd -P)
 : "${abs_top_srcdir:=$(cd "$here/../.." && pwd -P)}"
 PATH=$PATH:/usr/sbin:/sbin
+# shellcheck source=../factor.sh
+. "$here/../factor.sh"
+
+hosts_cases="smoke:hardware smoke:software host-id"
 
 skip()
 {
@@ -76,8 +81,9 @@ new_run_folder()
 	trap clean_up EXIT
 	trap 'exit 99' INT TERM HUP
 	cp "$here/guest-lib.sh" "$LAB_RUN/"
-	printf 'RUN=%q\nSRC=%q\nKIND=%q\n' "$abs_top_builddir/run" "$abs_top_srcdir" \
-		"$1" >"$LAB_RUN/settings"
+	# a guest does not see the load of this machine
+	printf 'RUN=%q\nSRC=%q\nCASES=%q\nCBD_TEST_FACTOR=%s\n' "$abs_top_builddir/run" \
+		"$abs_top_srcdir" "$1" "$(factor)" >"$LAB_RUN/settings"
 	# what the integration tests of this machine leave out
 	[ -w /dev/loop-control ] || loops=yes
 	echo "LOOPS=${loops-}" >>"$LAB_RUN/settings"
@@ -108,11 +114,12 @@ virtio_disks()
 	export LAB_EXTRA
 }
 
-run_case() # CASE, of one host or two
+run_guests() # SCRIPT OF EACH HOST...
 {
-	local rc=0 node scripts=("$here/$1-host"[12].sh)
+	local rc=0 node scripts=("$@")
 
-	export LAB_TIMEOUT=${LAB_TIMEOUT:-400}
+	LAB_TIMEOUT=${LAB_TIMEOUT:-$(patience 150)}
+	export LAB_TIMEOUT
 	export LAB_SHOW=$abs_top_srcdir$'\n'$abs_top_builddir
 	"$here/lab.sh" run "${scripts[@]}" || rc=$?
 	for node in $(seq ${#scripts[@]}); do
@@ -126,14 +133,14 @@ run_case() # CASE, of one host or two
 }
 
 case ${1:-} in
-hardware | software) name=smoke kind=$1 ;;
-host-id | block) name=$1 kind= ;;
-*) broken "usage: smoke.sh hardware|software|host-id|block" ;;
+hosts) cases=${CBD_VM_CASES:-$hosts_cases} scripts=("$here/guest-cases.sh"{,}) ;;
+block) cases='' scripts=("$here/block-host1.sh") ;;
+*) broken "usage: smoke.sh hosts|block" ;;
 esac
 : "${abs_top_builddir:=$(find_build)}" "${LAB_EXTRA:=}"
 requires nbdkit nbd-client nbdinfo qemu-img mkfs.ext4 e2fsck jq sha256sum
 [ -x "$abs_top_builddir/run" ] || broken "$abs_top_builddir: not built"
 build_lab
-new_run_folder "$kind"
-[ "$name" != block ] || virtio_disks
-run_case "$name"
+new_run_folder "$cases"
+[ -n "$cases" ] || virtio_disks
+run_guests "${scripts[@]}"

@@ -1,3 +1,0 @@
-#!/bin/sh
-# One case of smoke.sh: two hosts, memory of kind software.
-exec "${0%/*}/smoke.sh" software
