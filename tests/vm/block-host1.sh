@@ -1,10 +1,11 @@
 # Block devices as the disk of a backend, on a kernel that has all kinds of them: virtio
 # disks with sectors of 512 and 4096 bytes, /dev/nbd0, and loop devices where the machine
-# that all this runs on has none. Both sides are on this host, over /dev/dax0.0.
+# that all this runs on has none. Both sides are on this host, over /dev/dax0.0. And
+# nbd-outage.sh beside it.
 # shellcheck shell=bash
 
 # shellcheck source=/dev/null
-. /lab/settings # RUN, SRC, LOOPS
+. /lab/settings # RUN, SRC, LOOPS, CBD_TEST_FACTOR
 
 # Once more with the programs of the build.
 if [ -z "${abs_top_builddir-}" ]; then
@@ -14,12 +15,24 @@ if [ -z "${abs_top_builddir-}" ]; then
 	exec "$RUN" bash "$0"
 fi
 
-export RANDOM_OPERATIONS=150
+export RANDOM_OPERATIONS=150 CBD_TEST_FACTOR
 # shellcheck source=../integration/block.sh
 . "$SRC/tests/integration/block.sh"
 
 transport=/dev/dax0.0
-cbdctl format --heartbeat 200 --dead-after 50 "$transport" >/dev/null
+cbdctl format --backends 8 --heartbeat 200 --dead-after 50 "$transport" >/dev/null
+
+echo "== an unprivileged user is told what could not be read"
+for command in list-transports "list $transport"; do
+	# shellcheck disable=SC2086 # words
+	said=$(setpriv --reuid=65534 --clear-groups cbdctl $command 2>&1 >/dev/null) || true
+	[ "$said" = "cbdctl: $transport: Permission denied" ] ||
+		fail "$command says: $said"
+done
+
+bash "$SRC/tests/vm/nbd-outage.sh" "$transport" >/lab/node-1/outage 2>&1 &
+outage=$!
+cleanup_fn stop $outage
 
 # virtio DEVICE SECTOR
 virtio()
@@ -56,3 +69,9 @@ if [ -n "$LOOPS" ]; then
 	echo "== loop devices"
 	bash "$SRC/tests/integration/test-disk-block.sh"
 fi
+
+echo "== /dev/nbd1 and /dev/nbd2, over an outage"
+status=0
+wait $outage || status=$?
+cat /lab/node-1/outage
+[ $status -eq 0 ] || fail "nbd-outage.sh ended with status $status"
