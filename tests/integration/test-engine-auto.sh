@@ -7,15 +7,14 @@
 
 requires_program nbdkit prlimit
 requires test "$(stat -fc %T "$memory")" = tmpfs
-case ${ASAN_OPTIONS-} in
-*exitcode=99*) skip "AddressSanitizer needs the address space" ;;
-esac
 
 format_transport transport
 make_disk "$memory/disk" 64G
 start_backend 1 "$disk"
 grep -q "engine mmap" "$tmp/backend-1.log" || skip "a disk in $memory is not mapped"
 stop_backend 1
+# that was all that can be looked at where AddressSanitizer needs the address space
+! sanitized || exit 0
 
 expect 1 "engine mmap: Cannot allocate memory" prlimit --as=8589934592 \
 	cbd-backend -f -t "$transport" --id 1 --engine mmap "$disk"
