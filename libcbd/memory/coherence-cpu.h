@@ -99,6 +99,13 @@ static inline uint64_t cbd_cpu_load_acquire(const void *p)
 	return __atomic_load_n((const cbd_word64 *)p, __ATOMIC_ACQUIRE);
 }
 
+/* A second look at a word without an invalidation between: it may be as old as the
+ * first. */
+static inline uint64_t cbd_cpu_load_again(const void *p)
+{
+	return cbd_cpu_load_acquire(p);
+}
+
 static inline void cbd_cpu_store(cbd_word64 *p, uint64_t value)
 {
 	__atomic_store_n(p, value, __ATOMIC_RELAXED);

@@ -49,24 +49,38 @@ static inline uint64_t cbd_copy_get(const void *copy, int word)
 	return value;
 }
 
+static inline void cbd_line_copy_rest(const void *line, void *copy, int from_word)
+{
+	const cbd_word64 *from = line;
+
+	for (int i = from_word; i < CBD_LINE_WORDS; i++)
+		cbd_copy_set(copy, i, cbd_cpu_load(&from[i]));
+}
+
 /* The first word is loaded first: acquire keeps the others behind it, and the
  * writer stored it last. */
 static inline void cbd_line_copy(const void *line, void *copy, uint64_t first)
 {
-	const cbd_word64 *from = line;
-
 	cbd_copy_set(copy, 0, first);
-	for (int i = 1; i < CBD_LINE_WORDS; i++)
-		cbd_copy_set(copy, i, cbd_cpu_load(&from[i]));
+	cbd_line_copy_rest(line, copy, 1);
 }
 
 static inline bool cbd_line_await(const struct cbd_mem *m, const void *line, uint64_t word,
 				  void *copy)
 {
+	uint64_t second;
+
 	(void)m;
 	if (cbd_cpu_load_acquire(line) != word)
 		return false;
-	cbd_line_copy(line, copy, word);
+	/* The same first word may have stood there before, see cbd_line_forget(): when the
+	 * second word is a new one, the first word that is loaded behind it is too. */
+	second = cbd_cpu_load_acquire((const cbd_word64 *)line + 1);
+	if (cbd_cpu_load_again(line) != word)
+		return false;
+	cbd_copy_set(copy, 0, word);
+	cbd_copy_set(copy, 1, second);
+	cbd_line_copy_rest(line, copy, 2);
 	return true;
 }
 
@@ -92,6 +106,18 @@ static inline void cbd_line_store(const struct cbd_mem *m, void *line, const voi
 		cbd_cpu_write_back(line);
 		cbd_cpu_store_fence();
 	}
+}
+
+static inline void cbd_line_forget(const struct cbd_mem *m, void *line)
+{
+	if (m->software)
+		cbd_cpu_store_fence();
+	cbd_cpu_store_release(line, CBD_LINE_FORGOTTEN);
+	if (m->software) {
+		cbd_cpu_write_back(line);
+		cbd_cpu_store_fence();
+	}
+	cbd_cpu_order();
 }
 
 /* --------------------------------------------------------------- payload */

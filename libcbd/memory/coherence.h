@@ -37,6 +37,10 @@ struct cbd_mem {
 	bool software; /* hosts are not coherent: write back and invalidate */
 };
 
+/* A first word that nobody awaits: of a position, a count, a beat or a number that
+ * starts at 0 and is raised. */
+#define CBD_LINE_FORGOTTEN UINT64_MAX
+
 #ifdef CBD_COHERENCE_IMPL
 #include CBD_COHERENCE_IMPL
 #else
@@ -57,6 +61,10 @@ struct cbd_mem {
  * void cbd_line_store(const struct cbd_mem *, void *line, const void *copy)
  *	Order all earlier payload before, store the line, its first 8 bytes
  *	last, and write it back.
+ * void cbd_line_forget(const struct cbd_mem *, void *line)
+ *	Before a cbd_line_store() whose first word may stand in the line already, from an
+ *	earlier use: without this cbd_line_await() might find it while the other words
+ *	are stored.  The second word has to be one that did not stand there (an epoch).
  * void cbd_mem_store(const struct cbd_mem *, void *dst, const void *src, size_t)
  *	Copy payload in and write it back; ordered by the next cbd_line_store().
  * void cbd_mem_store_done(const struct cbd_mem *)

@@ -68,6 +68,18 @@ static uint32_t entry_crc(uint32_t seed, const void *entry)
 	return cbd_crc32c(seed, entry, offsetof(struct cbd_line, crc));
 }
 
+/* In the first round of an epoch an older one may have left the same position in the
+ * line.  Its first word alone would not tell then that the entry is whole. */
+static void store_inside(const struct cbd_channel *ch, void *line, const void *entry)
+{
+	uint64_t position;
+
+	memcpy(&position, entry, sizeof(position));
+	if (position < ch->slots)
+		cbd_line_forget(&ch->t->mem, line);
+	cbd_line_store(&ch->t->mem, line, entry);
+}
+
 static int send(struct cbd_channel *ch, void *line, void *entry, uint32_t seed)
 {
 	struct cbd_fault f;
@@ -75,7 +87,7 @@ static int send(struct cbd_channel *ch, void *line, void *entry, uint32_t seed)
 	((struct cbd_line *)entry)->crc = entry_crc(seed, entry);
 	if (!CBD_FAULT_TRY(&f))
 		return -EIO;
-	cbd_line_store(&ch->t->mem, line, entry);
+	store_inside(ch, line, entry);
 	cbd_fault_end(&f);
 	return 0;
 }
@@ -130,7 +142,7 @@ void cbd_channel_send_se_inside(struct cbd_channel *ch, struct cbd_se *se)
 {
 	se->epoch = ch->epoch;
 	se->crc = entry_crc(ch->se_seed, se);
-	cbd_line_store(&ch->t->mem, &ch->se[se->position & (ch->slots - 1)], se);
+	store_inside(ch, &ch->se[se->position & (ch->slots - 1)], se);
 }
 
 int cbd_channel_send_ce(struct cbd_channel *ch, struct cbd_ce *ce)

@@ -340,7 +340,7 @@ static void early(struct sim_fibre *f)
 		sim.count.torn++;
 		return;
 	}
-	if (op->kind == WRITE_BACK && sim_chance(2)) {
+	if (op->kind == WRITE_BACK && !sim.rules.no_entry_crc && sim_chance(2)) {
 		struct sim_line *c = line_at(f->proc->host, op->line);
 		uint8_t mask = (uint8_t)sim_random();
 
@@ -467,7 +467,7 @@ static struct sim_line *for_store(uint32_t line)
 	return c;
 }
 
-static uint64_t load(const void *p)
+static uint64_t load(const void *p, bool checked)
 {
 	uint32_t line;
 
@@ -475,18 +475,23 @@ static uint64_t load(const void *p)
 		return *(const cbd_word64 *)p;
 	sim_step();
 	line = sim_line_of(p);
-	return for_load(line, (uint8_t)(1u << word_of(p)), true)->word[word_of(p)];
+	return for_load(line, (uint8_t)(1u << word_of(p)), checked)->word[word_of(p)];
 }
 
 uint64_t cbd_cpu_load(const cbd_word64 *p)
 {
-	return load(p);
+	return load(p, true);
 }
 
 uint64_t cbd_cpu_load_acquire(const void *p)
 {
 	sim.count.lines_loaded++;
-	return load(p);
+	return load(p, true);
+}
+
+uint64_t cbd_cpu_load_again(const void *p)
+{
+	return load(p, false);
 }
 
 void cbd_cpu_store(cbd_word64 *p, uint64_t value)

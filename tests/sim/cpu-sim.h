@@ -22,6 +22,7 @@ void cbd_relax(void);
 
 uint64_t cbd_cpu_load(const cbd_word64 *p);
 uint64_t cbd_cpu_load_acquire(const void *p);
+uint64_t cbd_cpu_load_again(const void *p);
 void cbd_cpu_store(cbd_word64 *p, uint64_t value);
 void cbd_cpu_store_release(cbd_word64 *p, uint64_t value);
 uint32_t cbd_cpu_load32(const uint32_t *p);

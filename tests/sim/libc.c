@@ -268,6 +268,32 @@ uint32_t __wrap_cbd_channel_payload_crc(uint32_t seed, const void *data, size_t 
 	return sim.rules.no_crc ? 0 : __real_cbd_channel_payload_crc(seed, data, len);
 }
 
+/* The CRC seeds of rings, of this world: what 24 bytes give (ring/channel.c). */
+static uint32_t ring_seeds[1024];
+static unsigned n_ring_seeds;
+
+static bool is_ring_seed(uint32_t seed)
+{
+	for (unsigned i = 0; i < n_ring_seeds && i < 1024; i++)
+		if (ring_seeds[i] == seed)
+			return true;
+	return false;
+}
+
+uint32_t __real_cbd_crc32c(uint32_t crc, const void *buf, size_t len);
+uint32_t __wrap_cbd_crc32c(uint32_t crc, const void *buf, size_t len);
+uint32_t __wrap_cbd_crc32c(uint32_t crc, const void *buf, size_t len)
+{
+	uint32_t of;
+
+	if (sim.rules.no_entry_crc && len == offsetof(struct cbd_line, crc) && is_ring_seed(crc))
+		return 0;
+	of = __real_cbd_crc32c(crc, buf, len);
+	if (len == 24 && !is_ring_seed(of))
+		ring_seeds[n_ring_seeds++ % 1024] = of;
+	return of;
+}
+
 /* The places that libcbd names (base/step.h). */
 void __wrap_cbd_step(const char *name);
 void __wrap_cbd_step(const char *name)

@@ -102,6 +102,11 @@ static void calm(void *arg)
 	sim.limit_ns = sim.now_ns + 300000 * SIM_MS;
 	random_noise(false);
 	sim.rules.no_crc = sim_chance(2);
+	sim.rules.no_entry_crc = sim_chance(2);
+	if (sim.rules.no_entry_crc) { /* a line often goes to memory between two words */
+		sim.noise.turn = 2;
+		sim.noise.evict = 20;
+	}
 	for (unsigned round = 0; round < rounds; round++) {
 		unsigned n = 1 + (unsigned)sim_below(2);
 
@@ -523,6 +528,9 @@ static bool run_child(uint64_t seed)
 	}
 	if (status == 0)
 		return true;
+	if (WIFSIGNALED(status))
+		printf("seed %llu: died by signal %d\n", (unsigned long long)seed,
+		       WTERMSIG(status));
 	printf("seed %llu has failed; again: SIM_TRACE=1 sim-random %llu\n",
 	       (unsigned long long)seed, (unsigned long long)seed);
 	return false;

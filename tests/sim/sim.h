@@ -44,6 +44,9 @@ struct sim_rules {
 	bool dirty_dropped; /* an invalidate finds a line dirty that its writer left */
 	bool dirty_at_exit; /* an orderly exit leaves dirty lines */
 	bool no_crc;	    /* payload CRCs are constant: what they heal is wrong data */
+	/* CRCs of entries are constant, and a write-back is that of a whole line: what they
+	 * heal is a wrong request or answer */
+	bool no_entry_crc;
 };
 
 struct sim_line {

@@ -552,7 +552,7 @@ static void set_rules(void)
 {
 	const char *off = getenv("SIM_RULES_OFF");
 
-	sim.rules = (struct sim_rules){ true, true, true, true, true, false };
+	sim.rules = (struct sim_rules){ true, true, true, true, true, false, false };
 	if (!off)
 		return;
 	sim.rules.two_dirty = !strstr(off, "two-dirty");

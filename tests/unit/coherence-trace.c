@@ -211,6 +211,17 @@ static void note_store(const struct cbd_mem *m, const void *line, const void *co
 	pthread_mutex_unlock(&lock);
 }
 
+/* The first word of an entry tells that it is whole: then it must not stand in the line
+ * before, with the epoch of another use of the ring. */
+static void note_first_word(const struct cbd_mem *m, const uint64_t *line, const uint64_t *words)
+{
+	size_t offset;
+
+	if (rings.end && side_of(m, line, &offset) >= 0 && offset >= rings.se &&
+	    offset < rings.data && line[0] == words[0] && line[1] != words[1])
+		count(&seen.not_forgotten);
+}
+
 /* -------------------------------------------------------------- interface */
 
 void cbd_coherence_init(void)
@@ -262,9 +273,16 @@ void cbd_line_store(const struct cbd_mem *m, void *line, const void *copy)
 
 	note_store(m, line, copy);
 	memcpy(words, copy, sizeof(words));
+	note_first_word(m, to, words);
 	for (int i = 1; i < 8; i++)
 		__atomic_store_n(&to[i], words[i], __ATOMIC_RELAXED);
 	__atomic_store_n(&to[0], words[0], __ATOMIC_RELEASE);
+}
+
+void cbd_line_forget(const struct cbd_mem *m, void *line)
+{
+	(void)m;
+	__atomic_store_n((uint64_t *)line, CBD_LINE_FORGOTTEN, __ATOMIC_SEQ_CST);
 }
 
 void cbd_mem_store(const struct cbd_mem *m, void *dst, const void *src, size_t len)

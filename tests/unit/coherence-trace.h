@@ -16,6 +16,7 @@ void cbd_line_invalidate_start(const struct cbd_mem *m, const void *line);
 void cbd_invalidate_done(const struct cbd_mem *m);
 bool cbd_line_await(const struct cbd_mem *m, const void *line, uint64_t word, void *copy);
 void cbd_line_store(const struct cbd_mem *m, void *line, const void *copy);
+void cbd_line_forget(const struct cbd_mem *m, void *line);
 void cbd_mem_store(const struct cbd_mem *m, void *dst, const void *src, size_t len);
 void cbd_mem_store_done(const struct cbd_mem *m);
 void cbd_mem_load(const struct cbd_mem *m, void *dst, const void *src, size_t len);
@@ -37,10 +38,11 @@ void cbd_shared_set(uint64_t *value, uint64_t to);
 /* What was seen. */
 struct trace {
 	uint64_t loads, awaits, stores, payload_stores, payload_loads, swaps, landed, taken;
-	uint64_t undropped;    /* awaits of a line that was not dropped before */
-	uint64_t unfenced;     /* ... or dropped without the fence */
-	uint64_t two_writers;  /* line stores to a line that the other side stores to */
-	uint64_t late_payload; /* entries published before their payload */
+	uint64_t undropped;	/* awaits of a line that was not dropped before */
+	uint64_t unfenced;	/* ... or dropped without the fence */
+	uint64_t two_writers;	/* line stores to a line that the other side stores to */
+	uint64_t late_payload;	/* entries published before their payload */
+	uint64_t not_forgotten; /* entries over one of an older epoch with their position */
 };
 
 /* Forget everything; BASE and SIZE: where a side's mapping lies. */

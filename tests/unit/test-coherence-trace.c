@@ -50,6 +50,7 @@ static void check_trace(void)
 	ck_assert_uint_eq(t.unfenced, 0);
 	ck_assert_uint_eq(t.two_writers, 0);
 	ck_assert_uint_eq(t.late_payload, 0);
+	ck_assert_uint_eq(t.not_forgotten, 0);
 	/* and it was this header that was used */
 	ck_assert_uint_gt(t.awaits, 100);
 	ck_assert_uint_gt(t.stores, 100);
