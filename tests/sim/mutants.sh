@@ -1,8 +1,10 @@
 #!/bin/bash
 # mutants.sh [NAME...]: libcbd with one write-back, invalidate, fence or check taken out
 # is linked with the simulator, which has to find it. Without a name all of the file
-# "mutants". Prints a line for each: killed (by what) or SURVIVED. The status is 0 when
-# those that survived are the ones that README.md explains.
+# "mutants". Prints a line for each: killed (by what) or SURVIVED. Killed is what the
+# simulator has said FAIL of, or what died by a signal; a program that does not start, does
+# not end, or fails without a word is an error. The status is 0 when those that survived are
+# the ones that README.md explains, and nothing was an error.
 set -u
 here=$(dirname "$(readlink -f "$0")")
 top=$here/../..
@@ -38,16 +40,25 @@ compile() # FILE of libcbd
 		xargs -P 2 -I{} sh -c 'gcc "$@" -c {} -o "$work/$(basename {} .c).o"' - "${flags[@]}"
 }
 
-run() # PROGRAM TIME: what has failed
+# A world that does not end is killed by its limit of CPU seconds (SIGXCPU); TIME is that
+# of the clock, which a busy machine uses up without a fault of the mutant.
+run() # PROGRAM TIME: what has failed; 0: nothing, 1: killed, 2: an error
 {
-	local rc=0
+	local rc=0 how
 
 	# what was compiled here stands before the same of the library
 	gcc -pthread -rdynamic -o "$work/$1" "$sim/$1.o" "$work"/*.o "$sim/.libs/libcbd-sim.a" \
-		"${wraps[@]}" "${libs[@]}" || return 9
-	SIM_STEPS=$steps timeout "$2" "$work/$1" >"$work/out" 2>&1 || rc=$?
-	sed -n 's/^FAIL seed \([0-9]*\), .* ms, [^:]*: /seed \1: /p' "$work/out" | head -n 1
-	return $rc
+		"${wraps[@]}" "${libs[@]}" >"$work/out" 2>&1 || {
+		echo "does not link: $(head -n 1 "$work/out")"
+		return 2
+	}
+	(ulimit -t 60 && SIM_STEPS=$steps exec timeout "$2" "$work/$1") >"$work/out" 2>&1 || rc=$?
+	[ $rc -ne 0 ] || return 0
+	how=$(sed -n 's/^FAIL seed \([0-9]*\), .* ms, [^:]*: /seed \1: /p' "$work/out" | head -n 1)
+	[ -n "$how" ] || how=$(sed -n 's/^seed [0-9]*: died by signal.*/&/p' "$work/out" | head -n 1)
+	echo "${how:-$1 ends with status $rc: $(tail -n 1 "$work/out")}"
+	[ -n "$how" ] && return 1
+	return 2
 }
 
 unexpected=0
@@ -64,20 +75,29 @@ while IFS=$'\t' read -r name file script; do
 		unexpected=$((unexpected + 1))
 		continue
 	fi
-	compile "$file"
-	how=$(run random 120) && how=$(run systematic 300)
-	rc=$?
+	how=''
+	rc=2
+	if compile "$file"; then
+		how=$(run random 600)
+		rc=$?
+		[ $rc -ne 0 ] || {
+			how=$(run systematic 900)
+			rc=$?
+		}
+	fi
 	cp "$work/original" "$original"
-	if [ $rc -eq 9 ]; then
-		echo "$name: does not link"
+	case $rc in
+	0)
+		echo "$name: SURVIVED"
+		[[ " $expected " == *" $name "* ]] || unexpected=$((unexpected + 1))
+		;;
+	1)
+		echo "$name: killed; $how"
+		;;
+	*)
+		echo "$name: ERROR: ${how:-does not compile}"
 		unexpected=$((unexpected + 1))
-		continue
-	fi
-	if [ $rc -ne 0 ]; then
-		echo "$name: killed; ${how:-status $rc}"
-		continue
-	fi
-	echo "$name: SURVIVED"
-	[[ " $expected " == *" $name "* ]] || unexpected=$((unexpected + 1))
+		;;
+	esac
 done <"$here/mutants"
 exit $unexpected

@@ -267,6 +267,11 @@ static void one_case(void *arg)
 	status = repaired ? REPAIRED : DIED;
 }
 
+static uint64_t seed_of(const struct a_case *k)
+{
+	return k->store * 64 + k->follow * 8 + k->when;
+}
+
 static int run_case(const struct a_case *k)
 {
 	int how;
@@ -275,13 +280,16 @@ static int run_case(const struct a_case *k)
 	fflush(stdout);
 	child = fork();
 	if (child == 0) {
-		sim_begin(k->store * 64 + k->follow * 8 + k->when, SIZE);
+		sim_begin(seed_of(k), SIZE);
 		sim_run(one_case, (void *)(uintptr_t)k);
 		sim_end();
 		_exit(status);
 	}
 	if (child < 0 || waitpid(child, &how, 0) < 0)
 		return 1;
+	if (WIFSIGNALED(how))
+		printf("seed %llu: died by signal %d\n", (unsigned long long)seed_of(k),
+		       WTERMSIG(how));
 	return WIFEXITED(how) ? WEXITSTATUS(how) : 1;
 }
 
