@@ -59,6 +59,16 @@ static unsigned reap_and_arm(void)
 	return n;
 }
 
+/* An armed descriptor with nothing to come may fire for nothing (a bell that rang for an
+ * earlier arm was seen late), but not for ever. */
+static bool falls_silent(int fd)
+{
+	for (unsigned i = 0; i < 5 && readable(fd, 0); i++)
+		if (reap_and_arm() != 0)
+			return false;
+	return !readable(fd, 0);
+}
+
 START_TEST(queue)
 {
 	struct cbd_request *r[2];
@@ -75,14 +85,14 @@ START_TEST(queue)
 		pair_submit(&p, CBD_OP_READ, buf + 512, 512, 512, 2);
 		pair_fetch_all(&p, r, 2);
 		ck_assert_uint_eq(reap_and_arm(), 0);
-		ck_assert(!readable(fd, 0));
+		ck_assert(falls_silent(fd));
 		pair_complete(&p, r[1]);
 		pair_complete(&p, r[0]);
 		ck_assert_uint_eq(pair_fetch(&p, r, 1), 0); /* it rings */
 		ck_assert(readable(fd, 20000));
 		unit_wait(cbd_channel_has_ce(&p.q->ch, p.q->cursors.ce_next + 1));
 		ck_assert_uint_eq(reap_and_arm(), 2);
-		ck_assert(!readable(fd, 0));
+		ck_assert(falls_silent(fd));
 	}
 	pair_close(&p);
 }
@@ -188,7 +198,8 @@ START_TEST(handler)
 	cbd_handler_wake(h);
 	ck_assert(readable(fd, 0));
 	ck_assert_int_eq(cbd_handler_arm(h), 1);
-	ck_assert_uint_eq(fetch_and_arm(h, r, 4), 0);
+	for (unsigned i = 0; i < 5 && (i == 0 || readable(fd, 0)); i++)
+		ck_assert_uint_eq(fetch_and_arm(h, r, 4), 0);
 	ck_assert(!readable(fd, 0));
 	pair_close(&p);
 }
