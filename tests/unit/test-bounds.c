@@ -77,6 +77,17 @@ static void silent_for(unsigned seconds)
 	pthread_mutex_unlock(&p.q->lock);
 }
 
+static bool silent_since(unsigned seconds)
+{
+	uint64_t since = cbd_now_ns() - seconds * SECOND;
+
+	pthread_mutex_lock(&p.q->lock);
+	if (p.q->cursors.moved_ns > since)
+		p.q->cursors.moved_ns = since;
+	pthread_mutex_unlock(&p.q->lock);
+	return true;
+}
+
 static uint64_t beating(void)
 {
 	return cbd_shared_get(&p.blkdev->beating_ns);
@@ -104,6 +115,16 @@ static void expect_eio(bool (*beat)(void))
 	struct cbd_completion c = { .result = 1 };
 
 	unit_wait(beat() && reaped(&c));
+	ck_assert_int_eq(c.result, -EIO);
+}
+
+/* SECONDS without an answer, told again and again: on a busy machine a beat may be so late
+ * that the backend is suspected, and the time before that counts for nothing. */
+static void expect_eio_since(unsigned seconds, bool (*beat)(void))
+{
+	struct cbd_completion c = { .result = 1 };
+
+	unit_wait(beat() && silent_since(seconds) && reaped(&c));
 	ck_assert_int_eq(c.result, -EIO);
 }
 
@@ -169,8 +190,7 @@ START_TEST(grant_stays_damaged)
 	silent_for(6);
 	expect_nothing(damage, 100);
 	ck_assert_uint_eq(leaves(), 1);
-	silent_for(31 + 2);
-	expect_eio(damage);
+	expect_eio_since(31 + 2, damage);
 	pair_close(&p);
 }
 END_TEST
@@ -239,8 +259,7 @@ START_TEST(grant_comes_and_goes)
 	expect_nothing(not_ours, 100);
 	silent_for(6);
 	unit_wait(not_ours() && leaves() == 1);
-	silent_for(31 + 2);
-	expect_eio(not_ours);
+	expect_eio_since(31 + 2, not_ours);
 	pair_close(&p);
 }
 END_TEST
