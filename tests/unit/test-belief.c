@@ -25,37 +25,12 @@ static void open_two_queues(int i)
 	pair_open(&p, &o);
 }
 
-static void *grant_place(struct cbd_queue *q)
-{
-	return cbd_channel_backend_line(&q->ch, CBD_CHANNEL_GRANT);
-}
-
 static struct cbd_grant_line grant_of(struct cbd_queue *q)
 {
 	struct cbd_grant_line g;
 
-	unit_ok(cbd_line_get(p.ct, grant_place(q), &g));
+	unit_ok(cbd_line_get(p.ct, queue_grant(q), &g));
 	return g;
-}
-
-static uint64_t epoch_of(struct cbd_queue *q)
-{
-	uint64_t epoch;
-
-	pthread_mutex_lock(&q->lock);
-	epoch = q->ch.epoch;
-	pthread_mutex_unlock(&q->lock);
-	return epoch;
-}
-
-static enum cbd_queue_state state_of(struct cbd_queue *q)
-{
-	enum cbd_queue_state state;
-
-	pthread_mutex_lock(&q->lock);
-	state = q->state;
-	pthread_mutex_unlock(&q->lock);
-	return state;
 }
 
 /* A write on Q; its result.  A test that waits for ever says which. */
@@ -89,8 +64,8 @@ static void writes_pass(void)
 static void follow_forged(struct cbd_grant_line g)
 {
 	server_stop(&p);
-	unit_ok(cbd_line_put(p.ct, grant_place(p.q), &g));
-	unit_wait(epoch_of(p.q) == g.epoch);
+	unit_ok(cbd_line_put(p.ct, queue_grant(p.q), &g));
+	unit_wait(queue_epoch(p.q) == g.epoch);
 	server_start(&p);
 }
 
@@ -107,8 +82,8 @@ START_TEST(forged_grant)
 	/* the queue with the honest grant first: it has nothing to do with the lie */
 	ck_assert_int_eq(write_on(cbd_blkdev_queue(p.blkdev, 1), 65536), 0);
 	writes_pass();
-	ck_assert_uint_gt(epoch_of(p.q), epoch);
-	ck_assert_uint_eq(epoch_of(p.q) >> 32, epoch >> 32);
+	ck_assert_uint_gt(queue_epoch(p.q), epoch);
+	ck_assert_uint_eq(queue_epoch(p.q) >> 32, epoch >> 32);
 	pair_close(&p);
 }
 END_TEST
@@ -170,7 +145,7 @@ START_TEST(forged_close)
 	g = grant_of(p.q);
 	g.state = CBD_GRANT_CLOSED;
 	g.epoch += _i / WAYS ? NEWER : 0;
-	unit_ok(cbd_line_put(p.ct, grant_place(p.q), &g));
+	unit_ok(cbd_line_put(p.ct, queue_grant(p.q), &g));
 	unit_wait(write_on(p.q, 0) == -ESHUTDOWN);
 	server_start(&p);
 	unit_wait(write_on(p.q, 0) == 0);
@@ -189,7 +164,7 @@ START_TEST(forged_nonsense)
 	g = grant_of(p.q);
 	g.epoch += NEWER;
 	g.depth = 0;
-	unit_ok(cbd_line_put(p.ct, grant_place(p.q), &g));
+	unit_ok(cbd_line_put(p.ct, queue_grant(p.q), &g));
 	cbd_sleep_us(100000); /* several looks, none of which may believe it */
 	server_start(&p);
 	writes_pass();
@@ -209,7 +184,7 @@ START_TEST(kept_nonsense)
 	bc->grant.depth = 0;
 	unit_ok(cbd_backend_put_grant(p.backend, bc));
 	server_start(&p);
-	unit_wait(state_of(p.q) == CBD_QUEUE_BROKEN);
+	unit_wait(queue_state(p.q) == CBD_QUEUE_BROKEN);
 	ck_assert_int_eq(write_on(p.q, 0), -EIO);
 	pair_close(&p);
 }
@@ -219,7 +194,7 @@ END_TEST
 static bool has_gone_back(uint64_t epoch)
 {
 	unit_ok(cbd_backend_tick(p.backend));
-	return epoch_of(p.q) != epoch || state_of(p.q) == CBD_QUEUE_BROKEN;
+	return queue_epoch(p.q) != epoch || queue_state(p.q) == CBD_QUEUE_BROKEN;
 }
 
 /* Each time that the queue has come back, another grant is forged: it ends. */
@@ -234,8 +209,8 @@ START_TEST(forged_again_and_again)
 		struct cbd_grant_line g = grant_of(p.q);
 
 		g.epoch += NEWER << i; /* it has not been drained, so G may be what was forged */
-		unit_ok(cbd_line_put(p.ct, grant_place(p.q), &g));
-		unit_wait(epoch_of(p.q) == g.epoch);
+		unit_ok(cbd_line_put(p.ct, queue_grant(p.q), &g));
+		unit_wait(queue_epoch(p.q) == g.epoch);
 		unit_wait(has_gone_back(g.epoch));
 	}
 	ck_assert_int_eq(pair_reap(&p).result, -EIO);
@@ -244,16 +219,6 @@ START_TEST(forged_again_and_again)
 END_TEST
 
 /* ------------------------------------------------------- lines of the past */
-
-static uint64_t beats_now(void)
-{
-	uint64_t beats;
-
-	pthread_mutex_lock(&p.blkdev->lines);
-	beats = p.blkdev->beat.counter;
-	pthread_mutex_unlock(&p.blkdev->lines);
-	return beats;
-}
 
 /* The late store of a backend that was replaced: its grant, and its answers, are of no
  * use in the new epoch, however long nobody corrects the line. */
@@ -267,11 +232,11 @@ START_TEST(old_genuine_grant)
 
 	open_two_queues(_i);
 	old = grant_of(p.q);
-	epoch = epoch_of(p.q);
+	epoch = queue_epoch(p.q);
 	pair_crash(&p);
-	unit_wait(epoch_of(p.q) != epoch);
-	epoch = epoch_of(p.q);
-	unit_ok(cbd_line_put(p.ct, grant_place(p.q), &old));
+	unit_wait(queue_epoch(p.q) != epoch);
+	epoch = queue_epoch(p.q);
+	unit_ok(cbd_line_put(p.ct, queue_grant(p.q), &old));
 	pair_submit(&p, CBD_OP_READ, buf[0], 0, 512, 1);
 	/* an answer to it from the old epoch, sealed as it was then */
 	pthread_mutex_lock(&p.q->lock);
@@ -284,13 +249,13 @@ START_TEST(old_genuine_grant)
 		cbd_channel_enter(&zombie, old.epoch);
 		unit_ok(cbd_channel_send_ce(&zombie, &answer));
 	}
-	beats = beats_now();
-	while (beats_now() < beats + 10)
+	beats = pair_beats(&p);
+	while (pair_beats(&p) < beats + 10)
 		ck_assert_int_eq(cbd_queue_poll(p.q, &c, 1, 1, 5), 0);
-	ck_assert_uint_eq(epoch_of(p.q), epoch);
+	ck_assert_uint_eq(queue_epoch(p.q), epoch);
 	server_start(&p);
 	ck_assert_int_eq(pair_reap(&p).result, 0);
-	ck_assert_uint_eq(epoch_of(p.q), epoch);
+	ck_assert_uint_eq(queue_epoch(p.q), epoch);
 	writes_pass();
 	pair_close(&p);
 }
@@ -327,11 +292,11 @@ START_TEST(answer_of_a_replaced_backend)
 	p.geometry.verifier += 0x10000;
 	pair_crash(&p);
 	new = grant_of(p.q);
-	unit_ok(cbd_line_put(p.ct, grant_place(p.q), &old));
+	unit_ok(cbd_line_put(p.ct, queue_grant(p.q), &old));
 	check_grant(cbd_blkdev_queue(p.blkdev, 1));
 	for (unsigned i = 0; i < 5; i++)
 		ck_assert_int_eq(poll_once(p.q, &c), 0);
-	unit_ok(cbd_line_put(p.ct, grant_place(p.q), &new));
+	unit_ok(cbd_line_put(p.ct, queue_grant(p.q), &new));
 	server_start(&p);
 	ck_assert_int_eq(pair_reap(&p).result, 0);
 	ck_assert_uint_eq(unit_disk_ops(&p.disk, CBD_OP_WRITE), 2);
@@ -359,7 +324,7 @@ START_TEST(answer_that_was_held)
 	g = grant_of(other);
 	g.epoch += NEWER;
 	g.verifier += 0x10000;
-	unit_ok(cbd_line_put(p.ct, grant_place(other), &g));
+	unit_ok(cbd_line_put(p.ct, queue_grant(other), &g));
 	check_grant(other);
 	pair_submit(&p, CBD_OP_WRITE, buf, 0, 512, 1);
 	pair_fetch_all(&p, r, 1);

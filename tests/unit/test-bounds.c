@@ -9,54 +9,11 @@
 
 #include <errno.h>
 
-#include "unit.h"
+#include "slow.h"
 
 #define SECOND 1000000000ull
 
-static struct pair p;
 static unsigned char buf[512];
-
-static void open_pair(int i)
-{
-	struct pair_options o = way(i);
-
-	o.heartbeat_ms = 20;
-	o.dead_after = 50;
-	pair_open(&p, &o);
-	server_stop(&p);
-}
-
-static void *grant_place(void)
-{
-	return cbd_channel_backend_line(&p.q->ch, CBD_CHANNEL_GRANT);
-}
-
-static enum cbd_queue_state state_now(void)
-{
-	enum cbd_queue_state state;
-
-	pthread_mutex_lock(&p.q->lock);
-	state = p.q->state;
-	pthread_mutex_unlock(&p.q->lock);
-	return state;
-}
-
-static unsigned leaves(void)
-{
-	unsigned n;
-
-	pthread_mutex_lock(&p.q->lock);
-	n = (unsigned)p.q->counters.leaves;
-	pthread_mutex_unlock(&p.q->lock);
-	return n;
-}
-
-/* True, for conditions: the backend beats, and its control side does its work. */
-static bool tick(void)
-{
-	unit_ok(cbd_backend_tick(p.backend));
-	return true;
-}
 
 /* The backend beats and does nothing else. */
 static bool beat_only(void)
@@ -70,13 +27,6 @@ static bool beat_only(void)
 	return true;
 }
 
-static void silent_for(unsigned seconds)
-{
-	pthread_mutex_lock(&p.q->lock);
-	p.q->cursors.moved_ns -= seconds * SECOND;
-	pthread_mutex_unlock(&p.q->lock);
-}
-
 static bool silent_since(unsigned seconds)
 {
 	uint64_t since = cbd_now_ns() - seconds * SECOND;
@@ -88,33 +38,11 @@ static bool silent_since(unsigned seconds)
 	return true;
 }
 
-static uint64_t beating(void)
-{
-	return cbd_shared_get(&p.blkdev->beating_ns);
-}
-
-/* By the heartbeat thread's own word, which it writes: until it has taken it over. */
-static void beats_for(unsigned seconds, bool (*beat)(void))
-{
-	uint64_t to = beating() + seconds * SECOND;
-
-	while (beating() < to) {
-		cbd_shared_set(&p.blkdev->beating_ns, to + SECOND);
-		beat();
-		cbd_sleep_us(1000);
-	}
-}
-
-static bool reaped(struct cbd_completion *c)
-{
-	return cbd_queue_poll(p.q, c, 1, 1, 1) == 1;
-}
-
 static void expect_eio(bool (*beat)(void))
 {
 	struct cbd_completion c = { .result = 1 };
 
-	unit_wait(beat() && reaped(&c));
+	unit_wait(beat() && slow_reaped(&c));
 	ck_assert_int_eq(c.result, -EIO);
 }
 
@@ -124,19 +52,8 @@ static void expect_eio_since(unsigned seconds, bool (*beat)(void))
 {
 	struct cbd_completion c = { .result = 1 };
 
-	unit_wait(beat() && silent_since(seconds) && reaped(&c));
+	unit_wait(beat() && silent_since(seconds) && slow_reaped(&c));
 	ck_assert_int_eq(c.result, -EIO);
-}
-
-static void expect_nothing(bool (*beat)(void), unsigned ms)
-{
-	uint64_t end = cbd_now_ns() + ms * 1000000ull;
-	struct cbd_completion c;
-
-	while (cbd_now_ns() < end) {
-		beat();
-		ck_assert_int_eq(reaped(&c), false);
-	}
 }
 
 /* "I drain", for ever. */
@@ -144,16 +61,16 @@ START_TEST(drains_for_ever)
 {
 	struct cbd_bchannel *bc;
 
-	open_pair(_i);
+	slow_open(way(_i));
 	bc = &p.backend->channels[p.q->ch.id];
 	pair_submit(&p, CBD_OP_WRITE, buf, 0, 512, 1);
 	bc->grant.state = CBD_GRANT_LEAVING;
 	unit_ok(cbd_backend_put_grant(p.backend, bc));
-	unit_wait(tick() && state_now() == CBD_QUEUE_DRAINING);
-	silent_for(60); /* a disk may be as slow as that */
-	expect_nothing(tick, 100);
-	beats_for(301, tick);
-	expect_eio(tick);
+	unit_wait(slow_tick() && queue_state(p.q) == CBD_QUEUE_DRAINING);
+	slow_silent_for(60); /* a disk may be as slow as that */
+	slow_expect_nothing(slow_tick, 100);
+	slow_beats_for(301, slow_tick);
+	expect_eio(slow_tick);
 	/* it may still be executed (rule 9) */
 	unit_fails(cbd_queue_write(p.q, buf, 512, 0, 0), EIO);
 	/* and when the backend comes to its senses all is well again */
@@ -171,9 +88,9 @@ static bool damage(void)
 
 	/* no tick: it would store the grant again, and a look may fall between */
 	beat_only();
-	cbd_line_load(&p.ct->mem, grant_place(), &line);
+	cbd_line_load(&p.ct->mem, queue_grant(p.q), &line);
 	line.crc = (uint32_t)cbd_now_ns();
-	cbd_line_store(&p.ct->mem, grant_place(), &line);
+	cbd_line_store(&p.ct->mem, queue_grant(p.q), &line);
 	return true;
 }
 
@@ -182,15 +99,15 @@ START_TEST(grant_stays_damaged)
 {
 	struct cbd_request *r[1];
 
-	open_pair(_i);
+	slow_open(way(_i));
 	pair_submit(&p, CBD_OP_READ, buf, 0, 512, 1);
 	pair_fetch_all(&p, r, 1);
 	damage();
 	pair_complete(&p, r[0]);
-	expect_nothing(damage, 50);
-	silent_for(6);
-	expect_nothing(damage, 100);
-	ck_assert_uint_eq(leaves(), 1);
+	slow_expect_nothing(damage, 50);
+	slow_silent_for(6);
+	slow_expect_nothing(damage, 100);
+	ck_assert_uint_eq(queue_leaves(p.q), 1);
 	expect_eio_since(31 + 2, damage);
 	pair_close(&p);
 }
@@ -201,17 +118,17 @@ START_TEST(epochs_without_answers)
 {
 	struct cbd_grant_line g;
 
-	open_pair(_i);
-	unit_ok(cbd_line_get(p.ct, grant_place(), &g));
+	slow_open(way(_i));
+	unit_ok(cbd_line_get(p.ct, queue_grant(p.q), &g));
 	pair_submit(&p, CBD_OP_READ, buf, 0, 512, 1);
 	for (unsigned n = 1; n <= CBD_MAX_LEAVES + 1; n++) {
-		silent_for(6 << (n - 1));
-		unit_wait(beat_only() && leaves() == n);
+		slow_silent_for(6 << (n - 1));
+		unit_wait(beat_only() && queue_leaves(p.q) == n);
 		g.epoch++;
-		unit_ok(cbd_line_put(p.ct, grant_place(), &g));
+		unit_ok(cbd_line_put(p.ct, queue_grant(p.q), &g));
 		unit_wait(beat_only() && pair_epoch(&p) == g.epoch);
 	}
-	beats_for(301, beat_only);
+	slow_beats_for(301, beat_only);
 	expect_eio(beat_only);
 	pair_close(&p);
 }
@@ -222,18 +139,18 @@ static struct cbd_grant_line flood;
 static bool next_epoch(void)
 {
 	flood.epoch++;
-	unit_ok(cbd_line_put(p.ct, grant_place(), &flood));
+	unit_ok(cbd_line_put(p.ct, queue_grant(p.q), &flood));
 	return beat_only();
 }
 
 /* Nobody asks for it, and a new epoch comes with each beat. */
 START_TEST(flood_of_epochs)
 {
-	open_pair(_i);
-	unit_ok(cbd_line_get(p.ct, grant_place(), &flood));
+	slow_open(way(_i));
+	unit_ok(cbd_line_get(p.ct, queue_grant(p.q), &flood));
 	pair_submit(&p, CBD_OP_READ, buf, 0, 512, 1);
-	expect_nothing(next_epoch, 100);
-	beats_for(301, next_epoch);
+	slow_expect_nothing(next_epoch, 100);
+	slow_beats_for(301, next_epoch);
 	expect_eio(next_epoch);
 	pair_close(&p);
 }
@@ -247,19 +164,19 @@ static bool not_ours(void)
 
 	toggles = !toggles;
 	g.queue += toggles;
-	unit_ok(cbd_line_put(p.ct, grant_place(), &g));
+	unit_ok(cbd_line_put(p.ct, queue_grant(p.q), &g));
 	return beat_only();
 }
 
 /* Granted to another queue, and back, and so on: the time goes on. */
 START_TEST(grant_comes_and_goes)
 {
-	open_pair(_i);
-	unit_ok(cbd_line_get(p.ct, grant_place(), &flood));
+	slow_open(way(_i));
+	unit_ok(cbd_line_get(p.ct, queue_grant(p.q), &flood));
 	pair_submit(&p, CBD_OP_READ, buf, 0, 512, 1);
-	expect_nothing(not_ours, 100);
-	silent_for(6);
-	unit_wait(not_ours() && leaves() == 1);
+	slow_expect_nothing(not_ours, 100);
+	slow_silent_for(6);
+	unit_wait(not_ours() && queue_leaves(p.q) == 1);
 	expect_eio_since(31 + 2, not_ours);
 	pair_close(&p);
 }
@@ -270,18 +187,18 @@ START_TEST(silent_backend_is_waited_for)
 {
 	uint64_t was;
 
-	open_pair(_i);
+	slow_open(way(_i));
 	pair_submit(&p, CBD_OP_READ, buf, 0, 512, 1);
 	unit_wait(cbd_flag_get(&p.blkdev->suspect));
-	was = beating();
-	silent_for(60);
+	was = slow_beating_ns();
+	slow_silent_for(60);
 	for (unsigned i = 0; i < 10; i++) {
 		struct cbd_completion c;
 
-		ck_assert(!reaped(&c));
+		ck_assert(!slow_reaped(&c));
 		cbd_sleep_us(20000);
 	}
-	ck_assert_uint_eq(beating(), was);
+	ck_assert_uint_eq(slow_beating_ns(), was);
 	server_start(&p);
 	ck_assert_int_eq(pair_reap(&p).result, 0);
 	pair_close(&p);
@@ -291,13 +208,13 @@ END_TEST
 /* The program is to end: a backend that is there and does not answer has 30 s. */
 START_TEST(quits_in_time)
 {
-	open_pair(_i);
+	slow_open(way(_i));
 	pair_submit(&p, CBD_OP_READ, buf, 0, 512, 1);
 	cbd_blkdev_stop_waiting(p.blkdev);
-	expect_nothing(tick, 100);
+	slow_expect_nothing(slow_tick, 100);
 	cbd_shared_set(&p.blkdev->impatient_ns, cbd_now_ns() - 30 * SECOND);
 	cbd_blkdev_stop_waiting(p.blkdev); /* the first call counts */
-	expect_eio(tick);
+	expect_eio(slow_tick);
 	pair_close(&p);
 }
 END_TEST
@@ -305,12 +222,12 @@ END_TEST
 /* Nobody polls: an answer that is there is none that is missing. */
 START_TEST(answer_is_not_fetched)
 {
-	open_pair(_i);
+	slow_open(way(_i));
 	server_start(&p);
 	pair_submit(&p, CBD_OP_READ, buf, 0, 512, 1);
 	unit_wait(unit_disk_ops(&p.disk, CBD_OP_READ) == 1);
 	server_stop(&p); /* the CE is there */
-	beats_for(301, tick);
+	slow_beats_for(301, slow_tick);
 	ck_assert_int_eq(pair_reap(&p).result, 0);
 	pair_close(&p);
 }

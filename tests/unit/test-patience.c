@@ -8,113 +8,19 @@
 
 #include <errno.h>
 
-#include "unit.h"
+#include "slow.h"
 
 #define SECOND 1000000000ull
 #define NEWER (1ull << 32) /* of an epoch: the backend's next incarnation */
 
-static struct pair p;
 static unsigned char buf[1 << 20];
-
-static void open_with(struct pair_options o)
-{
-	o.heartbeat_ms = 20;
-	o.dead_after = 50;
-	pair_open(&p, &o);
-	server_stop(&p);
-}
-
-static bool tick(void)
-{
-	unit_ok(cbd_backend_tick(p.backend));
-	return true;
-}
-
-static void silent_for(unsigned seconds)
-{
-	pthread_mutex_lock(&p.q->lock);
-	p.q->cursors.moved_ns -= seconds * SECOND;
-	pthread_mutex_unlock(&p.q->lock);
-}
-
-static uint64_t beating(void)
-{
-	return cbd_shared_get(&p.blkdev->beating_ns);
-}
-
-static void beats_for(unsigned seconds)
-{
-	uint64_t to = beating() + seconds * SECOND;
-
-	while (beating() < to) {
-		cbd_shared_set(&p.blkdev->beating_ns, to + SECOND);
-		tick();
-		cbd_sleep_us(1000);
-	}
-	/* the heartbeat thread has had a whole round with it */
-	for (unsigned i = 0; i < 60; i++) {
-		tick();
-		cbd_sleep_us(1000);
-	}
-}
-
-static bool reaped(struct cbd_completion *c)
-{
-	return cbd_queue_poll(p.q, c, 1, 1, 1) == 1;
-}
-
-static void expect_nothing(unsigned ms)
-{
-	uint64_t end = cbd_now_ns() + ms * 1000000ull;
-	struct cbd_completion c;
-
-	while (cbd_now_ns() < end) {
-		tick();
-		ck_assert_msg(!reaped(&c), "a request ended with %d", c.result);
-	}
-}
-
-static void *grant_place(void)
-{
-	return cbd_channel_backend_line(&p.q->ch, CBD_CHANNEL_GRANT);
-}
 
 static struct cbd_grant_line grant_now(void)
 {
 	struct cbd_grant_line g;
 
-	unit_ok(cbd_line_get(p.ct, grant_place(), &g));
+	unit_ok(cbd_line_get(p.ct, queue_grant(p.q), &g));
 	return g;
-}
-
-static enum cbd_queue_state state_now(void)
-{
-	enum cbd_queue_state state;
-
-	pthread_mutex_lock(&p.q->lock);
-	state = p.q->state;
-	pthread_mutex_unlock(&p.q->lock);
-	return state;
-}
-
-static uint64_t epoch_now(void)
-{
-	uint64_t epoch;
-
-	pthread_mutex_lock(&p.q->lock);
-	epoch = p.q->ch.epoch;
-	pthread_mutex_unlock(&p.q->lock);
-	return epoch;
-}
-
-static unsigned leaves(void)
-{
-	unsigned n;
-
-	pthread_mutex_lock(&p.q->lock);
-	n = (unsigned)p.q->counters.leaves;
-	pthread_mutex_unlock(&p.q->lock);
-	return n;
 }
 
 /* The user's time-out is an hour, so it is an hour. */
@@ -123,10 +29,10 @@ START_TEST(long_timeout)
 	struct pair_options o = way(_i);
 
 	o.timeout_s = 3600;
-	open_with(o);
+	slow_open(o);
 	pair_submit(&p, CBD_OP_READ, buf, 0, 512, 1);
-	beats_for(301);
-	expect_nothing(100);
+	slow_beats_for(301, slow_tick);
+	slow_expect_nothing(slow_tick, 100);
 	server_start(&p);
 	ck_assert_int_eq(pair_reap(&p).result, 0);
 	pair_close(&p);
@@ -142,12 +48,12 @@ START_TEST(one_long_request)
 	unsigned parts = 0;
 
 	o.depth = 1;
-	open_with(o);
+	slow_open(o);
 	pair_submit(&p, CBD_OP_READ, buf, 0, sizeof(buf), 1);
 	for (uint64_t done = 0; done < sizeof(buf); parts++) {
 		pair_fetch_all(&p, r, 1);
 		done += r[0]->length;
-		beats_for(100);
+		slow_beats_for(100, slow_tick);
 		pair_complete(&p, r[0]);
 		if (done < sizeof(buf))
 			pair_reap_none(&p);
@@ -165,12 +71,12 @@ START_TEST(many_requests)
 	struct cbd_request *r[1];
 
 	o.depth = 1;
-	open_with(o);
+	slow_open(o);
 	for (unsigned i = 0; i < 5; i++)
 		pair_submit(&p, CBD_OP_READ, buf + i * 512, i * 512, 512, i);
 	for (unsigned i = 0; i < 5; i++) {
 		pair_fetch_all(&p, r, 1);
-		beats_for(100);
+		slow_beats_for(100, slow_tick);
 		pair_complete(&p, r[0]);
 		ck_assert_int_eq(pair_reap(&p).result, 0);
 	}
@@ -184,12 +90,12 @@ START_TEST(write_after_write)
 	struct pair_options o = way(_i);
 	struct cbd_request *r[1];
 
-	open_with(o);
+	slow_open(o);
 	pair_submit(&p, CBD_OP_WRITE, buf, 0, 512, 1);
 	pair_submit(&p, CBD_OP_WRITE, buf, 0, 512, 2);
 	for (unsigned i = 0; i < 2; i++) {
 		pair_fetch_all(&p, r, 1);
-		beats_for(200);
+		slow_beats_for(200, slow_tick);
 		pair_complete(&p, r[0]);
 		ck_assert_int_eq(pair_reap(&p).result, 0);
 	}
@@ -203,20 +109,20 @@ START_TEST(nothing_is_fetched)
 {
 	struct pair_options o = way(_i);
 
-	open_with(o);
+	slow_open(o);
 	pair_submit(&p, CBD_OP_READ, buf, 0, 512, 1);
 	for (unsigned n = 1; n <= 6; n++) {
 		struct cbd_request *r[1];
-		uint64_t epoch = epoch_now();
+		uint64_t epoch = queue_epoch(p.q);
 
-		silent_for(200);
-		unit_wait(tick() && leaves() == n);
-		expect_nothing(1); /* the queue is not broken */
-		unit_wait(tick() && grant_now().state == CBD_GRANT_LEAVING);
+		slow_silent_for(200);
+		unit_wait(slow_tick() && queue_leaves(p.q) == n);
+		slow_expect_nothing(slow_tick, 1); /* the queue is not broken */
+		unit_wait(slow_tick() && grant_now().state == CBD_GRANT_LEAVING);
 		/* the sync is over: a round */
 		ck_assert_uint_eq(cbd_handler_fetch(cbd_backend_handler(p.backend, 0), r, 1), 0);
-		unit_wait(tick() && epoch_now() != epoch);
-		expect_nothing(30);
+		unit_wait(slow_tick() && queue_epoch(p.q) != epoch);
+		slow_expect_nothing(slow_tick, 30);
 	}
 	server_start(&p);
 	ck_assert_int_eq(pair_reap(&p).result, 0);
@@ -230,18 +136,18 @@ START_TEST(returns_to_a_slow_drain)
 	struct cbd_request *r[1];
 	struct cbd_grant_line g;
 
-	open_with(way(_i));
+	slow_open(way(_i));
 	pair_submit(&p, CBD_OP_READ, buf, 0, 512, 1);
 	pair_fetch_all(&p, r, 1);
 	g = grant_now();
 	g.epoch += NEWER;
-	unit_ok(cbd_line_put(p.ct, grant_place(), &g));
-	unit_wait(epoch_now() == g.epoch);
-	unit_wait(tick() && state_now() == CBD_QUEUE_RETURNING);
-	unit_wait(tick() && grant_now().state == CBD_GRANT_LEAVING);
-	expect_nothing(50);
-	silent_for(60);
-	expect_nothing(100);
+	unit_ok(cbd_line_put(p.ct, queue_grant(p.q), &g));
+	unit_wait(queue_epoch(p.q) == g.epoch);
+	unit_wait(slow_tick() && queue_state(p.q) == CBD_QUEUE_RETURNING);
+	unit_wait(slow_tick() && grant_now().state == CBD_GRANT_LEAVING);
+	slow_expect_nothing(slow_tick, 50);
+	slow_silent_for(60);
+	slow_expect_nothing(slow_tick, 100);
 	pair_complete(&p, r[0]);
 	server_start(&p);
 	ck_assert_int_eq(pair_reap(&p).result, 0);
@@ -256,23 +162,23 @@ START_TEST(ungranted_after_a_slow_drain)
 	struct cbd_grant_line g;
 	uint64_t end;
 
-	open_with(way(_i));
+	slow_open(way(_i));
 	pair_submit(&p, CBD_OP_READ, buf, 0, 512, 1);
 	pair_fetch_all(&p, r, 1);
-	silent_for(6);
-	unit_wait(tick() && state_now() == CBD_QUEUE_DRAINING);
-	silent_for(60);
-	expect_nothing(100);
+	slow_silent_for(6);
+	unit_wait(slow_tick() && queue_state(p.q) == CBD_QUEUE_DRAINING);
+	slow_silent_for(60);
+	slow_expect_nothing(slow_tick, 100);
 	g = grant_now();
 	g.state = CBD_GRANT_FREE;
-	unit_ok(cbd_line_put(p.ct, grant_place(), &g));
+	unit_ok(cbd_line_put(p.ct, queue_grant(p.q), &g));
 	/* some rounds without a beat of the backend, which would store its line again */
 	for (end = cbd_now_ns() + 100000000; cbd_now_ns() < end;) {
 		struct cbd_completion c;
 
-		ck_assert_msg(!reaped(&c), "a request ended with %d", c.result);
+		ck_assert_msg(!slow_reaped(&c), "a request ended with %d", c.result);
 	}
-	ck_assert_int_eq(state_now(), CBD_QUEUE_UNGRANTED);
+	ck_assert_int_eq(queue_state(p.q), CBD_QUEUE_UNGRANTED);
 	pair_complete(&p, r[0]);
 	server_start(&p);
 	ck_assert_int_eq(pair_reap(&p).result, 0);
@@ -286,7 +192,7 @@ START_TEST(dies_in_its_beat)
 	void *place;
 	struct cbd_line line;
 
-	open_with(way(_i));
+	slow_open(way(_i));
 	place = cbd_backend_info_at(p.ct, 0, CBD_BACKEND_BEAT);
 	cbd_line_load(&p.ct->mem, place, &line);
 	line.crc++;
@@ -316,7 +222,7 @@ START_TEST(epoch_that_was_left_behind)
 	pthread_mutex_lock(&p.q->lock);
 	cbd_grant_check_unlocks(p.q);
 	pthread_mutex_unlock(&p.q->lock);
-	ck_assert_uint_eq(epoch_now(), new.epoch);
+	ck_assert_uint_eq(queue_epoch(p.q), new.epoch);
 	pair_submit(&p, CBD_OP_WRITE, buf, 0, 512, 1);
 	pair_fetch_all(&p, r, 1); /* the disk has it, and takes its time */
 	pthread_mutex_lock(&p.q->lock);
@@ -324,7 +230,7 @@ START_TEST(epoch_that_was_left_behind)
 	pthread_mutex_unlock(&p.q->lock);
 	ck_assert_int_eq(pair_reap(&p).result, -EIO);
 	unit_fails(cbd_queue_write(p.q, buf, 512, 0, 0), EIO);
-	unit_ok(cbd_line_put(p.ct, grant_place(), &old));
+	unit_ok(cbd_line_put(p.ct, queue_grant(p.q), &old));
 	for (unsigned i = 0; i < 3; i++) {
 		pthread_mutex_lock(&p.q->lock);
 		cbd_grant_check_unlocks(p.q);
@@ -332,7 +238,7 @@ START_TEST(epoch_that_was_left_behind)
 		cbd_word_store(&p.blkdev->beating_incarnation, (uint32_t)(old.epoch >> 32));
 		cbd_shared_set(&p.blkdev->backend_beats, p.blkdev->backend_beats + CBD_DOUBT_BEATS);
 	}
-	unit_ok(cbd_line_put(p.ct, grant_place(), &new));
+	unit_ok(cbd_line_put(p.ct, queue_grant(p.q), &new));
 	pthread_mutex_lock(&p.q->lock);
 	cbd_grant_check_unlocks(p.q);
 	pthread_mutex_unlock(&p.q->lock);

@@ -12,16 +12,6 @@
 
 static struct pair p;
 
-static enum cbd_queue_state state_now(void)
-{
-	enum cbd_queue_state state;
-
-	pthread_mutex_lock(&p.q->lock);
-	state = p.q->state;
-	pthread_mutex_unlock(&p.q->lock);
-	return state;
-}
-
 /* As the leader and the heartbeat thread do. */
 static enum cbd_epoch_check look_at_grant(void)
 {
@@ -66,14 +56,14 @@ START_TEST(left_and_entered)
 
 	pair_open(&p, &o);
 	epoch = p.q->ch.epoch;
-	ck_assert_int_eq(state_now(), CBD_QUEUE_ATTACHED);
+	ck_assert_int_eq(queue_state(p.q), CBD_QUEUE_ATTACHED);
 	ck_assert_int_eq(look_at_grant(), CBD_EPOCH_SAME);
 	leave(CBD_LEAVE_BAD_RATE);
-	ck_assert_int_eq(state_now(), CBD_QUEUE_LEAVING);
+	ck_assert_int_eq(queue_state(p.q), CBD_QUEUE_LEAVING);
 	ck_assert_int_eq(look_at_grant(), CBD_EPOCH_SAME);
-	ck_assert_int_eq(state_now(), CBD_QUEUE_LEAVING);
+	ck_assert_int_eq(queue_state(p.q), CBD_QUEUE_LEAVING);
 	unit_wait(pair_fetch(&p, r, 1) == 0 && look_at_grant() == CBD_EPOCH_CHANGED);
-	ck_assert_int_eq(state_now(), CBD_QUEUE_ATTACHED);
+	ck_assert_int_eq(queue_state(p.q), CBD_QUEUE_ATTACHED);
 	ck_assert_uint_gt(p.q->ch.epoch, epoch);
 	pair_close(&p);
 }
@@ -98,12 +88,12 @@ START_TEST(drained)
 	pair_open(&p, &o);
 	store_grant_state(CBD_GRANT_LEAVING);
 	ck_assert_int_eq(look_at_grant(), CBD_EPOCH_SAME);
-	ck_assert_int_eq(state_now(), CBD_QUEUE_DRAINING);
+	ck_assert_int_eq(queue_state(p.q), CBD_QUEUE_DRAINING);
 	unit_ok(cbd_line_get(p.ct, cbd_channel_blkdev_line(&p.q->ch, CBD_CHANNEL_LEAVE), &l));
 	ck_assert_uint_eq(l.epoch, p.q->ch.epoch);
 	store_grant_state(CBD_GRANT_GRANTED); /* a line that was reverted */
 	ck_assert_int_eq(look_at_grant(), CBD_EPOCH_SAME);
-	ck_assert_int_eq(state_now(), CBD_QUEUE_LEAVING);
+	ck_assert_int_eq(queue_state(p.q), CBD_QUEUE_LEAVING);
 	pair_close(&p);
 }
 END_TEST
@@ -118,12 +108,12 @@ START_TEST(ungranted)
 	pair_open(&p, &o);
 	store_grant_state(CBD_GRANT_FREE);
 	ck_assert_int_eq(look_at_grant(), CBD_EPOCH_UNCLEAR);
-	ck_assert_int_eq(state_now(), CBD_QUEUE_UNGRANTED);
+	ck_assert_int_eq(queue_state(p.q), CBD_QUEUE_UNGRANTED);
 	pair_submit(&p, CBD_OP_READ, buf, 0, 512, 1);
 	ck_assert_uint_eq(pair_fetch(&p, r, 1), 0);
 	store_grant_state(CBD_GRANT_GRANTED);
 	ck_assert_int_eq(look_at_grant(), CBD_EPOCH_SAME);
-	ck_assert_int_eq(state_now(), CBD_QUEUE_ATTACHED);
+	ck_assert_int_eq(queue_state(p.q), CBD_QUEUE_ATTACHED);
 	pair_fetch_all(&p, r, 1);
 	pair_complete(&p, r[0]);
 	ck_assert_int_eq(pair_reap(&p).result, 0);
@@ -146,26 +136,26 @@ START_TEST(stopped_and_started)
 	pair_complete(&p, r[0]);
 	unit_wait(pair_fetch(&p, r, 1) == 0 && cbd_backend_drained(p.backend));
 	ck_assert_int_eq(look_at_grant(), CBD_EPOCH_SAME);
-	ck_assert_int_eq(state_now(), CBD_QUEUE_ATTACHED);
+	ck_assert_int_eq(queue_state(p.q), CBD_QUEUE_ATTACHED);
 	ck_assert_int_eq(pair_reap(&p).result, 0);
 	cbd_backend_close(p.backend);
 	p.backend = NULL;
 	unit_ok(cbd_clear(p.ct, CBD_OBJECT_BACKEND, 0, NULL, 0));
 	look_at_grant();
-	ck_assert_int_eq(state_now(), CBD_QUEUE_CLOSING);
+	ck_assert_int_eq(queue_state(p.q), CBD_QUEUE_CLOSING);
 	unit_fails(cbd_queue_read(p.q, buf, 512, 0), ESHUTDOWN);
 	ck_assert_ptr_nonnull(strstr(cbd_errmsg(), "has cleared the backend"));
-	ck_assert_int_eq(state_now(), CBD_QUEUE_STOPPED);
+	ck_assert_int_eq(queue_state(p.q), CBD_QUEUE_STOPPED);
 	pair_crash(&p);
-	unit_wait(look_at_grant() == CBD_EPOCH_CHANGED && state_now() == CBD_QUEUE_ATTACHED);
+	unit_wait(look_at_grant() == CBD_EPOCH_CHANGED && queue_state(p.q) == CBD_QUEUE_ATTACHED);
 	p.geometry.disk_id[3]++;
 	pair_crash(&p);
 	for (unsigned i = 0; i < 20; i++)
 		look_at_grant();
-	ck_assert_int_eq(state_now(), CBD_QUEUE_UNGRANTED); /* it waits for its own disk */
+	ck_assert_int_eq(queue_state(p.q), CBD_QUEUE_UNGRANTED); /* it waits for its own disk */
 	p.geometry.disk_id[3]--;
 	pair_crash(&p);
-	unit_wait(look_at_grant() == CBD_EPOCH_CHANGED && state_now() == CBD_QUEUE_ATTACHED);
+	unit_wait(look_at_grant() == CBD_EPOCH_CHANGED && queue_state(p.q) == CBD_QUEUE_ATTACHED);
 	pair_close(&p);
 }
 END_TEST

@@ -449,16 +449,6 @@ START_TEST(closed_after_the_slot)
 }
 END_TEST
 
-static uint64_t beats_now(void)
-{
-	uint64_t beats;
-
-	pthread_mutex_lock(&p.blkdev->lines);
-	beats = p.blkdev->beat.counter;
-	pthread_mutex_unlock(&p.blkdev->lines);
-	return beats;
-}
-
 /* As if nothing had come for so long. */
 static void silent_for(unsigned seconds)
 {
@@ -467,8 +457,8 @@ static void silent_for(unsigned seconds)
 	pthread_mutex_lock(&p.q->lock);
 	p.q->cursors.moved_ns -= seconds * 1000000000ull;
 	pthread_mutex_unlock(&p.q->lock);
-	beats = beats_now();
-	unit_wait(beats_now() > beats + 2);
+	beats = pair_beats(&p);
+	unit_wait(pair_beats(&p) > beats + 2);
 }
 
 /* Heartbeats that are slow to tell: it is not the channel that is broken. */

@@ -385,6 +385,51 @@ uint64_t pair_epoch(struct pair *p)
 	return epoch;
 }
 
+uint64_t pair_beats(struct pair *p)
+{
+	uint64_t beats;
+
+	pthread_mutex_lock(&p->blkdev->lines);
+	beats = p->blkdev->beat.counter;
+	pthread_mutex_unlock(&p->blkdev->lines);
+	return beats;
+}
+
+enum cbd_queue_state queue_state(struct cbd_queue *q)
+{
+	enum cbd_queue_state state;
+
+	pthread_mutex_lock(&q->lock);
+	state = q->state;
+	pthread_mutex_unlock(&q->lock);
+	return state;
+}
+
+uint64_t queue_epoch(struct cbd_queue *q)
+{
+	uint64_t epoch;
+
+	pthread_mutex_lock(&q->lock);
+	epoch = q->ch.epoch;
+	pthread_mutex_unlock(&q->lock);
+	return epoch;
+}
+
+unsigned queue_leaves(struct cbd_queue *q)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&q->lock);
+	n = (unsigned)q->counters.leaves;
+	pthread_mutex_unlock(&q->lock);
+	return n;
+}
+
+void *queue_grant(struct cbd_queue *q)
+{
+	return cbd_channel_backend_line(&q->ch, CBD_CHANNEL_GRANT);
+}
+
 /* --------------------------------------------------------------- stepping */
 
 unsigned pair_fetch(struct pair *p, struct cbd_request **r, unsigned max)

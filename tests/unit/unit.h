@@ -163,6 +163,16 @@ void pair_crash(struct pair *p);
 /* The epoch of its first queue, 0: not attached. */
 uint64_t pair_epoch(struct pair *p);
 
+/* The beats of the backend that the blkdev has seen last. */
+uint64_t pair_beats(struct pair *p);
+
+/* Of a queue, under its lock: its state, the epoch of its channel (also of one that it
+ * has left), how often it has left one; and where its grant line is. */
+enum cbd_queue_state queue_state(struct cbd_queue *q);
+uint64_t queue_epoch(struct cbd_queue *q);
+unsigned queue_leaves(struct cbd_queue *q);
+void *queue_grant(struct cbd_queue *q);
+
 /* With the server stopped: one tick, one fetch. */
 unsigned pair_fetch(struct pair *p, struct cbd_request **r, unsigned max);
 
