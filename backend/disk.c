@@ -392,7 +392,7 @@ int disk_settle(struct disk *d)
 
 uint64_t disk_size(const struct disk *d)
 {
-	return atomic_load_explicit(&d->size, memory_order_relaxed);
+	return atomic_load_explicit(&d->size, memory_order_acquire);
 }
 
 uint64_t disk_end(const struct disk *d)
