@@ -14,6 +14,7 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,8 +50,8 @@ struct connection {
 	struct connection *next;
 	struct disk *disk;
 	struct cbd_queue *queue;
-	struct cbd_connection *losses; /* who is told of lost data */
-	unsigned entered, left;	       /* requests; by its threads, atomically */
+	struct cbd_connection *losses;	/* who is told of lost data */
+	_Atomic unsigned entered, left; /* requests, counted by the threads of nbdkit */
 };
 
 static pthread_mutex_t connections_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -161,10 +162,11 @@ static bool any_waits(void)
 
 	pthread_mutex_lock(&connections_lock);
 	for (c = connections; c; c = c->next) {
-		unsigned l = __atomic_load_n(&c->left, __ATOMIC_ACQUIRE);
+		/* what has left had entered: so LEFT first */
+		unsigned l = atomic_load_explicit(&c->left, memory_order_acquire);
 
 		left += l;
-		inside += __atomic_load_n(&c->entered, __ATOMIC_ACQUIRE) - l;
+		inside += atomic_load_explicit(&c->entered, memory_order_relaxed) - l;
 	}
 	pthread_mutex_unlock(&connections_lock);
 	moved = left != last_left;
@@ -507,9 +509,9 @@ static int execute(struct connection *c, const struct cbd_io *io)
 {
 	int r;
 
-	__atomic_add_fetch(&c->entered, 1, __ATOMIC_RELAXED);
+	atomic_fetch_add_explicit(&c->entered, 1, memory_order_relaxed);
 	r = cbd_queue_execute(c->queue, io);
-	__atomic_add_fetch(&c->left, 1, __ATOMIC_RELEASE);
+	atomic_fetch_add_explicit(&c->left, 1, memory_order_release);
 	return r;
 }
 
