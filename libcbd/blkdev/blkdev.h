@@ -161,7 +161,8 @@ struct cbd_parts {
 
 /* The positions of this epoch: epoch.c resets them, publish.c counts SEs, reap.c CEs. */
 struct cbd_cursors {
-	uint64_t se_next, ce_next;
+	uint64_t se_next; /* read without the lock, by the leader */
+	uint64_t ce_next;
 	uint64_t moved_ns; /* the last answer, or the first part after idleness; later by the
 			    * time in which the backend did not beat */
 };
@@ -451,8 +452,8 @@ enum cbd_epoch_check cbd_grant_recheck_unlocks(struct cbd_queue *q, const struct
 
 /* Ask the backend to end the epoch in force with a drain, and to grant a new one. */
 void cbd_leave(struct cbd_queue *q, enum cbd_leave_reason reason);
-bool cbd_epoch_is_left(const struct cbd_queue *q); /* this was asked */
-void cbd_leave_assert(struct cbd_queue *q);	   /* at each beat */
+bool cbd_epoch_may_leave(const struct cbd_queue *q); /* one is in force; this was not asked */
+void cbd_leave_assert(struct cbd_queue *q);	     /* at each beat */
 
 /* attach.c */
 int cbd_attach_find(struct cbd_transport *t, const char *backend);

@@ -139,7 +139,8 @@ void cbd_epoch_enter(struct cbd_queue *q, const struct cbd_grant_line *g)
 	q->ch.data_size = (uint64_t)g->data_pages * CBD_PAGE_SIZE;
 	q->epoch.backend_incarnation = (uint32_t)(g->epoch >> 32);
 	q->epoch.verifier = g->verifier;
-	q->cursors.se_next = q->cursors.ce_next = 0; /* by definition (rule 4) */
+	cbd_shared_set(&q->cursors.se_next, 0); /* by definition (rule 4) */
+	q->cursors.ce_next = 0;
 	q->cursors.moved_ns = cbd_now_ns();
 	q->epoch.doubt.since_beat = 0;
 	cbd_wait_bound(&q->lead.wait, longest_sleep_us(q->b));
@@ -170,9 +171,15 @@ void cbd_leave_assert(struct cbd_queue *q)
 		cbd_line_assert(q->b->t, leave_place(q), &line);
 }
 
-bool cbd_epoch_is_left(const struct cbd_queue *q)
+/* This side has asked to leave the epoch. */
+static bool is_left(const struct cbd_queue *q)
 {
 	return q->epoch.left_epoch == q->ch.epoch;
+}
+
+bool cbd_epoch_may_leave(const struct cbd_queue *q)
+{
+	return cbd_queue_has_epoch(q) && !is_left(q);
 }
 
 static const char *reason_text(enum cbd_leave_reason reason)
@@ -229,7 +236,7 @@ static bool count_leave(struct cbd_queue *q, enum cbd_leave_reason reason)
 
 static void leave(struct cbd_queue *q, enum cbd_leave_reason reason, const char *why)
 {
-	if (!cbd_queue_has_epoch(q) || cbd_epoch_is_left(q) || !count_leave(q, reason))
+	if (!cbd_epoch_may_leave(q) || !count_leave(q, reason))
 		return;
 	if (q->state == CBD_QUEUE_ATTACHED)
 		cbd_queue_become(q, CBD_QUEUE_LEAVING);
@@ -380,7 +387,7 @@ static enum cbd_queue_state state_of(const struct cbd_queue *q, const struct cbd
 		return CBD_QUEUE_DRAINING;
 	if (g->state == CBD_GRANT_CLOSED)
 		return CBD_QUEUE_CLOSING;
-	return cbd_epoch_is_left(q) ? CBD_QUEUE_LEAVING : CBD_QUEUE_ATTACHED;
+	return is_left(q) ? CBD_QUEUE_LEAVING : CBD_QUEUE_ATTACHED;
 }
 
 static void same_epoch_unlocks(struct cbd_queue *q, const struct cbd_grant_line *g)

@@ -18,7 +18,7 @@
 /* Rule 6: nothing has come for so long although the backend beats. */
 #define LOST_NS 200000000ull	/* lines may be lost: they are stored again */
 #define SLOW_NS 5000000000ull	/* a new epoch is asked for */
-#define SLOW_MOST 5		/* and doubled so often */
+#define SLOW_MOST 5		/* and doubled at most so often */
 #define STALL_NS 30000000000ull /* and it does not come: requests end with EIO */
 
 static void watch_backend(struct cbd_blkdev *b)
@@ -82,16 +82,12 @@ static void assert_entries(struct cbd_queue *q)
 	}
 }
 
-static bool may_leave(const struct cbd_queue *q)
-{
-	return cbd_queue_has_epoch(q) && !cbd_epoch_is_left(q);
-}
-
 /* The user does not poll.  Not in an epoch that is left: the CE may be the one for which
- * it is left. */
+ * it is left.  Nor while each SE has its CE: then it answers nothing, and nobody reads it. */
 static bool answer_waits(const struct cbd_queue *q)
 {
-	return may_leave(q) && cbd_channel_has_ce(&q->ch, q->cursors.ce_next);
+	return cbd_epoch_may_leave(q) && q->cursors.se_next != q->cursors.ce_next &&
+	       cbd_channel_has_ce(&q->ch, q->cursors.ce_next);
 }
 
 static bool drains(const struct cbd_queue *q)
@@ -112,7 +108,8 @@ static uint64_t slow_ns(const struct cbd_queue *q)
  * those behind it.  Else the epoch is left, which costs little when the disk is only
  * slow: the backend says that it drains (DRAINING), and takes its time; what it answers
  * meanwhile is movement.  When it does not even say that, the lines between the two are
- * damaged in a way that nothing repairs.  What a backend that lies can do beside, cbd_queue_timeouts() bounds.
+ * damaged in a way that nothing repairs.  What a backend that lies can do beside,
+ * cbd_queue_timeouts() bounds.
  */
 static void look_for_stall(struct cbd_blkdev *b, struct cbd_queue *q, uint64_t now)
 {
@@ -126,15 +123,15 @@ static void look_for_stall(struct cbd_blkdev *b, struct cbd_queue *q, uint64_t n
 	}
 	if (cbd_queue_has_epoch(q))
 		assert_entries(q);
-	if (may_leave(q) && cbd_channel_lost_ce(&q->ch, q->cursors.ce_next)) {
+	if (cbd_epoch_may_leave(q) && cbd_channel_lost_ce(&q->ch, q->cursors.ce_next)) {
 		cbd_leave(q, CBD_LEAVE_BAD_ENTRY);
 		return;
 	}
 	/* not before a backend that has crashed is known to be silent */
-	if (silent < (may_leave(q) ? slow_ns(q) : STALL_NS + cbd_suspect_ns(b->t)))
+	if (silent < (cbd_epoch_may_leave(q) ? slow_ns(q) : STALL_NS + cbd_suspect_ns(b->t)))
 		return;
 	q->cursors.moved_ns = now;
-	if (may_leave(q)) {
+	if (cbd_epoch_may_leave(q)) {
 		cbd_leave(q, CBD_LEAVE_STALLED);
 		return;
 	}

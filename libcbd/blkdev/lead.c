@@ -80,11 +80,14 @@ struct spot {
 	uint64_t epoch, ce_next;
 };
 
+/* A CE for which there is no SE is none, or a leader would never sleep again: reap.c does
+ * not take it. */
 static bool ce_is_there_inside(const struct cbd_queue *q, const struct spot *s, struct cbd_ce *ce)
 {
 	cbd_channel_invalidate_ce(&q->ch, s->ce_next);
 	cbd_invalidate_done(&q->ch.t->mem);
-	return cbd_channel_await_ce_inside(&q->ch, s->ce_next, ce) && ce->epoch == s->epoch;
+	return cbd_channel_await_ce_inside(&q->ch, s->ce_next, ce) && ce->epoch == s->epoch &&
+	       cbd_shared_get(&q->cursors.se_next) != s->ce_next;
 }
 
 /* Look at the ring up to TIMES times, without the lock.  True: CE is a copy of the next
@@ -139,7 +142,7 @@ static bool rest_unlocks(struct cbd_queue *q, unsigned turn, uint64_t deadline_n
 	struct spot s = { q->ch.epoch, q->cursors.ce_next };
 	/* in an epoch that is left the CE for which it is left may lie there: no reason to
 	 * stay awake */
-	bool watch = cbd_queue_has_epoch(q) && !cbd_epoch_is_left(q);
+	bool watch = cbd_epoch_may_leave(q);
 	bool local = watch && cbd_flag_get(&q->b->same_boot);
 	bool found = false;
 
