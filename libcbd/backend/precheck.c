@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "base/sized.h"
 #include "slots/host.h"
+#include "slots/leftover.h"
 
 uint64_t cbd_digest(uint64_t hash, const void *data, size_t len)
 {
@@ -230,41 +231,13 @@ bool cbd_backend_has_disk(struct cbd_transport *t, unsigned id,
 
 /* ------------------------------------------------------------------ hosts */
 
-/* Has the host that a state line names ever claimed the slot?  A claim is written before
- * the state line, and never wiped. */
-static bool has_claimed(struct cbd_transport *t, unsigned id, unsigned host)
-{
-	struct cbd_claim_line claim;
-
-	return host < t->header.hosts &&
-	       (cbd_line_get(t, cbd_side_claim_at(t, CBD_SIDE_BACKEND, id, host), &claim) < 0 ||
-		!cbd_is_zero(&claim, sizeof(claim)));
-}
-
-/*
- * Rule 7.5.  The slot is free, but how was it left?  A host that lives, served
- * this disk through its page cache and did not stop in order may write old
- * data back long after.
- */
+/* Rule 7.5.  The slot is free, but how was it left?  The page cache of another host may
+ * hold what that host wrote. */
 int cbd_backend_may_write_back(struct cbd_transport *t, unsigned id)
 {
-	struct cbd_state_line s;
-	struct cbd_geometry_line g;
-	uint8_t boot[16];
+	int host = cbd_leftover_in_page_cache(t, id);
 
-	if (cbd_line_get(t, cbd_backend_info_at(t, id, CBD_BACKEND_STATE), &s) < 0 ||
-	    cbd_line_get(t, cbd_backend_info_at(t, id, CBD_BACKEND_GEOMETRY), &g) < 0)
-		return -1;
-	/* clearing frees a slot and keeps host and boot: it writes nothing back */
-	if (s.incarnation == 0 || s.state == CBD_SLOT_GONE || (int)s.host == t->host)
-		return -1;
-	if (g.size == 0 || (g.flags & (CBD_GEOMETRY_WRITE_THROUGH | CBD_GEOMETRY_READ_ONLY)))
-		return -1;
-	if (!has_claimed(t, id, s.host))
-		return -1; /* the line names a host that cannot have written it */
-	if (!cbd_host_boot(t, s.host, boot) || memcmp(boot, s.boot_id, 16) != 0)
-		return -1; /* it has been rebooted since */
-	return s.host;
+	return host == t->host ? -1 : host;
 }
 
 int cbd_backend_to_fence(struct cbd_transport *t, unsigned id, struct cbd_host_info *host,

@@ -231,7 +231,18 @@ struct left_behind {
 	uint64_t counters[CBD_MAX_HOSTS];
 };
 
-/* No process that opened this file belongs to the host of the slot. */
+/* Does a backend slot go by this host slot to tell whose page cache may hold unwritten
+ * data (rule 7.5)? */
+static bool is_needed(const struct cbd_transport *t, unsigned h)
+{
+	for (unsigned b = 0; b < t->header.backends; b++)
+		if (cbd_leftover_in_page_cache(t, b) == (int)h)
+			return true;
+	return false;
+}
+
+/* No process that opened this file belongs to the host of the slot, and none is expected
+ * back for its disk. */
 static bool is_left_behind(const struct cbd_transport *t, unsigned h)
 {
 	struct cbd_host_line line;
@@ -239,7 +250,8 @@ static bool is_left_behind(const struct cbd_transport *t, unsigned h)
 	return cbd_line_get(t, cbd_host_info_at(t, h, CBD_HOST_STATE), &line) == 0 &&
 	       line.state != 0 && cbd_boot_is_local(t, line.boot_id) &&
 	       memcmp(line.uuid, t->identity.uuid, 16) != 0 &&
-	       !cbd_lock_held(t->fd, CBD_LOCK_HOST(h)) && !cbd_lock_held(t->fd, CBD_LOCK_MEMBER(h));
+	       !cbd_lock_held(t->fd, CBD_LOCK_HOST(h)) &&
+	       !cbd_lock_held(t->fd, CBD_LOCK_MEMBER(h)) && !is_needed(t, h);
 }
 
 /*

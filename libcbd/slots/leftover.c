@@ -3,9 +3,12 @@
 #include <config.h>
 
 #include <errno.h>
+#include <string.h>
 
+#include "base/bytes.h"
 #include "memory/fault.h"
 #include "ring/channel.h"
+#include "slots/host.h"
 #include "slots/leftover.h"
 
 void cbd_leftover_write_back(struct cbd_transport *t, enum cbd_side side, unsigned slot)
@@ -50,4 +53,38 @@ void cbd_leftover_write_back_host(struct cbd_transport *t, unsigned host)
 			     (cbd_host_pages(&t->header) - CBD_HOST_INFO) * CBD_PAGE_SIZE);
 	write_back_slots(t, CBD_SIDE_BLKDEV, host);
 	write_back_slots(t, CBD_SIDE_BACKEND, host);
+}
+
+/* ------------------------------------------------------------- page cache */
+
+/* Has the host that a state line names ever claimed the slot?  A claim is written before
+ * the state line, and never wiped. */
+static bool has_claimed(const struct cbd_transport *t, unsigned id, unsigned host)
+{
+	struct cbd_claim_line claim;
+
+	return host < t->header.hosts &&
+	       (cbd_line_get(t, cbd_side_claim_at(t, CBD_SIDE_BACKEND, id, host), &claim) < 0 ||
+		!cbd_is_zero(&claim, sizeof(claim)));
+}
+
+int cbd_leftover_in_page_cache(const struct cbd_transport *t, unsigned id)
+{
+	struct cbd_state_line s;
+	struct cbd_geometry_line g;
+	uint8_t boot[16];
+
+	if (cbd_line_get(t, cbd_backend_info_at(t, id, CBD_BACKEND_STATE), &s) < 0 ||
+	    cbd_line_get(t, cbd_backend_info_at(t, id, CBD_BACKEND_GEOMETRY), &g) < 0)
+		return -1;
+	/* clearing frees a slot and keeps host and boot: it writes nothing back */
+	if (s.incarnation == 0 || s.state == CBD_SLOT_GONE)
+		return -1;
+	if (g.size == 0 || (g.flags & (CBD_GEOMETRY_WRITE_THROUGH | CBD_GEOMETRY_READ_ONLY)))
+		return -1;
+	if (!has_claimed(t, id, s.host))
+		return -1; /* the line names a host that cannot have written it */
+	if (!cbd_host_boot(t, s.host, boot) || memcmp(boot, s.boot_id, 16) != 0)
+		return -1; /* it has been rebooted since */
+	return s.host;
 }

@@ -18,4 +18,11 @@ void cbd_leftover_write_back(struct cbd_transport *t, enum cbd_side side, unsign
  */
 void cbd_leftover_write_back_host(struct cbd_transport *t, unsigned host);
 
+/*
+ * Rule 7.5: the host slot of the kernel that may write old data of backend slot ID's disk
+ * back long after: it served the slot last, through its page cache, did not stop in order,
+ * and has not been rebooted since.  -1: there is none.
+ */
+int cbd_leftover_in_page_cache(const struct cbd_transport *t, unsigned id);
+
 #endif

@@ -250,6 +250,39 @@ START_TEST(never_served)
 }
 END_TEST
 
+/* The slots of containers of this boot are full, and that of a host whose backend was killed
+ * is kept: in another slot the backend would be refused. */
+START_TEST(host_is_expected_back)
+{
+	struct cbd_transport *containers[4];
+
+	serve(here, false);
+	for (unsigned i = 0; i < 4; i++) {
+		containers[i] = open_machine(0);
+		unit_container(containers[i], (unsigned char)(0x40 + i));
+		if (i < 3)
+			unit_ok(cbd_host_join(containers[i], -1));
+	}
+	crash();
+	if (_i)
+		clear(here);
+	cbd_host_leave(here);
+	unit_fails(cbd_host_join(containers[3], -1), ENOSPC);
+	cbd_host_leave(containers[2]);
+	unit_ok(cbd_host_join(containers[3], -1));
+	ck_assert_int_eq(containers[3]->host, 3);
+	serve(here, false);
+	ck_assert_int_eq(here->host, 0);
+	stop();
+	/* nothing is left to be written back */
+	cbd_host_leave(here);
+	unit_ok(cbd_host_join(containers[2], -1));
+	ck_assert_int_eq(containers[2]->host, 0);
+	for (unsigned i = 0; i < 4; i++)
+		cbd_transport_close(containers[i]);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("moved");
@@ -268,5 +301,6 @@ int main(void)
 	tcase_add_loop_test(t, booted_again, 0, 2);
 	tcase_add_test(t, write_through);
 	tcase_add_test(t, never_served);
+	tcase_add_loop_test(t, host_is_expected_back, 0, 2);
 	return unit_main(s);
 }
