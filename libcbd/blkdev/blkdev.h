@@ -329,6 +329,14 @@ static inline void cbd_pending_fail(struct cbd_pending *p, int error, const char
 	p->why = why;
 }
 
+/* The next CE lies in the ring.  While each SE has its CE it answers nothing, whatever lies
+ * there: reap.c does not read it, so nobody may wait until it is gone. */
+static inline bool cbd_answer_is_there(const struct cbd_queue *q)
+{
+	return q->cursors.se_next != q->cursors.ce_next &&
+	       cbd_channel_has_ce(&q->ch, q->cursors.ce_next);
+}
+
 /* The beats of the backend that were seen, counted from 1. */
 static inline uint64_t cbd_beat_now(const struct cbd_blkdev *b)
 {

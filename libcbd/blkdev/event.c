@@ -73,7 +73,7 @@ void cbd_event_watch(struct cbd_queue *q)
 		return;
 	if (e.bell)
 		put_sleeps(q, 1);
-	if (cbd_channel_has_ce(&q->ch, q->cursors.ce_next))
+	if (cbd_answer_is_there(q))
 		cbd_event_fire(q);
 }
 

@@ -83,11 +83,10 @@ static void assert_entries(struct cbd_queue *q)
 }
 
 /* The user does not poll.  Not in an epoch that is left: the CE may be the one for which
- * it is left.  Nor while each SE has its CE: then it answers nothing, and nobody reads it. */
+ * it is left. */
 static bool answer_waits(const struct cbd_queue *q)
 {
-	return cbd_epoch_may_leave(q) && q->cursors.se_next != q->cursors.ce_next &&
-	       cbd_channel_has_ce(&q->ch, q->cursors.ce_next);
+	return cbd_epoch_may_leave(q) && cbd_answer_is_there(q);
 }
 
 static bool drains(const struct cbd_queue *q)

@@ -172,6 +172,23 @@ static unsigned fetch_and_arm(struct cbd_handler *h, struct cbd_request **r, uns
 	return n;
 }
 
+/* A CE that answers nothing, sealed, is there: nobody reads it, so it is no reason to
+ * look again. */
+START_TEST(unasked)
+{
+	struct cbd_ce answer = { .count = 0, .tid = 0x10000 };
+	struct cbd_channel ch;
+
+	open_place(_i);
+	unit_ok(cbd_queue_fd(p.q));
+	cbd_channel_init(&ch, p.bt, 0, p.q->ch.id);
+	cbd_channel_enter(&ch, pair_epoch(&p));
+	unit_ok(cbd_channel_send_ce(&ch, &answer));
+	ck_assert_int_eq(cbd_queue_arm(p.q), 0);
+	pair_close(&p);
+}
+END_TEST
+
 START_TEST(handler)
 {
 	struct cbd_request *r[4];
@@ -275,6 +292,7 @@ int main(void)
 	tcase_add_loop_test(t, queue, 0, PLACES);
 	tcase_add_loop_test(t, at_once, 0, PLACES);
 	tcase_add_loop_test(t, beside_a_leader, 0, PLACES);
+	tcase_add_loop_test(t, unasked, 0, PLACES);
 	tcase_add_loop_test(t, handler, 0, PLACES);
 	tcase_add_loop_test(t, two_loops, 0, PLACES);
 	return unit_main(s);
