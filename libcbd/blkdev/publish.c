@@ -265,6 +265,7 @@ void cbd_blkdev_issue_freed(struct cbd_blkdev *b)
 			pthread_mutex_lock(&q->lock);
 			cbd_queue_issue_unlocks(q);
 			cbd_wake_one(q);
+			cbd_event_submitted(q);
 			cbd_queue_unlock_and_tell(q);
 		}
 	} while (cbd_flag_get(&b->freed_elsewhere));

@@ -189,6 +189,40 @@ START_TEST(unasked)
 }
 END_TEST
 
+/* A write waits for one of another queue (rule 13): the descriptor of its own queue, armed
+ * before there was anything to wait for, tells of its end. */
+START_TEST(freed_by_another_queue)
+{
+	struct pair_options o = stepping(_i % WAYS);
+	struct cbd_io io = { .op = CBD_OP_WRITE, .buf = buf, .length = 512 };
+	struct cbd_completion c;
+	struct cbd_request *r[1];
+	struct cbd_queue *other;
+	int fd;
+
+	o.queues = 2;
+	pair_open(&p, &o);
+	if (_i >= WAYS)
+		part_hosts();
+	other = cbd_blkdev_queue(p.blkdev, 1);
+	fd = cbd_queue_fd(other);
+	unit_ok(fd);
+	pair_submit(&p, CBD_OP_WRITE, buf, 0, 512, 1);
+	pair_fetch_all(&p, r, 1);
+	ck_assert_int_eq(cbd_queue_submit(other, &io, 1), 1);
+	ck_assert_int_eq(cbd_queue_poll(other, &c, 0, 1, 0), 0);
+	unit_ok(cbd_queue_arm(other));
+	pair_complete(&p, r[0]);
+	ck_assert_int_eq(pair_reap(&p).result, 0);
+	pair_fetch_all(&p, r, 1);
+	pair_complete(&p, r[0]);
+	ck_assert(readable(fd, UNIT_WAIT_S * 1000 * (int)test_factor()));
+	ck_assert_int_eq(cbd_queue_poll(other, &c, 1, 1, -1), 1);
+	ck_assert_int_eq(c.result, 0);
+	pair_close(&p);
+}
+END_TEST
+
 START_TEST(handler)
 {
 	struct cbd_request *r[4];
@@ -293,6 +327,7 @@ int main(void)
 	tcase_add_loop_test(t, at_once, 0, PLACES);
 	tcase_add_loop_test(t, beside_a_leader, 0, PLACES);
 	tcase_add_loop_test(t, unasked, 0, PLACES);
+	tcase_add_loop_test(t, freed_by_another_queue, 0, PLACES);
 	tcase_add_loop_test(t, handler, 0, PLACES);
 	tcase_add_loop_test(t, two_loops, 0, PLACES);
 	return unit_main(s);
