@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -109,48 +110,82 @@ bool cbd_lock_content_held(int fd)
 }
 
 /* A line "lock:" of fdinfo: number, kind, ADVISORY, type, pid, device:inode, first and
- * last byte (proc(5)). */
-static bool is_lock_line(const char *line, uint64_t ino, int64_t byte)
+ * last byte (proc(5)).  It is a lock of that descriptor.  The device there is not always
+ * the one that stat() tells (btrfs, overlayfs), so the file is asked for by stat(). */
+static bool is_lock_line(const char *line, int64_t byte)
 {
-	uint64_t i;
 	int64_t first;
 
-	return sscanf(line, "lock: %*s OFDLCK ADVISORY WRITE %*d %*x:%*x:%" SCNu64 " %" SCNd64, &i,
-		      &first) == 2 &&
-	       i == ino && first == lock_byte(byte);
+	return sscanf(line, "lock: %*s OFDLCK ADVISORY WRITE %*d %*s %" SCNd64, &first) == 1 &&
+	       first == lock_byte(byte);
 }
 
-static bool descriptor_holds(int dir, const char *name, uint64_t ino, int64_t byte)
+static bool has_lock_line(FILE *f, int64_t byte)
 {
-	int fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
-	FILE *f = fd >= 0 ? fdopen(fd, "r") : NULL;
 	char line[256];
-	bool holds = false;
 
+	while (fgets(line, sizeof(line), f))
+		if (is_lock_line(line, byte))
+			return true;
+	return false;
+}
+
+/* PROC: /proc/PID; NAME: the number of the descriptor. */
+static bool descriptor_holds(int proc, const char *name, const struct stat *file, int64_t byte)
+{
+	char path[32];
+	struct stat st;
+	bool holds;
+	FILE *f;
+	int fd;
+
+	snprintf(path, sizeof(path), "fdinfo/%.20s", name);
+	fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
+	f = fd >= 0 ? fdopen(fd, "r") : NULL;
 	if (!f) {
 		if (fd >= 0)
 			close(fd);
 		return false;
 	}
-	while (!holds && fgets(line, sizeof(line), f))
-		holds = is_lock_line(line, ino, byte);
+	holds = has_lock_line(f, byte);
 	fclose(f);
+	snprintf(path, sizeof(path), "fd/%.20s", name);
+	return holds && fstatat(proc, path, &st, 0) == 0 && st.st_dev == file->st_dev &&
+	       st.st_ino == file->st_ino;
+}
+
+static bool any_holds(int proc, const struct stat *file, int64_t byte)
+{
+	int fd = openat(proc, "fdinfo", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+	struct dirent *entry;
+	bool holds = false;
+
+	if (!d) {
+		if (fd >= 0)
+			close(fd);
+		return false;
+	}
+	while (!holds && (entry = readdir(d)))
+		holds = entry->d_name[0] != '.' &&
+			descriptor_holds(proc, entry->d_name, file, byte);
+	closedir(d);
 	return holds;
 }
 
-bool cbd_lock_is_of(uint32_t pid, uint64_t ino, int64_t byte)
+bool cbd_lock_is_of(uint32_t pid, int fd, int64_t byte)
 {
-	char path[40];
-	struct dirent *entry;
-	bool holds = false;
-	DIR *d;
+	struct stat file;
+	char path[24];
+	bool holds;
+	int proc;
 
-	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/fdinfo", pid);
-	d = opendir(path);
-	while (!holds && d && (entry = readdir(d)))
-		holds = entry->d_name[0] != '.' &&
-			descriptor_holds(dirfd(d), entry->d_name, ino, byte);
-	if (d)
-		closedir(d);
+	snprintf(path, sizeof(path), "/proc/%" PRIu32, pid);
+	/* one process from here on, also when its number is given to another one */
+	proc = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (proc < 0)
+		return false;
+	holds = fstat(fd, &file) == 0 && any_holds(proc, &file, byte);
+	close(proc);
 	return holds;
 }

@@ -40,9 +40,9 @@ int cbd_lock_renew(struct cbd_lock *l);
 /* Would an exclusive lock conflict?  The description of FD must hold no lock. */
 bool cbd_lock_held(int fd, int64_t byte);
 
-/* Does process PID of this boot hold the lock of BYTE on the file with inode INO?  By
- * what the kernel says of its descriptors: false also where that may not be read. */
-bool cbd_lock_is_of(uint32_t pid, uint64_t ino, int64_t byte);
+/* Does process PID of this boot hold the lock of BYTE, exclusively, on the file behind FD?
+ * By what the kernel says of its descriptors: false also where that may not be read. */
+bool cbd_lock_is_of(uint32_t pid, int fd, int64_t byte);
 
 /* Has a program, not necessarily one of cbd, locked any of the file's content? */
 bool cbd_lock_content_held(int fd);

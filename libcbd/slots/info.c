@@ -253,8 +253,7 @@ static int owner_pid(struct cbd_transport *t, enum cbd_side side, unsigned slot)
 	    cbd_line_get(t, cbd_side_state_at(t, side, slot), &s) < 0)
 		return 0;
 	return s.pid > 1 && s.pid <= INT_MAX &&
-			       cbd_lock_is_of(s.pid, (uint64_t)t->ino,
-					      cbd_side_lock_byte(side, slot))
+			       cbd_lock_is_of(s.pid, t->fd, cbd_side_lock_byte(side, slot))
 		       ? (int)s.pid
 		       : 0;
 }
