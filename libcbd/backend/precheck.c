@@ -12,7 +12,6 @@
 #include <string.h>
 
 #include "backend/backend.h"
-#include "base/bytes.h"
 #include "base/error.h"
 #include "base/sized.h"
 #include "slots/host.h"

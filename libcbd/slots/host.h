@@ -12,10 +12,11 @@
 #include "transport/places.h"
 
 /*
- * Take or find this host's slot (rule 1.1): HOST_ID, else the slot with this
- * identity, else a free one, else that of another identity of this boot which has no
- * process; this takes as long as a suspicion.  -EADDRINUSE: the slot beats under another boot;
- * -ENOSPC: no free slot; -EEXIST: HOST_ID belongs to another host.
+ * Take or find this host's slot (rule 1.1): HOST_ID, else the slot with this identity,
+ * else a free one.  Where HOST_ID is another's, or none is free: one of another identity of
+ * this boot which has no process; this takes as long as a suspicion.  -EADDRINUSE: the
+ * slot beats under another boot; -ENOSPC: no free slot; -EEXIST: HOST_ID belongs to another
+ * host.
  */
 int cbd_host_join(struct cbd_transport *t, int host_id);
 

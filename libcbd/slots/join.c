@@ -52,7 +52,8 @@ static enum slot_is slot_is(const struct cbd_transport *t, unsigned h)
 	return SLOT_FOREIGN;
 }
 
-static bool token_taken(struct cbd_transport *t, unsigned h, uint64_t token)
+/* Hardware mode: of several hosts one sets the token FROM to its own. */
+static bool token_taken(struct cbd_transport *t, unsigned h, uint64_t from, uint64_t token)
 {
 	struct cbd_host_claim_line *line = cbd_host_claim_at(t, h);
 	struct cbd_fault f;
@@ -60,7 +61,7 @@ static bool token_taken(struct cbd_transport *t, unsigned h, uint64_t token)
 
 	if (!CBD_FAULT_TRY(&f))
 		return false;
-	taken = cbd_token_swap(&line->token, 0, token);
+	taken = cbd_token_swap(&line->token, from, token);
 	cbd_fault_end(&f);
 	return taken;
 }
@@ -73,7 +74,7 @@ static int slot_take(struct cbd_transport *t, unsigned h)
 
 	memcpy(line.uuid, t->identity.uuid, 16);
 	if (!t->mem.software) {
-		if (!token_taken(t, h, line.token))
+		if (!token_taken(t, h, 0, line.token))
 			return -EAGAIN;
 		cbd_step("host-taken");
 		return cbd_line_put(t, cbd_host_claim_at(t, h), &line);
@@ -229,6 +230,7 @@ static int slot_enter(struct cbd_transport *t, int host_id)
 struct left_behind {
 	bool is[CBD_MAX_HOSTS];
 	uint64_t counters[CBD_MAX_HOSTS];
+	uint64_t tokens[CBD_MAX_HOSTS];
 };
 
 /* Does a backend slot go by this host slot to tell whose page cache may hold unwritten
@@ -254,19 +256,35 @@ static bool is_left_behind(const struct cbd_transport *t, unsigned h)
 	       !cbd_lock_held(t->fd, CBD_LOCK_MEMBER(h)) && !is_needed(t, h);
 }
 
+static bool is_asked_for(unsigned h, int host_id)
+{
+	return host_id < 0 || h == (unsigned)host_id;
+}
+
+static uint64_t token_of(const struct cbd_transport *t, unsigned h)
+{
+	struct cbd_host_claim_line line;
+
+	/* a damaged line has a token too */
+	return cbd_line_get(t, cbd_host_claim_at(t, h), &line) == -EIO ? 0 : line.token;
+}
+
 /*
  * Processes that opened another node of the device lock another inode: they are seen by
  * their beats alone, so these have to stand still for as long as a suspicion takes.
  * Without the join lock, for several processes may wait at a time.
  */
-static bool watch_left_behind(const struct cbd_transport *t, struct left_behind *left)
+static bool watch_left_behind(const struct cbd_transport *t, int host_id, struct left_behind *left)
 {
 	bool any = false;
 
 	for (unsigned h = 0; h < t->header.hosts; h++) {
-		left->is[h] = is_left_behind(t, h);
+		left->is[h] = is_asked_for(h, host_id) && is_left_behind(t, h);
+		if (!left->is[h])
+			continue;
 		left->counters[h] = cbd_host_counter(t, h);
-		any |= left->is[h];
+		left->tokens[h] = token_of(t, h);
+		any = true;
 	}
 	if (any)
 		cbd_sleep_us((unsigned)(cbd_suspect_ns(t) / 1000));
@@ -274,34 +292,46 @@ static bool watch_left_behind(const struct cbd_transport *t, struct left_behind 
 }
 
 /*
- * With the join lock.  What a dead process of that host owned is released; a claim that
- * stays is of a process that may live.  The state line decides whose the slot is, and is
- * stored last: who dies before leaves the slot as it was.
+ * Whether the slot was got.  Processes that opened another node of the device have a join
+ * lock of their own: of those that watched the slot at the same time one swaps the token
+ * that all of them have seen, and in software mode boot_first() looks again.  The state
+ * line decides whose the slot is, and is stored last: a process that dies before leaves
+ * the slot the old identity's; claim and name are stored again by the next process that
+ * enters it.
  */
-static int slot_reuse(struct cbd_transport *t, const struct left_behind *left)
+static bool slot_replace(struct cbd_transport *t, unsigned h, uint64_t seen)
 {
 	struct cbd_host_claim_line claim = { .token = cbd_host_token(t->identity.uuid) };
 	struct cbd_host_line line;
-	int r;
 
 	memcpy(claim.uuid, t->identity.uuid, 16);
+	return cbd_line_get(t, cbd_host_info_at(t, h, CBD_HOST_STATE), &line) == 0 &&
+	       (t->mem.software || token_taken(t, h, seen, claim.token)) &&
+	       cbd_line_put(t, cbd_host_claim_at(t, h), &claim) == 0 &&
+	       boot_first(t, h, line.incarnation + 1) == 0;
+}
+
+/* With the join lock.  What a dead process of that host owned is released; a claim that
+ * stays is of a process that may live. */
+static int slot_reuse(struct cbd_transport *t, const struct left_behind *left)
+{
 	for (unsigned h = 0; h < t->header.hosts; h++) {
 		if (!left->is[h] || cbd_host_counter(t, h) != left->counters[h] ||
-		    !is_left_behind(t, h) || !cbd_claim_sweep_host(t, h))
-			continue;
-		r = cbd_line_get(t, cbd_host_info_at(t, h, CBD_HOST_STATE), &line);
-		if (r == 0)
-			r = cbd_line_put(t, cbd_host_claim_at(t, h), &claim);
-		if (r == 0)
-			r = boot_first(t, h, line.incarnation + 1);
-		if (r < 0)
+		    !is_left_behind(t, h) || !cbd_claim_sweep_host(t, h) ||
+		    !slot_replace(t, h, left->tokens[h]))
 			continue;
 		cbd_log(CBD_LOG_INFO,
 			"%s: host %u: was another identity of this boot, without a process; reused",
 			t->path, h);
 		return (int)h;
 	}
-	return -ENOSPC; /* with the message of slot_find() */
+	return -1;
+}
+
+/* No slot is free, or the one that was asked for is another host's. */
+static bool is_full(int r)
+{
+	return r == -ENOSPC || r == -EEXIST;
 }
 
 /* ------------------------------------------------------------------- join */
@@ -310,7 +340,7 @@ static int slot_reuse(struct cbd_transport *t, const struct left_behind *left)
 static int enter(struct cbd_transport *t, int host_id, const struct left_behind *left)
 {
 	struct cbd_lock lock = CBD_LOCK_NONE;
-	int h, r = cbd_join_lock(t, &lock);
+	int h, reused, r = cbd_join_lock(t, &lock);
 
 	if (r < 0)
 		return r;
@@ -319,8 +349,9 @@ static int enter(struct cbd_transport *t, int host_id, const struct left_behind 
 		return 0;
 	}
 	h = slot_enter(t, host_id);
-	if (h == -ENOSPC && left)
-		h = slot_reuse(t, left);
+	reused = is_full(h) && left ? slot_reuse(t, left) : -1;
+	if (reused >= 0)
+		h = reused; /* else with the message of slot_enter() */
 	r = h < 0 ? h : cbd_lock_take(&t->member_lock, t->fd, CBD_LOCK_MEMBER(h), true, 0);
 	if (r == 0)
 		t->host = h;
@@ -343,7 +374,7 @@ int cbd_host_join(struct cbd_transport *t, int host_id)
 		return 0;
 	}
 	r = enter(t, host_id, NULL);
-	if (r == -ENOSPC && watch_left_behind(t, &left))
+	if (is_full(r) && watch_left_behind(t, host_id, &left))
 		r = enter(t, host_id, &left);
 	return r < 0 ? r : cbd_host_beat(t);
 }

@@ -173,6 +173,62 @@ START_TEST(left_behind)
 }
 END_TEST
 
+/* A configured slot is reused as any other; one that has a process is not. */
+START_TEST(configured_and_left_behind)
+{
+	struct cbd_transport *t3 = machines_open();
+
+	fill();
+	unit_ok(cbd_host_join(t1, 2));
+	ck_assert_int_eq(t1->host, 2);
+	unit_container(t3, 0x40);
+	unit_fails(cbd_host_join(t3, 3), EEXIST);
+	unit_fails(cbd_host_join(t3, 2), EEXIST);
+	ck_assert_ptr_nonnull(strstr(cbd_errmsg(), "belongs to another machine"));
+	unit_ok(cbd_host_beat(t1));
+	unit_ok(cbd_host_beat(t2));
+	cbd_transport_close(t3);
+}
+END_TEST
+
+/* As a newcomer that opened another node of the device would. */
+static void take_token(void *host, enum cbd_log_level level, const char *message)
+{
+	struct cbd_host_claim_line *line = cbd_host_claim_at(t2, *(const unsigned *)host);
+	uint64_t token = line->token;
+
+	(void)level;
+	if (strstr(message, "is dead; released"))
+		ck_assert(cbd_token_swap(&line->token, token, 0x4141414141414141));
+}
+
+/* Two newcomers have watched the same slot: one gets it.  When that one dies, it keeps
+ * nobody from the slot. */
+START_TEST(left_behind_and_taken)
+{
+	struct cbd_claim dead = CBD_CLAIM_INIT;
+	struct cbd_transport *t3 = machines_open();
+	unsigned host = 3;
+
+	fill();
+	for (unsigned i = 0; i < host; i++)
+		memset(((struct cbd_host_line *)cbd_host_line(t1, i, CBD_HOST_INFO, CBD_HOST_STATE))
+			       ->boot_id,
+		       0x77, 16);
+	unit_ok(cbd_claim_take(t2, CBD_SIDE_BLKDEV, 1, &dead));
+	die(t2, &dead);
+	cbd_set_log(take_token, &host);
+	unit_fails(cbd_host_join(t1, -1), ENOSPC);
+	cbd_set_log(NULL, NULL);
+	ck_assert_int_eq(t1->host, -1);
+	unit_ok(cbd_host_join(t1, -1));
+	ck_assert_int_eq(t1->host, 3);
+	unit_container(t3, 0x40);
+	unit_fails(cbd_host_join(t3, -1), ENOSPC);
+	cbd_transport_close(t3);
+}
+END_TEST
+
 /* What a dead process of the other host owned is released; what has an owner stays. */
 START_TEST(left_behind_with_claims)
 {
@@ -250,6 +306,8 @@ int main(void)
 	tcase_add_test(t, half_taken_host);
 	tcase_add_test(t, cloned_machine);
 	tcase_add_test(t, left_behind);
+	tcase_add_test(t, configured_and_left_behind);
+	tcase_add_test(t, left_behind_and_taken);
 	tcase_add_test(t, left_behind_with_claims);
 	tcase_add_test(t, left_behind_but_beats);
 	suite_add_tcase(s, t);
