@@ -34,21 +34,20 @@ uint64_t slow_beating_ns(void)
 	return cbd_shared_get(&p.blkdev->beating_ns);
 }
 
-/* The heartbeat thread of the blkdev writes the same word: until it has taken it over, and
- * has had a whole round with it. */
+/* The heartbeat thread of the blkdev adds to the same word, and may overwrite what is stored
+ * here: then it is stored again.  Else the first round that adds looks at all queues with
+ * it, and when the second one adds, that look is over. */
 void slow_beats_for(unsigned seconds, bool (*beat)(void))
 {
-	uint64_t to = slow_beating_ns() + seconds * SECOND, rounds = 60;
+	uint64_t to = slow_beating_ns() + seconds * SECOND, was;
 
-	while (slow_beating_ns() < to) {
-		cbd_shared_set(&p.blkdev->beating_ns, to + SECOND);
-		beat();
-		cbd_sleep_us(1000);
-	}
-	while (rounds-- > 0) {
-		beat();
-		cbd_sleep_us(1000);
-	}
+	do {
+		cbd_shared_set(&p.blkdev->beating_ns, to);
+		for (unsigned i = 0; i < 2; i++) {
+			was = slow_beating_ns();
+			unit_wait(beat() && slow_beating_ns() != was);
+		}
+	} while (slow_beating_ns() < to);
 }
 
 bool slow_reaped(struct cbd_completion *c)
