@@ -17,12 +17,15 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
 #include "disk.h"
 #include "param.h"
+
+#define RETRY_NS 200000000l /* between two attempts to attach, with wait= */
 
 /* Guards the list, and state, users and turn of what is in it. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -54,26 +57,6 @@ static int attach(struct disk *d, struct cbd_transport *t, const struct cbd_blkd
 	return 0;
 }
 
-/* -EINTR: nbdkit is told to end.  Its own sleep aborts before it serves (1.32), and its
- * handlers are not set; the signals are blocked, because the first process of a container
- * would not see them otherwise. */
-static int wait_a_moment(void)
-{
-	const struct timespec pause = { .tv_nsec = 200000000 };
-	sigset_t ends, old;
-	int number;
-
-	sigemptyset(&ends);
-	sigaddset(&ends, SIGTERM);
-	sigaddset(&ends, SIGINT);
-	sigaddset(&ends, SIGHUP);
-	sigaddset(&ends, SIGQUIT);
-	pthread_sigmask(SIG_BLOCK, &ends, &old);
-	number = sigtimedwait(&ends, NULL, &pause);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return number > 0 ? -EINTR : 0;
-}
-
 static time_t now_s(void)
 {
 	struct timespec now;
@@ -82,27 +65,79 @@ static time_t now_s(void)
 	return now.tv_sec;
 }
 
-/* With wait=: again while the backend may be about to come. */
+/*
+ * The signals that end nbdkit.  Its handlers are not set yet, so their default action
+ * ends it; but not the first process of a container, for which the kernel discards a
+ * signal that is neither blocked nor handled.  There they are blocked while nbdkit
+ * attaches and waits, and told_to_end() takes them.
+ */
+static sigset_t ending_signals(void)
+{
+	sigset_t ends;
+
+	sigemptyset(&ends);
+	sigaddset(&ends, SIGTERM);
+	sigaddset(&ends, SIGINT);
+	sigaddset(&ends, SIGHUP);
+	sigaddset(&ends, SIGQUIT);
+	return ends;
+}
+
+/* OLD: for pthread_sigmask(SIG_SETMASK).  No other thread inherits the mask: libcbd starts
+ * its own in cbd_blkdev_start(). */
+static void keep_signals(sigset_t *old)
+{
+	const sigset_t ends = ending_signals();
+
+	pthread_sigmask(SIG_BLOCK, getpid() == 1 ? &ends : NULL, old);
+}
+
+/* Wait for up to NS nanoseconds.  The sleep of nbdkit itself aborts before it serves
+ * (1.32). */
+static bool told_to_end(long ns)
+{
+	const struct timespec pause = { .tv_nsec = ns };
+	const sigset_t ends = ending_signals();
+	sigset_t old;
+	int number;
+
+	pthread_sigmask(SIG_BLOCK, &ends, &old);
+	number = sigtimedwait(&ends, NULL, &pause);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return number > 0;
+}
+
+/* Of attach(): the backend may be about to come. */
+static bool may_come(int r)
+{
+	return r == -ENOENT || r == -ETIMEDOUT;
+}
+
+/* With wait=: again while the backend may be about to come.  0, or -1 after
+ * nbdkit_error(). */
 static int attach_when_up(struct disk *d, struct cbd_transport *t,
 			  const struct cbd_blkdev_options *options)
 {
 	const time_t start = now_s();
 	int r;
 
-	while ((r = attach(d, t, options)) == -ENOENT || r == -ETIMEDOUT) {
-		if (now_s() - start >= (time_t)param.wait)
-			break;
+	while (may_come(r = attach(d, t, options)) && now_s() - start < (time_t)param.wait) {
 		nbdkit_debug("%s; waits for it", cbd_errmsg());
-		if (wait_a_moment() < 0) {
+		if (told_to_end(RETRY_NS)) {
 			nbdkit_error("%s; told to end while it waited", cbd_errmsg());
 			return -1;
 		}
 	}
-	if ((r == -ENOENT || r == -ETIMEDOUT) && param.wait)
+	if (r == 0 && told_to_end(0)) {
+		cbd_blkdev_close(d->blkdev);
+		nbdkit_error("backend %s: told to end while it attached", options->backend);
+		return -1;
+	}
+	if (may_come(r) && param.wait)
 		nbdkit_error("%s; waited for %u s", cbd_errmsg(), param.wait);
 	else if (r < 0)
 		nbdkit_error("%s", cbd_errmsg());
-	return r;
+	return r < 0 ? -1 : 0;
 }
 
 static struct disk *new_disk(void)
@@ -117,13 +152,19 @@ static struct disk *new_disk(void)
 struct disk *disk_open(struct cbd_transport *t, const struct cbd_blkdev_options *options)
 {
 	struct disk *d = new_disk();
+	sigset_t old;
+	int r;
 
-	if (d && attach_when_up(d, t, options) < 0) {
+	if (!d)
+		return NULL;
+	keep_signals(&old);
+	r = attach_when_up(d, t, options);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (r < 0) {
 		free(d);
 		return NULL;
 	}
-	if (d)
-		d->backend = backend_of(t, d->blkdev);
+	d->backend = backend_of(t, d->blkdev);
 	return d;
 }
 
