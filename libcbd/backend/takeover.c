@@ -151,12 +151,25 @@ static bool has_stopped_in_order(const struct cbd_backend *b, const struct cbd_s
 	return is_later(b, s) && s->state == CBD_SLOT_GONE;
 }
 
+/* This process may still hold the host's lock, and then nobody else beats for the host.  A
+ * host slot that is lost is found out by the next beat of the process that serves. */
+static void beat_for_host(struct cbd_backend *b)
+{
+	uint64_t now = cbd_now_ns();
+
+	if (now - b->tick_ns < cbd_interval_ns(b->t))
+		return;
+	b->tick_ns = now;
+	cbd_host_beat(b->t);
+}
+
 int cbd_backend_successor(struct cbd_backend *b)
 {
 	struct cbd_successor *w = &b->successor;
 	struct cbd_state_line s;
 	struct cbd_beat_line beat;
 
+	beat_for_host(b);
 	if (cbd_takeover_is_asked(b->t, b->id)) {
 		w->incarnation = 0;
 		if (cbd_now_ns() - w->since_ns < SUCCESSOR_NS)

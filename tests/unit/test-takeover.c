@@ -139,6 +139,31 @@ START_TEST(is_stopped_at_once)
 }
 END_TEST
 
+static uint64_t host_counter(void)
+{
+	return cbd_host_counter(t2, (unsigned)t2->host);
+}
+
+static bool host_beats(uint64_t since)
+{
+	ck_assert_int_eq(cbd_backend_successor(old), 0);
+	return host_counter() > since;
+}
+
+/* The new process hangs: the host is seen to live nevertheless, by the old one. */
+START_TEST(hangs)
+{
+	struct cbd_takeover *k = hand_over(old, t2);
+
+	uint64_t counter = host_counter();
+
+	unit_wait(host_beats(counter));
+	unit_wait(host_beats(counter + 1));
+	cbd_takeover_end(k);
+	ck_assert_int_eq(cbd_backend_successor(old), -ESRCH);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("takeover");
@@ -151,6 +176,7 @@ int main(void)
 	tcase_add_test(t, closes_unpublished);
 	tcase_add_test(t, dies);
 	tcase_add_test(t, is_stopped_at_once);
+	tcase_add_test(t, hangs);
 	suite_add_tcase(s, t);
 	return unit_main(s);
 }
