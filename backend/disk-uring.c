@@ -38,9 +38,11 @@ static struct uring_queue *to_uring(struct disk_queue *q)
 /* ------------------------------------------------------- open and close */
 
 /*
- * Completions may wait until this thread enters the kernel (it looks often
- * enough), so no interrupt is spent on telling it; and no other thread
- * submits.  Kernels before 6.0 do not know the one, before 5.19 neither.
+ * COOP_TASKRUN: completions wait until this thread enters the kernel or sleeps
+ * there (poll(2) in uring_wait() is interrupted for them), so that no
+ * interrupt is spent on telling it while it works.  SINGLE_ISSUER: no other
+ * thread submits.  Kernels before 6.0 do not know SINGLE_ISSUER, those before
+ * 5.19 neither.
  */
 static int ring_init(struct io_uring *ring, unsigned depth)
 {

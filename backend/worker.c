@@ -297,9 +297,11 @@ static void look_at_intervals(struct worker *w)
 
 /*
  * With nothing in flight only a request can come: this thread sleeps on the bells of
- * its channels, which costs one wake-up.  The handler's descriptor costs two (the thread
- * of libcbd that waits on the bells, then this one), so it serves only where I/O in
- * flight can end the wait too.  Requests that wait for another handler's range, or for
+ * its channels, which costs one wake-up.  The handler's descriptor costs two, one after
+ * the other (the thread of libcbd that waits on the bells, then this one), so it serves
+ * only where I/O in flight can end the wait too.  Once there is a descriptor, its thread
+ * wakes at the bells of an idle handler as well, beside this one: it keeps its bells,
+ * so that to arm again wakes nobody (ring/watcher.c).  Requests that wait for another handler's range, or for
  * a beat, have nothing that wakes this thread: it looks.
  */
 static void idle(struct worker *w)
