@@ -84,37 +84,63 @@ START_TEST(many_requests)
 }
 END_TEST
 
-/* A write that waited for another one (rule 13) for long has its own time. */
+/* A write that waited for another one (rule 13) for long has its own time: also on a queue
+ * where a request that is as old as the write is not answered. */
 START_TEST(write_after_write)
 {
 	struct pair_options o = way(_i);
-	struct cbd_request *r[1];
+	struct cbd_request *r[2], *write;
+	struct cbd_io read = { .buf = buf, .length = 512, .op = CBD_OP_READ };
+	struct cbd_io later = { .buf = buf, .length = 512, .op = CBD_OP_WRITE, .cookie = &later };
+	struct cbd_completion c = { .result = 1 };
+	struct cbd_queue *other;
 
+	o.queues = 2;
 	slow_open(o);
-	pair_submit(&p, CBD_OP_WRITE, buf, 0, 512, 1);
+	other = cbd_blkdev_queue(p.blkdev, 1);
+	ck_assert_int_eq(cbd_queue_submit(other, &read, 1), 1);
 	pair_submit(&p, CBD_OP_WRITE, buf, 0, 512, 2);
-	for (unsigned i = 0; i < 2; i++) {
-		pair_fetch_all(&p, r, 1);
-		slow_beats_for(200, slow_tick);
-		pair_complete(&p, r[0]);
-		ck_assert_int_eq(pair_reap(&p).result, 0);
-	}
+	ck_assert_int_eq(cbd_queue_submit(other, &later, 1), 1);
+	pair_fetch_all(&p, r, 2);
+	slow_beats_for(200, slow_tick);
+	write = r[r[1]->op == CBD_OP_WRITE];
+	pair_complete(&p, write);
+	ck_assert_int_eq(pair_reap(&p).result, 0);
+	r[0] = r[r[0] == write];
+	pair_fetch_all(&p, &r[1], 1); /* the write that has waited */
+	slow_beats_for(200, slow_tick);
+	unit_wait(slow_tick() && cbd_queue_poll(other, &c, 1, 1, 1) == 1);
+	ck_assert_ptr_null(c.cookie);
+	ck_assert_int_eq(c.result, -EIO);
+	ck_assert_int_eq(cbd_queue_poll(other, &c, 0, 1, 0), 0);
+	pair_complete(&p, r[0]);
+	pair_complete(&p, r[1]);
+	ck_assert_int_eq(cbd_queue_poll(other, &c, 1, 1, -1), 1);
+	ck_assert_ptr_eq(c.cookie, &later);
+	ck_assert_int_eq(c.result, 0);
 	pair_close(&p);
 }
 END_TEST
 
 /* The handler sits in a sync of another queue that takes long (engine psync), then in the
- * next one: it finds that this channel is to be left before it fetches from it. */
+ * next one: it finds that this channel is to be left before it fetches from it.  So each
+ * leave comes after twice the time (5 s, 10 s, ... 160 s, and no longer then). */
 START_TEST(nothing_is_fetched)
 {
 	struct pair_options o = way(_i);
 
 	slow_open(o);
 	pair_submit(&p, CBD_OP_READ, buf, 0, 512, 1);
-	for (unsigned n = 1; n <= 6; n++) {
+	for (unsigned n = 1; n <= 7; n++) {
 		struct cbd_request *r[1];
 		uint64_t epoch = queue_epoch(p.q);
 
+		if (n > 1 && n < 7) {
+			/* longer than it was before, shorter than it is now */
+			slow_silent_for(3 << (n - 1));
+			slow_expect_nothing(slow_tick, 60);
+			ck_assert_uint_eq(queue_leaves(p.q), n - 1);
+		}
 		slow_silent_for(200);
 		unit_wait(slow_tick() && queue_leaves(p.q) == n);
 		slow_expect_nothing(slow_tick, 1); /* the queue is not broken */
