@@ -25,7 +25,7 @@ const char param_help[] =
 	"queues=N              Queues, used by the connections in turn (default 1).\n"
 	"host-id=H             Slot of this host (default: found by its identity).\n"
 	"poll=P                Waiting: adaptive (default), busy or sleep.\n"
-	"timeout=S             Seconds until a request fails (default 0: never).\n"
+	"timeout=S             Seconds until a request fails (default 0: see manual).\n"
 	"wait=S                Seconds to wait at the start for the backend (default 0).\n"
 	"readonly=true         Attach and serve read-only.";
 
