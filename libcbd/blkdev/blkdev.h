@@ -287,8 +287,10 @@ struct cbd_blkdev {
 			       * without the lock */
 
 	struct cbd_watch watch;	      /* of the backend; by the heartbeat thread once it runs */
-	bool suspect;		      /* the backend is; the log has been told */
-	uint64_t silent_ns;	      /* since when */
+	bool suspect;		      /* the backend is */
+	bool cleared;		      /* of a queue, as the heartbeat thread sees it */
+	bool told_silent;	      /* the log knows that it does not beat, */
+	uint64_t silent_ns;	      /* and since when */
 	uint64_t backend_beats;	      /* that the heartbeat thread has seen; read by all threads */
 	uint64_t backend_count;	      /* the counter that it has seen last */
 	uint32_t beating_incarnation; /* of who has beaten then; read by all threads */
@@ -307,6 +309,8 @@ bool cbd_queue_may_become(enum cbd_queue_state from, enum cbd_queue_state to);
 void cbd_queue_become(struct cbd_queue *q, enum cbd_queue_state to);
 bool cbd_queue_has_epoch(const struct cbd_queue *q);
 bool cbd_queue_has_ended(const struct cbd_queue *q); /* STOPPED or BROKEN */
+/* CLOSING or STOPPED: the administrator has cleared the backend, and no new epoch was seen */
+bool cbd_queue_is_cleared(const struct cbd_queue *q);
 
 /* notes.c: a message for the user's log, told by the next cbd_queue_unlock_and_tell(). */
 void cbd_queue_note(struct cbd_queue *q, enum cbd_log_level level, const char *format, ...)

@@ -36,16 +36,29 @@ static void watch_backend(struct cbd_blkdev *b)
 	b->backend_count = beat.counter;
 	l = cbd_watch_sample(&b->watch, beat.counter, cbd_now_ns(), cbd_interval_ns(b->t),
 			     b->t->header.dead_after);
-	if (l == CBD_SUSPECT && !b->suspect) {
-		b->silent_ns = cbd_now_ns() - cbd_suspect_ns(b->t);
-		cbd_log(CBD_LOG_WARNING, "backend %u: does not beat: its requests wait",
-			b->backend);
-	}
-	if (l == CBD_ALIVE && b->suspect)
-		cbd_log(CBD_LOG_WARNING, "backend %u: is back, after %u s without a beat",
-			b->backend, (unsigned)((cbd_now_ns() - b->silent_ns) / 1000000000));
 	if (l == CBD_SUSPECT || l == CBD_ALIVE)
 		cbd_flag_set(&b->suspect, l == CBD_SUSPECT);
+}
+
+/*
+ * After the queues were looked at.  A backend beats before it grants: while a queue knows
+ * only that the one before was cleared, its requests end with ESHUTDOWN, and nobody is
+ * told that the backend is back.
+ */
+static void tell_of_backend(struct cbd_blkdev *b)
+{
+	if (b->suspect && !b->told_silent) {
+		b->told_silent = true;
+		b->silent_ns = cbd_now_ns() - cbd_suspect_ns(b->t);
+		cbd_log(CBD_LOG_WARNING, "backend %u: does not beat%s", b->backend,
+			b->cleared ? " and was cleared: its requests end with ESHUTDOWN"
+				   : ": its requests wait");
+	}
+	if (!b->suspect && b->told_silent && !b->cleared) {
+		b->told_silent = false;
+		cbd_log(CBD_LOG_WARNING, "backend %u: is back, after %u s without a beat",
+			b->backend, (unsigned)((cbd_now_ns() - b->silent_ns) / 1000000000));
+	}
 }
 
 /* Rule 7.7: requests wait for the disk that they are for. */
@@ -181,6 +194,7 @@ static void look_at_queue(struct cbd_blkdev *b, struct cbd_queue *q, uint64_t lo
 	if (waits_no_longer(b, now) && !cbd_queue_has_ended(q))
 		cbd_queue_break(q, -EIO);
 	cbd_wake_one(q);
+	b->cleared |= cbd_queue_is_cleared(q);
 	cbd_queue_unlock_and_tell(q);
 }
 
@@ -227,8 +241,10 @@ static void *heartbeat(void *arg)
 		watch_backend(b);
 		watch_disk(b);
 		lost_ns = count_time(b);
+		b->cleared = false;
 		for (unsigned i = 0; i < b->n_queues; i++)
 			look_at_queue(b, &b->queues[i], lost_ns);
+		tell_of_backend(b);
 		cbd_blkdev_issue_freed(b); /* by time-outs, or by a queue that has ended */
 		cbd_blkdev_put_counters(b);
 	}

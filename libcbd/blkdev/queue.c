@@ -128,6 +128,14 @@ static void enqueue(struct cbd_queue *q, struct cbd_pending *p)
 		cbd_pending_enqueue(q, p);
 }
 
+/* A backend that comes after the one that was cleared serves from when it has granted, not
+ * only from when this side has beaten and has seen that. */
+static void look_if_cleared_unlocks(struct cbd_queue *q)
+{
+	if (cbd_queue_is_cleared(q))
+		cbd_grant_check_unlocks(q);
+}
+
 static int submit_one(struct cbd_queue *q, const struct cbd_io *io)
 {
 	int r = check_io(q->b, io);
@@ -153,6 +161,7 @@ int cbd_queue_submit(struct cbd_queue *q, const struct cbd_io *ios, unsigned n)
 	int r = 0;
 
 	pthread_mutex_lock(&q->lock);
+	look_if_cleared_unlocks(q);
 	while (done < n && (r = submit_one(q, ios ? &ios[done] : NULL)) == 0)
 		done++;
 	cbd_queue_issue_unlocks(q); /* as one batch */
@@ -265,6 +274,7 @@ int cbd_queue_execute(struct cbd_queue *q, const struct cbd_io *io)
 	p.io = *io;
 	waiter.pending = &p;
 	pthread_mutex_lock(&q->lock);
+	look_if_cleared_unlocks(q);
 	enqueue(q, &p);
 	cbd_queue_issue_unlocks(q);
 	/* also when it is done: what completed on the way may leave no thread awake */

@@ -54,3 +54,8 @@ bool cbd_queue_has_ended(const struct cbd_queue *q)
 {
 	return q->state == CBD_QUEUE_STOPPED || q->state == CBD_QUEUE_BROKEN;
 }
+
+bool cbd_queue_is_cleared(const struct cbd_queue *q)
+{
+	return q->state == CBD_QUEUE_CLOSING || q->state == CBD_QUEUE_STOPPED;
+}

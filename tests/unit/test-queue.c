@@ -160,6 +160,36 @@ START_TEST(stopped_and_started)
 }
 END_TEST
 
+/* One that comes after a backend that was cleared serves from when it has granted: the
+ * next beat, at which this side would look by itself, is long after that.  _i: by which
+ * call, and whether the queue has ended or has only seen the clear. */
+START_TEST(served_after_clear)
+{
+	bool submits = _i & 1, ended = _i & 2;
+	struct pair_options o = way(0);
+	char buf[512] = { 0 };
+
+	o.heartbeat_ms = 2000;
+	pair_open(&p, &o);
+	server_stop(&p);
+	cbd_backend_close(p.backend);
+	p.backend = NULL;
+	unit_ok(cbd_clear(p.ct, CBD_OBJECT_BACKEND, 0, NULL, 0));
+	unit_wait(look_at_grant() == CBD_EPOCH_SAME && queue_state(p.q) == CBD_QUEUE_CLOSING);
+	if (ended)
+		unit_fails(cbd_queue_flush(p.q), ESHUTDOWN);
+	pair_crash(&p);
+	server_start(&p);
+	if (submits) {
+		pair_submit(&p, CBD_OP_WRITE, buf, 0, 512, 1);
+		ck_assert_int_eq(pair_reap(&p).result, 0);
+	} else {
+		unit_ok(cbd_queue_write(p.q, buf, 512, 0, 0));
+	}
+	pair_close(&p);
+}
+END_TEST
+
 /* ---------------------------------------------------------------- messages */
 
 static unsigned told, told_locked;
@@ -214,6 +244,39 @@ START_TEST(loss_is_told_without_locks)
 	unit_wait(__atomic_load_n(&told, __ATOMIC_SEQ_CST) > 0);
 	told_once();
 	pair_close(&p);
+}
+END_TEST
+
+/* A backend beats before it grants.  After one that was cleared the log says that it is
+ * back only when its requests are served. */
+START_TEST(back_is_told_when_served)
+{
+	struct pair_options o = way(_i);
+	char buf[512] = { 0 };
+	uint64_t beats;
+
+	listen("is back, after ");
+	pair_open(&p, &o);
+	server_stop(&p);
+	cbd_backend_close(p.backend);
+	p.backend = NULL;
+	unit_ok(cbd_clear(p.ct, CBD_OBJECT_BACKEND, 0, NULL, 0));
+	unit_wait(cbd_blkdev_suspects(p.blkdev));
+	unit_ok(cbd_backend_open(p.bt, &(struct cbd_backend_options){ .name = "disk" },
+				 sizeof(struct cbd_backend_options), &p.backend));
+	server_start(&p);
+	unit_wait(!cbd_blkdev_suspects(p.blkdev));
+	beats = pair_beats(&p);
+	unit_wait(pair_beats(&p) > beats + 1);
+	unit_fails(cbd_queue_flush(p.q), ESHUTDOWN);
+	ck_assert_uint_eq(__atomic_load_n(&told, __ATOMIC_SEQ_CST), 0);
+	server_stop(&p);
+	unit_ok(cbd_backend_publish(p.backend, &p.geometry, sizeof(p.geometry)));
+	server_start(&p);
+	unit_wait(__atomic_load_n(&told, __ATOMIC_SEQ_CST) > 0);
+	unit_ok(cbd_queue_write(p.q, buf, 512, 0, 0));
+	pair_close(&p);
+	told_once();
 }
 END_TEST
 
@@ -298,8 +361,10 @@ int main(void)
 	tcase_add_loop_test(t, left_and_entered, 0, WAYS);
 	tcase_add_loop_test(t, drained, 0, WAYS);
 	tcase_add_loop_test(t, ungranted, 0, WAYS);
+	tcase_add_loop_test(t, served_after_clear, 0, 4);
 	tcase_add_loop_test(t, stopped_and_started, 0, WAYS);
 	tcase_add_loop_test(t, loss_is_told_without_locks, 0, WAYS);
+	tcase_add_loop_test(t, back_is_told_when_served, 0, WAYS);
 	tcase_add_loop_test(t, leave_is_told_without_locks, 0, 2);
 	tcase_add_test(t, leave_that_the_backend_wants);
 	tcase_add_loop_test(t, sleeps_follow_the_backend, 0, WAYS);
