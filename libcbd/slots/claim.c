@@ -11,7 +11,7 @@
 #include <config.h>
 
 #include <errno.h>
-#include <stdio.h>
+#include <limits.h>
 #include <string.h>
 
 #include "slots/claim.h"
@@ -104,8 +104,9 @@ static int lower(struct cbd_transport *t, enum cbd_side side, unsigned slot, uns
 	return cbd_line_put(t, cbd_side_claim_at(t, side, slot, host), line);
 }
 
-/* Mark the line of a slot of HOST, which is of this boot, dead.  The caller holds the slot's lock, so the process
- * that raised the line is gone.  1: marked, 0: it was not raised, or a negative errno. */
+/* Mark the line of HOST dead: this host, or another identity of this boot.  The caller holds
+ * the slot's lock, so the process that raised the line is gone.  1: marked, 0: it was not
+ * raised, or a negative errno. */
 static int bury(struct cbd_transport *t, enum cbd_side side, unsigned slot, unsigned host)
 {
 	struct cbd_claim_line line;
@@ -151,31 +152,29 @@ static int other_raised(const struct cbd_claim *c, uint64_t *generation)
 	return other;
 }
 
-/* For messages: the process that the slot's state line names, or 0. */
-static unsigned pid_of(const struct cbd_transport *t, enum cbd_side side, unsigned slot, int host)
+unsigned cbd_claim_pid(const struct cbd_transport *t, enum cbd_side side, unsigned slot)
 {
 	struct cbd_state_line state;
 
-	return cbd_line_get(t, cbd_side_state_at(t, side, slot), &state) == 0 &&
-			       (int)state.host == host
+	return cbd_line_get(t, cbd_side_state_at(t, side, slot), &state) == 0 && state.pid > 1 &&
+			       state.pid <= INT_MAX &&
+			       cbd_lock_is_of(state.pid, t->fd, cbd_side_lock_byte(side, slot))
 		       ? state.pid
 		       : 0;
 }
 
+/* By another host: its word on a process cannot be confirmed here. */
 static int owned_by(const struct cbd_transport *t, enum cbd_side side, unsigned slot, int host)
 {
-	char text[100], process[30] = "";
-	unsigned pid = pid_of(t, side, slot, host);
+	char text[100];
 
-	if (pid)
-		snprintf(process, sizeof(process), ", process %u", pid);
-	return cbd_error(EBUSY, "%s: %s %u: is owned by %s%s", t->path, cbd_side_name(side), slot,
-			 cbd_host_describe(t, (unsigned)host, text, sizeof(text)), process);
+	return cbd_error(EBUSY, "%s: %s %u: is owned by %s", t->path, cbd_side_name(side), slot,
+			 cbd_host_describe(t, (unsigned)host, text, sizeof(text)));
 }
 
 static int in_use(const struct cbd_transport *t, enum cbd_side side, unsigned slot)
 {
-	unsigned pid = pid_of(t, side, slot, t->host);
+	unsigned pid = cbd_claim_pid(t, side, slot);
 
 	if (!pid)
 		return cbd_error(EBUSY, "%s: %s %u: is in use by a process of this host", t->path,
@@ -405,8 +404,10 @@ static int sweep_side(struct cbd_transport *t, enum cbd_side side, unsigned host
 static int sweep_sides(struct cbd_transport *t, unsigned host, bool damaged, uint64_t until_ns,
 		       bool *more)
 {
-	return sweep_side(t, CBD_SIDE_BLKDEV, host, damaged, until_ns, more) +
-	       sweep_side(t, CBD_SIDE_BACKEND, host, damaged, until_ns, more);
+	int count = sweep_side(t, CBD_SIDE_BLKDEV, host, damaged, until_ns, more);
+
+	/* in this order: MORE ends the second */
+	return count + sweep_side(t, CBD_SIDE_BACKEND, host, damaged, until_ns, more);
 }
 
 static int sweep(struct cbd_transport *t, bool wait, uint64_t until_ns, bool *more)

@@ -62,6 +62,10 @@ int cbd_claim_owner(const struct cbd_transport *t, enum cbd_side side, unsigned 
 bool cbd_claim_is_dead(const struct cbd_transport *t, enum cbd_side side, unsigned slot,
 		       const struct cbd_claim_line *line);
 
+/* The process of this boot that the slot's state line names, where the kernel says that it
+ * holds the slot's lock; else 0.  The line is a peer's word. */
+unsigned cbd_claim_pid(const struct cbd_transport *t, enum cbd_side side, unsigned slot);
+
 /*
  * Find the slots whose owners were processes of this host and are dead, write their
  * lines back, and mark their claims dead.  Returns how many.  -EBUSY without WAIT, when
@@ -73,8 +77,8 @@ int cbd_claim_sweep(struct cbd_transport *t, bool wait);
  * channels of one back takes milliseconds.  *MORE: go on with another call. */
 int cbd_claim_sweep_some(struct cbd_transport *t, uint64_t until_ns, bool *more);
 
-/* What cbd_claim_sweep() does, of HOST, another one of this boot; the caller has the join lock.  True: HOST
- * owns nothing now. */
+/* What cbd_claim_sweep() does, with the lines of HOST: this host, or another identity of
+ * this boot.  The caller has the join lock.  True: HOST owns nothing now. */
 bool cbd_claim_sweep_host(struct cbd_transport *t, unsigned host);
 
 #endif

@@ -6,7 +6,6 @@
 #include <config.h>
 
 #include <errno.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -243,19 +242,13 @@ int cbd_channel_get(struct cbd_transport *t, unsigned backend, unsigned id,
 
 /* ------------------------------------------------------------------ owner */
 
-/* What the owner wrote is believed when the kernel says the same. */
 static int owner_pid(struct cbd_transport *t, enum cbd_side side, unsigned slot)
 {
 	struct cbd_claim_line claim;
-	struct cbd_state_line s;
 
-	if (cbd_claim_owner(t, side, slot, &claim) < 0 || !cbd_boot_is_local(t, claim.boot_id) ||
-	    cbd_line_get(t, cbd_side_state_at(t, side, slot), &s) < 0)
+	if (cbd_claim_owner(t, side, slot, &claim) < 0 || !cbd_boot_is_local(t, claim.boot_id))
 		return 0;
-	return s.pid > 1 && s.pid <= INT_MAX &&
-			       cbd_lock_is_of(s.pid, t->fd, cbd_side_lock_byte(side, slot))
-		       ? (int)s.pid
-		       : 0;
+	return (int)cbd_claim_pid(t, side, slot);
 }
 
 int cbd_owner_pid(struct cbd_transport *t, enum cbd_object object, unsigned id)

@@ -58,6 +58,35 @@ START_TEST(take_and_release)
 }
 END_TEST
 
+/* The number in the state line is a peer's word: it is told when the kernel confirms it. */
+START_TEST(named_process)
+{
+	enum cbd_side kind = claim_kinds[_i];
+	struct cbd_claim a = CBD_CLAIM_INIT, b = CBD_CLAIM_INIT;
+	struct cbd_state_line state = { .incarnation = 1, .pid = (uint32_t)getpid() };
+	char text[40];
+
+	unit_ok(cbd_host_join(t1, -1));
+	unit_ok(cbd_host_join(t2, -1));
+	unit_ok(claim(t1, kind, 1, &a));
+	unit_ok(cbd_line_put(t1, cbd_side_state_at(t1, kind, 1), &state));
+	unit_fails(claim(t2, kind, 1, &b), EBUSY);
+	snprintf(text, sizeof(text), "is in use by process %d of", (int)getpid());
+	ck_assert_ptr_nonnull(strstr(cbd_errmsg(), text));
+	state.pid = (uint32_t)getppid();
+	unit_ok(cbd_line_put(t1, cbd_side_state_at(t1, kind, 1), &state));
+	unit_fails(claim(t2, kind, 1, &b), EBUSY);
+	ck_assert_ptr_nonnull(strstr(cbd_errmsg(), "is in use by a process of"));
+	cbd_host_leave(t2);
+	unit_machine(t2, 0x30);
+	unit_ok(cbd_host_join(t2, -1));
+	unit_fails(claim(t2, kind, 1, &b), EBUSY);
+	ck_assert_ptr_nonnull(strstr(cbd_errmsg(), "is owned by host 0"));
+	ck_assert_ptr_null(strstr(cbd_errmsg(), "process"));
+	cbd_claim_release(&a);
+}
+END_TEST
+
 /* Without any lock between them: the lines alone keep them apart. */
 START_TEST(two_machines)
 {
@@ -361,6 +390,7 @@ int main(void)
 	tcase_set_timeout(t, UNIT_TIMEOUT);
 	tcase_add_checked_fixture(t, machines_setup, machines_teardown);
 	tcase_add_loop_test(t, take_and_release, 0, 2);
+	tcase_add_loop_test(t, named_process, 0, 2);
 	tcase_add_test(t, next_boot);
 	tcase_add_test(t, damaged_line);
 	tcase_add_test(t, lost_claim);
