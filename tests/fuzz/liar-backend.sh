@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 # A backend that lies, in each of its ways, to an nbdkit whose client was served honestly
-# before: a neighbour with another backend has right data and its share; memory and log
+# before: a neighbour with another backend has right data and is served on; memory and log
 # of the nbdkit that is lied to stay within bounds; an honest backend that follows is
 # used; and SIGTERM ends it while it is lied to.
 
