@@ -7,20 +7,19 @@
 
 requires test "$(id -u)" -eq 0
 requires unshare -m true
-requires test -e /etc/machine-id
-requires test ! -e /etc/cbd/host-id
 
 format_transport transport
 make_disk "$disks/disk" 16M
 
-# with TEXT COMMAND...: where the machine-id is TEXT
+# with TEXT COMMAND...: where the machine-id is TEXT, and is all that is in /etc: this
+# machine may have none itself, or a host-id
+mkdir "$tmp/etc"
 with()
 {
-	printf '%s' "$1" >"$tmp/machine-id"
+	printf '%s' "$1" >"$tmp/etc/machine-id"
 	shift
 	# shellcheck disable=SC2016 # for the inner shell
-	unshare -m sh -c 'mount --bind "$1" /etc/machine-id && shift && exec "$@"' sh \
-		"$tmp/machine-id" "$@"
+	unshare -m sh -c 'mount --bind "$1" /etc && shift && exec "$@"' sh "$tmp/etc" "$@"
 }
 
 for text in "" uninitialized 00000000000000000000000000000000; do

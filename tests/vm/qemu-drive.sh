@@ -86,7 +86,7 @@ run_guest()
 	LAB_EXTRA+=" -blockdev $node,reconnect-delay=86400"
 	LAB_EXTRA+=" -device virtio-blk-pci,drive=reconnects"
 	export LAB_EXTRA
-	LAB_TIMEOUT=$(patience 120) "$lab" run "$tmp/script" >"$tmp/lab.log" 2>&1
+	LAB_TIMEOUT=$(limit 120) "$lab" run "$tmp/script" >"$tmp/lab.log" 2>&1
 }
 
 status=0

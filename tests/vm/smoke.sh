@@ -118,7 +118,7 @@ run_guests() # SCRIPT OF EACH HOST...
 {
 	local rc=0 node scripts=("$@")
 
-	LAB_TIMEOUT=${LAB_TIMEOUT:-$(patience 240)}
+	LAB_TIMEOUT=${LAB_TIMEOUT:-$(limit 240)}
 	export LAB_TIMEOUT
 	export LAB_SHOW=$abs_top_srcdir$'\n'$abs_top_builddir
 	"$here/lab.sh" run "${scripts[@]}" || rc=$?
