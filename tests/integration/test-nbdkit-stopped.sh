@@ -52,4 +52,8 @@ cleanup_fn stop $attaching
 wait_until 10 grep -q "$transport" "/proc/$attaching/maps" || fail "does not attach: $(cat "$tmp/attach.log")"
 kill $attaching
 wait_until 20 gone $attaching || fail "nbdkit goes on attaching"
+# not by the attempt's own bound
+status=0
+wait $attaching || status=$?
+[ $status -eq 143 ] || fail "nbdkit ended with status $status: $(cat "$tmp/attach.log")"
 kill -CONT "${backend_pids[1]}"
