@@ -2,12 +2,10 @@
 /* fuzz.c - see fuzz.h. */
 #include <config.h>
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include <cbd.h>
 
@@ -20,14 +18,9 @@
 
 #define SIZE (6u << 20)
 
-static char path[128];
+static char path[sizeof("/proc/self/fd/2147483647")];
 static char *memory, *pristine;
 static struct cbd_transport *t; /* to know where lines are; of the pristine header */
-
-static void remove_file(void)
-{
-	unlink(path);
-}
 
 /* To see what an input does: FUZZ_LOG=1. */
 static void print(void *opaque, enum cbd_log_level level, const char *message)
@@ -52,24 +45,20 @@ static void make(void)
 		.coherence = CBD_COHERENCE_HARDWARE,
 		.data_crc = true,
 	};
-	const char *folder = getenv("FUZZ_MEMORY");
-	int fd;
+	/* it goes with this process, also when that aborts */
+	int fd = memfd_create("cbd-fuzz", MFD_CLOEXEC);
 
 	if (getenv("FUZZ_LOG"))
 		cbd_set_log(print, NULL);
-	/* a folder that somebody removes, also when this process aborts */
-	snprintf(path, sizeof(path), "%s/cbd-fuzz-%d", folder ? folder : "/dev/shm", (int)getpid());
-	atexit(remove_file);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	if (cbd_format(path, &o, sizeof(o)) < 0 || cbd_transport_open(path, 0, &t) < 0) {
 		fprintf(stderr, "%s\n", cbd_errmsg());
 		abort();
 	}
-	fd = open(path, O_RDWR | O_CLOEXEC);
 	memory = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	pristine = malloc(SIZE);
 	if (memory == MAP_FAILED || !pristine)
 		abort();
-	close(fd);
 	memcpy(pristine, memory, SIZE);
 }
 

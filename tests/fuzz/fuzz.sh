@@ -16,15 +16,16 @@ fuzz() # NAME
 	local seconds=${FUZZ_SECONDS:-10} folder=${FUZZ_FOLDER:-$tmp/new}
 
 	mkdir -p "$tmp/corpus" "$folder"
-	while IFS= read -r line; do
+	while IFS= read -r line || [ -n "$line" ]; do
 		[[ $line != '#'* ]] || continue
 		base64 -d <<<"$line" >"$tmp/corpus/$n"
 		n=$((n + 1))
 	done <"$(dirname "$0")/corpus/$name"
 	[ $n -gt 0 ] || fail "the corpus is empty"
 	# A reproduction of a hang takes no longer than its virtual time: seconds.
-	FUZZ_MEMORY=$memory timeout $((seconds + $(limit 120))) "$here/fuzz-$name" -max_total_time="$seconds" \
-		-len_control=0 -max_len=1024 -timeout="$(limit 10)" -rss_limit_mb=4096 \
+	# In this process group, which is what make's bound ends, beyond this one.
+	timeout --foreground $((seconds + $(limit 120))) "$here/fuzz-$name" \
+		-max_total_time="$seconds" -len_control=0 -max_len=1024 -timeout="$(limit 10)" -rss_limit_mb=4096 \
 		-print_final_stats=1 -artifact_prefix="$here/found-" "$folder" "$tmp/corpus" \
 		>"$tmp/fuzz.log" 2>&1 || {
 		grep -vE '^#|NEW_FUNC' "$tmp/fuzz.log"
