@@ -286,7 +286,7 @@ enum cbd_request_state {
 
 struct cbd_request_line {
 	uint32_t incarnation; /* of the blkdev */
-	uint32_t sequence;    /* raised at each request */
+	uint32_t sequence;    /* random at first, raised at each request */
 	uint16_t state;	      /* enum cbd_request_state */
 	uint16_t backend;
 	uint16_t host;

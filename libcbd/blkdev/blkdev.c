@@ -84,6 +84,8 @@ static int enter_slot(struct cbd_blkdev *b)
 		.flags = b->read_only ? CBD_REQUEST_READ_ONLY : 0,
 		.features = CBD_FEATURES_KNOWN,
 	};
+	/* rule 4.2: an answer to a former owner that had, or forged, this incarnation */
+	cbd_random(&b->request.sequence, sizeof(b->request.sequence));
 	b->doorbell.incarnation = b->beat.incarnation = b->state.incarnation;
 	/* it goes on from where it was: a backend compares it with what it has seen */
 	if (cbd_line_get(b->t, cbd_blkdev_info(b, CBD_BLKDEV_DOORBELL), &bell) < 0)

@@ -667,12 +667,24 @@ static struct cbd_blkdev *die_in_a_write(const struct pair_options *o, unsigned 
 	return dead;
 }
 
+/* It lowered the incarnation in its slot, so the next owner gets its number. */
+static void lower_incarnation(const struct cbd_blkdev *dead)
+{
+	struct cbd_state_line s;
+	void *place = cbd_blkdev_info_at(p.ct, dead->slot, CBD_BLKDEV_STATE);
+
+	unit_ok(cbd_line_get(p.ct, place, &s));
+	s.incarnation--;
+	unit_ok(cbd_line_put(p.ct, place, &s));
+}
+
 /* A dead blkdev of this host is found out when the next one comes, which gets
  * a place after what the dead one had under way was answered; until then its
- * opening fails, in the time that it was given. */
+ * opening fails, in the time that it was given.  So it is when the dead one has lied
+ * about its incarnation: the answer to its request is not the next one's. */
 START_TEST(dead_blkdev)
 {
-	struct pair_options o = stepping(_i);
+	struct pair_options o = stepping(_i / 2);
 	struct opening opening = { .timeout_ms = 100 };
 	uint64_t until = cbd_now_ns() + 5000000000ull * test_factor();
 	unsigned char *buf = new_buffer(512, 5);
@@ -682,6 +694,8 @@ START_TEST(dead_blkdev)
 	bool in_time;
 
 	dead = die_in_a_write(&o, buf, r);
+	if (_i % 2)
+		lower_incarnation(dead);
 	ck_assert_int_eq(pthread_create(&thread, NULL, open_soon, &opening), 0);
 	while (!cbd_flag_get(&opening.done) && cbd_now_ns() < until)
 		cbd_sleep_us(1000);
@@ -777,7 +791,7 @@ static void life_cases(Suite *s)
 	tcase_add_loop_test(t, allow_hosts, 0, 2);
 	tcase_add_test(t, too_many_queues);
 	tcase_add_loop_test(t, attach_many_times, 1, WAYS);
-	tcase_add_loop_test(t, dead_blkdev, 0, WAYS);
+	tcase_add_loop_test(t, dead_blkdev, 0, 2 * WAYS);
 	tcase_add_loop_test(t, slow_drain, 0, WAYS);
 }
 
