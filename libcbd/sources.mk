@@ -42,10 +42,10 @@ libcbd_files = \
 	%reldir%/ring/copy.h \
 	%reldir%/ring/watcher.c \
 	%reldir%/ring/watcher.h \
-	%reldir%/slots/leftover.c \
-	%reldir%/slots/leftover.h \
 	%reldir%/slots/host.c \
 	%reldir%/slots/host.h \
+	%reldir%/slots/leftover.c \
+	%reldir%/slots/leftover.h \
 	%reldir%/slots/claim.c \
 	%reldir%/slots/claim.h \
 	%reldir%/slots/join.c \
