@@ -201,11 +201,14 @@ static int open_transport(struct program *p)
 }
 
 /* The process of this host that has the slot, or 0: then its pid file is not this one's
- * to write. */
-static pid_t predecessor(const struct program *p)
+ * to write.  Where the kernel does not let this process look (without CAP_SYS_PTRACE, at
+ * one of another user), the slot's word counts, and the pid file has to say the same. */
+static pid_t predecessor(const struct program *p, const struct cbd_backend_info *info)
 {
 	int pid = cbd_owner_pid(p->transport, CBD_OBJECT_BACKEND, p->options.id);
 
+	if (pid == -EACCES)
+		pid = (int)info->pid;
 	return p->options.takeover && pid > 0 ? pid : 0;
 }
 
@@ -221,7 +224,7 @@ static int prepare(struct program *p)
 	if (cbd_backend_get(p->transport, o->id, &info, sizeof(info)) < 0)
 		return library_failed();
 	p->moved = info.incarnation != 0 && (int)info.host_id != p->host;
-	if (o->pidfile != NULL && daemon_pidfile_open(o->pidfile, predecessor(p)) < 0)
+	if (o->pidfile != NULL && daemon_pidfile_open(o->pidfile, predecessor(p, &info)) < 0)
 		return -1;
 	return check_given_up();
 }

@@ -316,8 +316,9 @@ int cbd_clear(struct cbd_transport *t, enum cbd_object object, unsigned id,
 /*
  * The process of this host that has slot ID of a kind (backend or blkdev): for a signal
  * to it.  What a slot says of its process is not to be acted upon; this is, because the
- * kernel says that the process holds the slot's lock.  0: it is not known: no owner, one
- * of another host, or this process may not look.  -EINVAL: no such slot.
+ * kernel says that the process holds the slot's lock.  0: it is not known: no owner, or
+ * one of another host.  -EACCES: the slot has an owner on this host, and this process may
+ * not look whether it is the one that the slot names.  -EINVAL: no such slot.
  */
 int cbd_owner_pid(struct cbd_transport *t, enum cbd_object object, unsigned id);
 

@@ -130,8 +130,14 @@ static bool has_lock_line(FILE *f, int64_t byte)
 	return false;
 }
 
+/* What a failed look tells of the lock: nothing is there, or it is kept from this process. */
+static int not_seen(void)
+{
+	return errno == EACCES || errno == EPERM ? -EACCES : 0;
+}
+
 /* PROC: /proc/PID; NAME: the number of the descriptor. */
-static bool descriptor_holds(int proc, const char *name, const struct stat *file, int64_t byte)
+static int descriptor_holds(int proc, const char *name, const struct stat *file, int64_t byte)
 {
 	char path[32];
 	struct stat st;
@@ -141,51 +147,58 @@ static bool descriptor_holds(int proc, const char *name, const struct stat *file
 
 	snprintf(path, sizeof(path), "fdinfo/%.20s", name);
 	fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
-	f = fd >= 0 ? fdopen(fd, "r") : NULL;
+	if (fd < 0)
+		return not_seen();
+	f = fdopen(fd, "r");
 	if (!f) {
-		if (fd >= 0)
-			close(fd);
-		return false;
+		close(fd);
+		return 0;
 	}
 	holds = has_lock_line(f, byte);
 	fclose(f);
+	if (!holds)
+		return 0;
 	snprintf(path, sizeof(path), "fd/%.20s", name);
-	return holds && fstatat(proc, path, &st, 0) == 0 && st.st_dev == file->st_dev &&
-	       st.st_ino == file->st_ino;
+	if (fstatat(proc, path, &st, 0) < 0)
+		return not_seen();
+	return st.st_dev == file->st_dev && st.st_ino == file->st_ino;
 }
 
-static bool any_holds(int proc, const struct stat *file, int64_t byte)
+static int any_holds(int proc, const struct stat *file, int64_t byte)
 {
 	int fd = openat(proc, "fdinfo", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
 	struct dirent *entry;
-	bool holds = false;
+	int r, holds = 0;
+	DIR *d;
 
+	if (fd < 0)
+		return not_seen();
+	d = fdopendir(fd);
 	if (!d) {
-		if (fd >= 0)
-			close(fd);
-		return false;
+		close(fd);
+		return 0;
 	}
-	while (!holds && (entry = readdir(d)))
-		holds = entry->d_name[0] != '.' &&
-			descriptor_holds(proc, entry->d_name, file, byte);
+	while (holds <= 0 && (entry = readdir(d))) {
+		r = entry->d_name[0] == '.' ? 0 : descriptor_holds(proc, entry->d_name, file, byte);
+		if (r != 0)
+			holds = r;
+	}
 	closedir(d);
 	return holds;
 }
 
-bool cbd_lock_is_of(uint32_t pid, int fd, int64_t byte)
+int cbd_lock_is_of(uint32_t pid, int fd, int64_t byte)
 {
 	struct stat file;
 	char path[24];
-	bool holds;
-	int proc;
+	int proc, holds;
 
 	snprintf(path, sizeof(path), "/proc/%" PRIu32, pid);
 	/* one process from here on, also when its number is given to another one */
 	proc = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (proc < 0)
-		return false;
-	holds = fstat(fd, &file) == 0 && any_holds(proc, &file, byte);
+		return not_seen();
+	holds = fstat(fd, &file) == 0 ? any_holds(proc, &file, byte) : 0;
 	close(proc);
 	return holds;
 }

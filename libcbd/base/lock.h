@@ -41,8 +41,9 @@ int cbd_lock_renew(struct cbd_lock *l);
 bool cbd_lock_held(int fd, int64_t byte);
 
 /* Does process PID of this boot hold the lock of BYTE, exclusively, on the file behind FD?
- * By what the kernel says of its descriptors: false also where that may not be read. */
-bool cbd_lock_is_of(uint32_t pid, int fd, int64_t byte);
+ * By what the kernel says of its descriptors: 1, 0, or -EACCES where that may not be
+ * read. */
+int cbd_lock_is_of(uint32_t pid, int fd, int64_t byte);
 
 /* Has a program, not necessarily one of cbd, locked any of the file's content? */
 bool cbd_lock_content_held(int fd);

@@ -152,15 +152,16 @@ static int other_raised(const struct cbd_claim *c, uint64_t *generation)
 	return other;
 }
 
-unsigned cbd_claim_pid(const struct cbd_transport *t, enum cbd_side side, unsigned slot)
+int cbd_claim_pid(const struct cbd_transport *t, enum cbd_side side, unsigned slot)
 {
 	struct cbd_state_line state;
+	int r;
 
-	return cbd_line_get(t, cbd_side_state_at(t, side, slot), &state) == 0 && state.pid > 1 &&
-			       state.pid <= INT_MAX &&
-			       cbd_lock_is_of(state.pid, t->fd, cbd_side_lock_byte(side, slot))
-		       ? state.pid
-		       : 0;
+	if (cbd_line_get(t, cbd_side_state_at(t, side, slot), &state) < 0 || state.pid <= 1 ||
+	    state.pid > INT_MAX)
+		return 0;
+	r = cbd_lock_is_of(state.pid, t->fd, cbd_side_lock_byte(side, slot));
+	return r > 0 ? (int)state.pid : r;
 }
 
 /* By another host: its word on a process cannot be confirmed here. */
@@ -174,12 +175,12 @@ static int owned_by(const struct cbd_transport *t, enum cbd_side side, unsigned 
 
 static int in_use(const struct cbd_transport *t, enum cbd_side side, unsigned slot)
 {
-	unsigned pid = cbd_claim_pid(t, side, slot);
+	int pid = cbd_claim_pid(t, side, slot);
 
-	if (!pid)
+	if (pid <= 0)
 		return cbd_error(EBUSY, "%s: %s %u: is in use by a process of this host", t->path,
 				 cbd_side_name(side), slot);
-	return cbd_error(EBUSY, "%s: %s %u: is in use by process %u of this host", t->path,
+	return cbd_error(EBUSY, "%s: %s %u: is in use by process %d of this host", t->path,
 			 cbd_side_name(side), slot, pid);
 }
 

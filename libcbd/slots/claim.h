@@ -63,8 +63,9 @@ bool cbd_claim_is_dead(const struct cbd_transport *t, enum cbd_side side, unsign
 		       const struct cbd_claim_line *line);
 
 /* The process of this boot that the slot's state line names, where the kernel says that it
- * holds the slot's lock; else 0.  The line is a peer's word. */
-unsigned cbd_claim_pid(const struct cbd_transport *t, enum cbd_side side, unsigned slot);
+ * holds the slot's lock; else 0, or -EACCES: this process may not look.  The line is a
+ * peer's word. */
+int cbd_claim_pid(const struct cbd_transport *t, enum cbd_side side, unsigned slot);
 
 /*
  * Find the slots whose owners were processes of this host and are dead, write their

@@ -245,10 +245,16 @@ int cbd_channel_get(struct cbd_transport *t, unsigned backend, unsigned id,
 static int owner_pid(struct cbd_transport *t, enum cbd_side side, unsigned slot)
 {
 	struct cbd_claim_line claim;
+	int pid;
 
 	if (cbd_claim_owner(t, side, slot, &claim) < 0 || !cbd_boot_is_local(t, claim.boot_id))
 		return 0;
-	return (int)cbd_claim_pid(t, side, slot);
+	pid = cbd_claim_pid(t, side, slot);
+	return pid >= 0 ? pid
+			: cbd_error(-pid,
+				    "%s: %s %u: its process may not be looked at: that takes "
+				    "CAP_SYS_PTRACE",
+				    t->path, cbd_side_name(side), slot);
 }
 
 int cbd_owner_pid(struct cbd_transport *t, enum cbd_object object, unsigned id)

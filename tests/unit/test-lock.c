@@ -77,6 +77,21 @@ START_TEST(renewed_lock)
 END_TEST
 
 /* Who holds a lock, by what the kernel says. */
+/* What another user, who may not look at this process, is told of its lock. */
+static int asked_by_nobody(void)
+{
+	pid_t me = getpid(), child = fork();
+	int status;
+
+	if (child == 0)
+		_exit(setuid(65534) == 0 && cbd_lock_is_of((uint32_t)me, t2->fd,
+							   CBD_LOCK_BLKDEV(0)) == -EACCES
+			      ? 0
+			      : 1);
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	return status;
+}
+
 START_TEST(lock_of_a_process)
 {
 	struct cbd_lock a = CBD_LOCK_NONE, shared = CBD_LOCK_NONE;
@@ -84,19 +99,21 @@ START_TEST(lock_of_a_process)
 	int go[2];
 	pid_t child;
 
-	ck_assert(!cbd_lock_is_of(me, t1->fd, CBD_LOCK_BLKDEV(0)));
+	ck_assert_int_eq(cbd_lock_is_of(me, t1->fd, CBD_LOCK_BLKDEV(0)), 0);
 	unit_ok(cbd_lock_take(&a, t1->fd, CBD_LOCK_BLKDEV(0), false, 0));
 	unit_ok(cbd_lock_take(&shared, t1->fd, CBD_LOCK_JOIN, true, 0));
 	/* the file counts, not the descriptor */
-	ck_assert(cbd_lock_is_of(me, t1->fd, CBD_LOCK_BLKDEV(0)));
-	ck_assert(cbd_lock_is_of(me, t2->fd, CBD_LOCK_BLKDEV(0)));
-	ck_assert(!cbd_lock_is_of(me, t2->fd, CBD_LOCK_BLKDEV(1)));
-	ck_assert(!cbd_lock_is_of(me, t2->fd, CBD_LOCK_JOIN)); /* it is shared */
-	ck_assert(!cbd_lock_is_of((uint32_t)getppid(), t1->fd, CBD_LOCK_BLKDEV(0)));
-	ck_assert(!cbd_lock_is_of(me, -1, CBD_LOCK_BLKDEV(0)));
+	ck_assert_int_eq(cbd_lock_is_of(me, t1->fd, CBD_LOCK_BLKDEV(0)), 1);
+	ck_assert_int_eq(cbd_lock_is_of(me, t2->fd, CBD_LOCK_BLKDEV(0)), 1);
+	ck_assert_int_eq(cbd_lock_is_of(me, t2->fd, CBD_LOCK_BLKDEV(1)), 0);
+	ck_assert_int_eq(cbd_lock_is_of(me, t2->fd, CBD_LOCK_JOIN), 0); /* it is shared */
+	ck_assert_int_eq(cbd_lock_is_of((uint32_t)getppid(), t1->fd, CBD_LOCK_BLKDEV(0)), 0);
+	ck_assert_int_eq(cbd_lock_is_of(me, -1, CBD_LOCK_BLKDEV(0)), 0);
+	if (geteuid() == 0)
+		ck_assert_int_eq(asked_by_nobody(), 0);
 	cbd_lock_release(&a);
 	cbd_lock_release(&shared);
-	ck_assert(!cbd_lock_is_of(me, t1->fd, CBD_LOCK_BLKDEV(0)));
+	ck_assert_int_eq(cbd_lock_is_of(me, t1->fd, CBD_LOCK_BLKDEV(0)), 0);
 	ck_assert_int_eq(pipe(go), 0);
 	child = fork();
 	if (child == 0) {
@@ -107,11 +124,11 @@ START_TEST(lock_of_a_process)
 		_exit(0);
 	}
 	ck_assert_int_eq(read(go[0], &(char){ 0 }, 1), 1);
-	ck_assert(cbd_lock_is_of((uint32_t)child, t2->fd, CBD_LOCK_BLKDEV(0)));
-	ck_assert(!cbd_lock_is_of(me, t2->fd, CBD_LOCK_BLKDEV(0)));
+	ck_assert_int_eq(cbd_lock_is_of((uint32_t)child, t2->fd, CBD_LOCK_BLKDEV(0)), 1);
+	ck_assert_int_eq(cbd_lock_is_of(me, t2->fd, CBD_LOCK_BLKDEV(0)), 0);
 	kill(child, SIGKILL);
 	waitpid(child, NULL, 0);
-	ck_assert(!cbd_lock_is_of((uint32_t)child, t2->fd, CBD_LOCK_BLKDEV(0)));
+	ck_assert_int_eq(cbd_lock_is_of((uint32_t)child, t2->fd, CBD_LOCK_BLKDEV(0)), 0);
 	close(go[0]);
 	close(go[1]);
 }
@@ -144,8 +161,8 @@ static int two_file_systems(char dir[2][UNIT_PATH])
 		return NO_MOUNTS;
 	if (cbd_lock_take(&a, one, CBD_LOCK_BLKDEV(0), false, 0) < 0)
 		return MIXED_UP;
-	return cbd_lock_is_of((uint32_t)getpid(), one, CBD_LOCK_BLKDEV(0)) &&
-			       !cbd_lock_is_of((uint32_t)getpid(), two, CBD_LOCK_BLKDEV(0))
+	return cbd_lock_is_of((uint32_t)getpid(), one, CBD_LOCK_BLKDEV(0)) == 1 &&
+			       cbd_lock_is_of((uint32_t)getpid(), two, CBD_LOCK_BLKDEV(0)) == 0
 		       ? TOLD_APART
 		       : MIXED_UP;
 }
