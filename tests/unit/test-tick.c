@@ -32,8 +32,9 @@ static void open_many(unsigned n, enum cbd_coherence kind)
 					.channels = n,
 					.channel_size = 1u << 20,
 					.depth = 16,
-					.heartbeat_ms = 100,
-					.dead_after = 100,
+					/* short slices; 10 s until anything is suspect */
+					.heartbeat_ms = 20,
+					.dead_after = 500,
 					.coherence = kind };
 	struct cbd_backend_options bo = { .name = "disk", .handlers = 1, .max_blkdevs = n };
 	struct cbd_blkdev_options o;
