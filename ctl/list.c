@@ -138,10 +138,26 @@ static void shell_quote(const char *text, char *word, size_t size)
 	strcpy(word + n, "'");
 }
 
-/* Of slot ID of a kind; NULL, which is null in JSON: it is not held. */
-static struct json_object *slot_held(const struct list *l, const char *kind, unsigned id,
-				     enum cbd_liveness liveness, bool local, unsigned host, int pid)
+/* By a process of this host, which holds its lock and does not beat. */
+static struct json_object *held_by_process(const struct list *l, enum cbd_object object,
+					   unsigned id)
 {
+	/* the number that the slot names is a peer's word: kill(1) needs more */
+	int pid = cbd_owner_pid(l->t, object, id);
+	char free[30];
+
+	if (pid <= 0)
+		return json_held("its process does not beat, and holds its lock still",
+				 "end its process, whose number is not known here");
+	snprintf(free, sizeof free, "kill -9 %d", pid);
+	return json_held("its process does not beat, and holds its lock still", free);
+}
+
+/* Of slot ID of a kind; NULL, which is null in JSON: it is not held. */
+static struct json_object *slot_held(const struct list *l, enum cbd_object object, unsigned id,
+				     enum cbd_liveness liveness, bool local, unsigned host)
+{
+	const char *kind = object == CBD_OBJECT_BACKEND ? "backend" : "blkdev";
 	char free[sizeof l->word + 80];
 
 	if (liveness == CBD_DEAD) {
@@ -150,14 +166,8 @@ static struct json_object *slot_held(const struct list *l, const char *kind, uns
 	}
 	if (liveness != CBD_SUSPECT)
 		return NULL;
-	if (local) {
-		/* the number that the slot names is a peer's word: kill(1) needs more */
-		if (pid <= 0)
-			return json_held("its process does not beat, and holds its lock still",
-					 "end its process, whose number is not known here");
-		snprintf(free, sizeof free, "kill -9 %d", pid);
-		return json_held("its process does not beat, and holds its lock still", free);
-	}
+	if (local)
+		return held_by_process(l, object, id);
 	if (host >= l->info.hosts)
 		return json_held("it does not beat, and names no host of this transport",
 				 "wait until its owner has written its lines again");
@@ -202,8 +212,8 @@ static struct json_object *host_held(const struct list *l, const struct cbd_host
 
 static struct json_object *blkdev_held(const struct list *l, const struct cbd_blkdev_info *info)
 {
-	return slot_held(l, "blkdev", info->id, info->liveness, info->local, info->host_id,
-			 cbd_owner_pid(l->t, CBD_OBJECT_BLKDEV, info->id));
+	return slot_held(l, CBD_OBJECT_BLKDEV, info->id, info->liveness, info->local,
+			 info->host_id);
 }
 
 /* A channel is free when its blkdev is. */
@@ -285,9 +295,8 @@ static struct json_object *json_backend(const struct list *l, const struct cbd_b
 	add_number(o, "incarnation", info->incarnation);
 	add_state(o, info->liveness, slot_state(info->state));
 	json_object_object_add(o, "held",
-			       slot_held(l, "backend", info->id, info->liveness, info->local,
-					 info->host_id,
-					 cbd_owner_pid(l->t, CBD_OBJECT_BACKEND, info->id)));
+			       slot_held(l, CBD_OBJECT_BACKEND, info->id, info->liveness,
+					 info->local, info->host_id));
 	add_disk(o, info, l->human);
 	add_number(o, "handlers", info->handlers);
 	add_number(o, "max_blkdevs", info->max_blkdevs);
