@@ -308,7 +308,9 @@ void daemon_pidfile_write(void)
 		int fd = pidfile_create();
 
 		if (fd < 0) {
-			log_error("%s: was replaced meanwhile: %s", pidfile.path, strerror(errno));
+			log_error("%s: was removed or replaced after the start, and process %d "
+				  "cannot be written to a new file there: %s",
+				  pidfile.path, (int)getpid(), strerror(errno));
 			return;
 		}
 		close(pidfile.fd);

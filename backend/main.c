@@ -517,8 +517,12 @@ static void serve(struct program *p)
 
 /* ------------------------------------------------------------------ hand over */
 
-/* Open the slot and publish again, as a start after a crash does, without the checks that
- * this process has passed already. */
+/*
+ * This process, which has handed over, serves again: it takes the disk, then the slot, and
+ * publishes, as a start after a crash does, without the checks that it has passed already.
+ * 0: it serves.  -1: nothing has changed, and it may be tried again; or p->gone is 1: a
+ * successor has served the slot, and there is nothing to take back.
+ */
 static int take_back(struct program *p)
 {
 	const struct cbd_backend_options options = backend_options(p);
@@ -526,8 +530,8 @@ static int take_back(struct program *p)
 
 	if (lock_disk(p) < 0)
 		return -1;
-	/* nobody comes to serve the disk from here on, or stops; one that was stopped in
-	 * order before is not replaced */
+	/* With the disk's lock: from here on no other process begins to serve the disk, or
+	 * stops doing so.  A successor that was stopped in order is not replaced. */
 	if (cbd_backend_successor(old) > 0) {
 		disk_unlock(p->disk);
 		p->locked = false;

@@ -124,8 +124,8 @@ static int bury(struct cbd_transport *t, enum cbd_side side, unsigned slot, unsi
 	if (r == 0 && cbd_boot_is_local(t, line.boot_id) && !same_lock(t, &line))
 		return cbd_error(
 			EBUSY,
-			"%s: %s %u: is owned by a process of this host that opened it under another "
-			"device node",
+			"%s: %s %u: is owned by a process of this host that opened it under "
+			"another device node",
 			t->path, cbd_side_name(side), slot);
 	cbd_leftover_write_back(t, side, slot);
 	cbd_step("claim-swept");

@@ -265,7 +265,7 @@ static uint64_t token_of(const struct cbd_transport *t, unsigned h)
 {
 	struct cbd_host_claim_line line;
 
-	/* a damaged line has a token too */
+	/* also of a damaged line: only that it stays the same counts */
 	return cbd_line_get(t, cbd_host_claim_at(t, h), &line) == -EIO ? 0 : line.token;
 }
 
