@@ -294,7 +294,8 @@ static bool watch_left_behind(const struct cbd_transport *t, int host_id, struct
 /*
  * Whether the slot was got.  Processes that opened another node of the device have a join
  * lock of their own: of those that watched the slot at the same time one swaps the token
- * that all of them have seen, and in software mode boot_first() looks again.  The state
+ * that all of them have seen.  In software mode a token that has changed says the same, and
+ * of two that have found it unchanged boot_first() lets the last one have the slot.  The state
  * line decides whose the slot is, and is stored last: a process that dies before leaves
  * the slot the old identity's; claim and name are stored again by the next process that
  * enters it.
@@ -306,7 +307,7 @@ static bool slot_replace(struct cbd_transport *t, unsigned h, uint64_t seen)
 
 	memcpy(claim.uuid, t->identity.uuid, 16);
 	return cbd_line_get(t, cbd_host_info_at(t, h, CBD_HOST_STATE), &line) == 0 &&
-	       (t->mem.software || token_taken(t, h, seen, claim.token)) &&
+	       (t->mem.software ? token_of(t, h) == seen : token_taken(t, h, seen, claim.token)) &&
 	       cbd_line_put(t, cbd_host_claim_at(t, h), &claim) == 0 &&
 	       boot_first(t, h, line.incarnation + 1) == 0;
 }

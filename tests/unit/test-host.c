@@ -191,6 +191,15 @@ START_TEST(configured_and_left_behind)
 }
 END_TEST
 
+/* Damaged, so nobody's to take: all slots but that of t2. */
+static void keep_others(void)
+{
+	for (unsigned i = 0; i < 3; i++)
+		memset(((struct cbd_host_line *)cbd_host_line(t1, i, CBD_HOST_INFO, CBD_HOST_STATE))
+			       ->boot_id,
+		       0x77, 16);
+}
+
 /* As a newcomer that opened another node of the device would. */
 static void take_token(void *host, enum cbd_log_level level, const char *message)
 {
@@ -211,10 +220,7 @@ START_TEST(left_behind_and_taken)
 	unsigned host = 3;
 
 	fill();
-	for (unsigned i = 0; i < host; i++)
-		memset(((struct cbd_host_line *)cbd_host_line(t1, i, CBD_HOST_INFO, CBD_HOST_STATE))
-			       ->boot_id,
-		       0x77, 16);
+	keep_others();
 	unit_ok(cbd_claim_take(t2, CBD_SIDE_BLKDEV, 1, &dead));
 	die(t2, &dead);
 	cbd_set_log(take_token, &host);
@@ -226,6 +232,38 @@ START_TEST(left_behind_and_taken)
 	unit_container(t3, 0x40);
 	unit_fails(cbd_host_join(t3, -1), ENOSPC);
 	cbd_transport_close(t3);
+}
+END_TEST
+
+static void join_other(void *other, enum cbd_log_level level, const char *message)
+{
+	(void)level;
+	if (strstr(message, "is dead; released"))
+		unit_ok(cbd_host_join(other, -1));
+}
+
+/* Two containers of one boot, each with a node of the device and so a join lock of its own:
+ * while one reuses the slot, the other one has done so. */
+START_TEST(left_behind_at_two_nodes)
+{
+	struct cbd_claim dead = CBD_CLAIM_INIT;
+	struct cbd_transport *other;
+
+	machines_format(_i ? CBD_COHERENCE_SOFTWARE : CBD_COHERENCE_HARDWARE);
+	fill();
+	keep_others();
+	unit_ok(cbd_claim_take(t2, CBD_SIDE_BLKDEV, 1, &dead));
+	die(t2, &dead);
+	other = machines_open();
+	unit_machine(other, 0x40);
+	memcpy(other->identity.boot_id, t1->identity.boot_id, 16);
+	cbd_set_log(join_other, other);
+	unit_fails(cbd_host_join(t1, -1), ENOSPC);
+	cbd_set_log(NULL, NULL);
+	ck_assert_int_eq(other->host, 3);
+	unit_ok(cbd_host_beat(other));
+	cbd_transport_close(other);
+	machines_teardown();
 }
 END_TEST
 
@@ -271,10 +309,7 @@ START_TEST(left_behind_but_beats)
 	void *lost;
 
 	fill();
-	for (unsigned i = 0; i < 3; i++)
-		memset(((struct cbd_host_line *)cbd_host_line(t1, i, CBD_HOST_INFO, CBD_HOST_STATE))
-			       ->boot_id,
-		       0x77, 16);
+	keep_others();
 	cbd_lock_release(&t2->host_lock);
 	cbd_lock_release(&t2->member_lock);
 	unit_machine(t2, 4);
@@ -314,6 +349,7 @@ int main(void)
 	t = tcase_create("of its own");
 	tcase_set_timeout(t, UNIT_TIMEOUT);
 	tcase_add_loop_test(t, hosts_of_two_machines, 0, 2);
+	tcase_add_loop_test(t, left_behind_at_two_nodes, 0, 2);
 	suite_add_tcase(s, t);
 	return unit_main(s);
 }
