@@ -344,6 +344,73 @@ START_TEST(answer_that_was_held)
 }
 END_TEST
 
+/* The blkdev has seen N beats more, of this incarnation. */
+static void see_beats(uint64_t epoch, unsigned n)
+{
+	cbd_word_store(&p.blkdev->beating_incarnation, (uint32_t)(epoch >> 32));
+	cbd_shared_set(&p.blkdev->backend_beats, p.blkdev->backend_beats + n);
+}
+
+/* An old grant stays, whatever its cause, while the backend that replaced its own one
+ * beats: only beats of the backend that granted it say that it is meant. */
+START_TEST(beats_of_another_backend)
+{
+	struct pair_options o = stepping(_i);
+	struct cbd_grant_line old;
+	uint64_t epoch;
+
+	pair_open(&p, &o);
+	old = grant_of(p.q);
+	pair_crash(&p);
+	check_grant(p.q);
+	epoch = queue_epoch(p.q);
+	ck_assert_uint_gt(epoch >> 32, old.epoch >> 32);
+	unit_ok(cbd_line_put(p.ct, queue_grant(p.q), &old));
+	check_grant(p.q);
+	see_beats(epoch, 2 * CBD_DOUBT_BEATS);
+	check_grant(p.q);
+	ck_assert_uint_eq(queue_epoch(p.q), epoch);
+	ck_assert_int_eq(queue_state(p.q), CBD_QUEUE_ATTACHED);
+	see_beats(old.epoch, 1);
+	check_grant(p.q);
+	ck_assert_uint_eq(queue_epoch(p.q), old.epoch);
+	ck_assert_int_eq(queue_state(p.q), CBD_QUEUE_RETURNING);
+	pair_close(&p);
+}
+END_TEST
+
+/* A forged grant on a queue, which then breaks: what it believed is of no weight for the
+ * answers of the other one. */
+START_TEST(broken_queue_believes_nothing)
+{
+	static unsigned char buf[512];
+	struct pair_options o = stepping(_i);
+	struct cbd_request *r[1];
+	struct cbd_queue *other;
+	struct cbd_grant_line g;
+	struct cbd_completion c;
+
+	o.queues = 2;
+	pair_open(&p, &o);
+	other = cbd_blkdev_queue(p.blkdev, 1);
+	g = grant_of(other);
+	g.epoch += NEWER;
+	g.verifier += 0x10000;
+	unit_ok(cbd_line_put(p.ct, queue_grant(other), &g));
+	check_grant(other);
+	pthread_mutex_lock(&other->lock);
+	cbd_queue_break(other, -EIO);
+	cbd_queue_unlock_and_tell(other);
+	pair_submit(&p, CBD_OP_WRITE, buf, 0, 512, 1);
+	pair_fetch_all(&p, r, 1);
+	pair_complete(&p, r[0]);
+	ck_assert_int_eq(poll_once(p.q, &c), 1);
+	ck_assert_int_eq(c.result, 0);
+	ck_assert_uint_eq(p.blkdev->losses, 0);
+	pair_close(&p);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("belief");
@@ -360,6 +427,8 @@ int main(void)
 	tcase_add_loop_test(t, old_genuine_grant, 0, WAYS);
 	tcase_add_loop_test(t, answer_of_a_replaced_backend, 0, WAYS);
 	tcase_add_loop_test(t, answer_that_was_held, 0, WAYS);
+	tcase_add_loop_test(t, beats_of_another_backend, 0, WAYS);
+	tcase_add_loop_test(t, broken_queue_believes_nothing, 0, WAYS);
 	suite_add_tcase(s, t);
 	return unit_main(s);
 }
