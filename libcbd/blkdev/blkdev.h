@@ -186,8 +186,9 @@ struct cbd_epoch {
 	uint64_t verifier;
 	struct cbd_doubt doubt;
 	uint64_t returned;    /* the epoch that the queue went back to; 0: none */
-	uint32_t disbelieved; /* an incarnation that other queues believe in, and that is not
-			       * true of this one's channel; 0: none */
+	uint64_t disbelieved; /* the order of a belief of another queue that is not true of this
+			       * one's channel; 0: none.  It needs no end: a belief that comes
+			       * back, or changes, is another one */
 	struct cbd_grant_line checked; /* the grant, validated and GRANTED: identical bytes need
 					* no second check; epoch 0: there is none */
 	uint64_t left_epoch;	       /* the epoch that was left last */

@@ -72,13 +72,13 @@ enum cbd_written cbd_written(struct cbd_queue *q, bool certain)
 	pthread_mutex_lock(&b->lock);
 	counts = certain || !b->newest.order ||
 		 q->epoch.backend_incarnation == b->newest.incarnation ||
-		 q->epoch.disbelieved == b->newest.incarnation;
+		 q->epoch.disbelieved == b->newest.order;
 	if (counts)
 		b->written++;
 	if (counts && b->newest.order && q->epoch.verifier != b->newest.verifier)
 		count_loss(q);
 	if (counts && q->epoch.backend_incarnation != b->newest.incarnation)
-		q->epoch.disbelieved = b->newest.incarnation;
+		q->epoch.disbelieved = b->newest.order;
 	pthread_mutex_unlock(&b->lock);
 	return counts ? CBD_WRITTEN : CBD_WRITTEN_REPLACED;
 }

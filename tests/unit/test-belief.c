@@ -411,6 +411,52 @@ START_TEST(broken_queue_believes_nothing)
 }
 END_TEST
 
+/* The answer to a write on the first queue comes while another queue believes in a newer
+ * backend: it is held until that one is not heard of in three beats. */
+static void write_is_held(void)
+{
+	static unsigned char buf[512];
+	struct cbd_request *r[1];
+	struct cbd_completion c;
+
+	pair_submit(&p, CBD_OP_WRITE, buf, 0, 512, 1);
+	pair_fetch_all(&p, r, 1);
+	pair_complete(&p, r[0]);
+	ck_assert_int_eq(poll_once(p.q, &c), 0);
+	see_beats(queue_epoch(p.q), CBD_DOUBT_BEATS);
+	ck_assert_int_eq(pair_reap(&p).result, 0);
+}
+
+/* What the other queue believed was wrong, and it went back.  Then a backend of that very
+ * incarnation comes, and is true: the first queue's disbelief must be over. */
+START_TEST(belief_that_came_back)
+{
+	struct pair_options o = stepping(_i);
+	struct cbd_grant_line own, newer;
+	struct cbd_queue *other;
+
+	o.queues = 2;
+	pair_open(&p, &o);
+	other = cbd_blkdev_queue(p.blkdev, 1);
+	own = newer = grant_of(other);
+	newer.epoch += NEWER;
+	unit_ok(cbd_line_put(p.ct, queue_grant(other), &newer));
+	check_grant(other);
+	write_is_held();
+	unit_ok(cbd_line_put(p.ct, queue_grant(other), &own));
+	check_grant(other);
+	see_beats(own.epoch, CBD_DOUBT_BEATS);
+	check_grant(other);
+	ck_assert_int_eq(queue_state(other), CBD_QUEUE_RETURNING);
+	newer.epoch++;
+	unit_ok(cbd_line_put(p.ct, queue_grant(other), &newer));
+	check_grant(other);
+	ck_assert_uint_eq(queue_epoch(other), newer.epoch);
+	write_is_held();
+	pair_close(&p);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("belief");
@@ -429,6 +475,7 @@ int main(void)
 	tcase_add_loop_test(t, answer_that_was_held, 0, WAYS);
 	tcase_add_loop_test(t, beats_of_another_backend, 0, WAYS);
 	tcase_add_loop_test(t, broken_queue_believes_nothing, 0, WAYS);
+	tcase_add_loop_test(t, belief_that_came_back, 0, WAYS);
 	suite_add_tcase(s, t);
 	return unit_main(s);
 }
