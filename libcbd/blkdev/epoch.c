@@ -270,6 +270,9 @@ static bool has_stayed(struct cbd_queue *q, const struct cbd_grant_line *g)
 		return cbd_beats_suffice(q->b, d->since_beat);
 	d->grant = *g;
 	d->since_beat = cbd_beat_now(q->b);
+	/* the next look is a whole one, which ends the doubt when the line is as before: so
+	 * the short look at each batch of answers need not know of doubts */
+	q->epoch.checked.epoch = 0;
 	return false;
 }
 

@@ -379,6 +379,38 @@ START_TEST(beats_of_another_backend)
 }
 END_TEST
 
+/* An old grant is there, the true one again, and then the old one: it was not there all the
+ * time, also when only the short look at an answer has found that. */
+START_TEST(doubt_begins_anew)
+{
+	static unsigned char buf[512];
+	struct pair_options o = stepping(_i);
+	struct cbd_grant_line old, own;
+	struct cbd_request *r[1];
+	struct cbd_completion c;
+
+	pair_open(&p, &o);
+	old = own = grant_of(p.q);
+	old.epoch--;
+	check_grant(p.q); /* from here on the short look is enough */
+	pair_submit(&p, CBD_OP_READ, buf, 0, 512, 1);
+	pair_fetch_all(&p, r, 1);
+	unit_ok(cbd_line_put(p.ct, queue_grant(p.q), &old));
+	check_grant(p.q);
+	unit_ok(cbd_line_put(p.ct, queue_grant(p.q), &own));
+	pair_complete(&p, r[0]);
+	ck_assert_int_eq(poll_once(p.q, &c), 1);
+	see_beats(own.epoch, CBD_DOUBT_BEATS);
+	unit_ok(cbd_line_put(p.ct, queue_grant(p.q), &old));
+	check_grant(p.q);
+	ck_assert_int_eq(queue_state(p.q), CBD_QUEUE_ATTACHED);
+	see_beats(own.epoch, CBD_DOUBT_BEATS);
+	check_grant(p.q);
+	ck_assert_int_eq(queue_state(p.q), CBD_QUEUE_RETURNING);
+	pair_close(&p);
+}
+END_TEST
+
 /* A forged grant on a queue, which then breaks: what it believed is of no weight for the
  * answers of the other one. */
 START_TEST(broken_queue_believes_nothing)
@@ -476,6 +508,7 @@ int main(void)
 	tcase_add_loop_test(t, beats_of_another_backend, 0, WAYS);
 	tcase_add_loop_test(t, broken_queue_believes_nothing, 0, WAYS);
 	tcase_add_loop_test(t, belief_that_came_back, 0, WAYS);
+	tcase_add_loop_test(t, doubt_begins_anew, 0, WAYS);
 	suite_add_tcase(s, t);
 	return unit_main(s);
 }
