@@ -309,6 +309,11 @@ struct cbd_blkdev {
 bool cbd_queue_may_become(enum cbd_queue_state from, enum cbd_queue_state to);
 void cbd_queue_become(struct cbd_queue *q, enum cbd_queue_state to);
 bool cbd_queue_has_epoch(const struct cbd_queue *q);
+bool cbd_queue_has_left(const struct cbd_queue *q); /* has asked to leave the epoch */
+/* It has an epoch and has not left it.  In one that was left the CE for which it was left
+ * may lie in the ring for as long as the drain takes: that one is nothing to wait for, and
+ * no reason to stay awake. */
+bool cbd_queue_may_leave(const struct cbd_queue *q);
 bool cbd_queue_has_ended(const struct cbd_queue *q); /* STOPPED or BROKEN */
 /* CLOSING or STOPPED: the administrator has cleared the backend, and no new epoch was seen */
 bool cbd_queue_is_cleared(const struct cbd_queue *q);
@@ -465,8 +470,7 @@ enum cbd_epoch_check cbd_grant_recheck_unlocks(struct cbd_queue *q, const struct
 
 /* Ask the backend to end the epoch in force with a drain, and to grant a new one. */
 void cbd_leave(struct cbd_queue *q, enum cbd_leave_reason reason);
-bool cbd_epoch_may_leave(const struct cbd_queue *q); /* one is in force; this was not asked */
-void cbd_leave_assert(struct cbd_queue *q);	     /* at each beat */
+void cbd_leave_assert(struct cbd_queue *q); /* at each beat */
 
 /* attach.c */
 int cbd_attach_find(struct cbd_transport *t, const char *backend);

@@ -171,17 +171,6 @@ void cbd_leave_assert(struct cbd_queue *q)
 		cbd_line_assert(q->b->t, leave_place(q), &line);
 }
 
-/* This side has asked to leave the epoch. */
-static bool is_left(const struct cbd_queue *q)
-{
-	return q->epoch.left_epoch == q->ch.epoch;
-}
-
-bool cbd_epoch_may_leave(const struct cbd_queue *q)
-{
-	return cbd_queue_has_epoch(q) && !is_left(q);
-}
-
 static const char *reason_text(enum cbd_leave_reason reason)
 {
 	switch (reason) {
@@ -236,7 +225,7 @@ static bool count_leave(struct cbd_queue *q, enum cbd_leave_reason reason)
 
 static void leave(struct cbd_queue *q, enum cbd_leave_reason reason, const char *why)
 {
-	if (!cbd_epoch_may_leave(q) || !count_leave(q, reason))
+	if (!cbd_queue_may_leave(q) || !count_leave(q, reason))
 		return;
 	if (q->state == CBD_QUEUE_ATTACHED)
 		cbd_queue_become(q, CBD_QUEUE_LEAVING);
@@ -390,7 +379,7 @@ static enum cbd_queue_state state_of(const struct cbd_queue *q, const struct cbd
 		return CBD_QUEUE_DRAINING;
 	if (g->state == CBD_GRANT_CLOSED)
 		return CBD_QUEUE_CLOSING;
-	return is_left(q) ? CBD_QUEUE_LEAVING : CBD_QUEUE_ATTACHED;
+	return cbd_queue_has_left(q) ? CBD_QUEUE_LEAVING : CBD_QUEUE_ATTACHED;
 }
 
 static void same_epoch_unlocks(struct cbd_queue *q, const struct cbd_grant_line *g)

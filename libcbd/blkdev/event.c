@@ -42,10 +42,11 @@ void cbd_event_fire(struct cbd_queue *q)
 	cbd_watcher_fire(q->event.watcher);
 }
 
-/* What the thread is to wait for: nothing while somebody leads, or in no epoch. */
+/* What the thread is to wait for: nothing while somebody leads, without an epoch, or in one
+ * that was left. */
 static unsigned entry(struct cbd_queue *q, struct cbd_watched *e)
 {
-	if (q->waiters.leader || !cbd_queue_has_epoch(q) || q->state == CBD_QUEUE_LEAVING)
+	if (q->waiters.leader || !cbd_queue_may_leave(q))
 		return 0;
 	if (cbd_flag_get(&q->b->same_boot)) {
 		e->bell = cbd_channel_backend_line(&q->ch, CBD_CHANNEL_CE_BELL);

@@ -95,11 +95,10 @@ static void assert_entries(struct cbd_queue *q)
 	}
 }
 
-/* The user does not poll.  Not in an epoch that is left: the CE may be the one for which
- * it is left. */
+/* The user does not poll. */
 static bool answer_waits(const struct cbd_queue *q)
 {
-	return cbd_epoch_may_leave(q) && cbd_answer_is_there(q);
+	return cbd_queue_may_leave(q) && cbd_answer_is_there(q);
 }
 
 static bool drains(const struct cbd_queue *q)
@@ -135,15 +134,15 @@ static void look_for_stall(struct cbd_blkdev *b, struct cbd_queue *q, uint64_t n
 	}
 	if (cbd_queue_has_epoch(q))
 		assert_entries(q);
-	if (cbd_epoch_may_leave(q) && cbd_channel_lost_ce(&q->ch, q->cursors.ce_next)) {
+	if (cbd_queue_may_leave(q) && cbd_channel_lost_ce(&q->ch, q->cursors.ce_next)) {
 		cbd_leave(q, CBD_LEAVE_BAD_ENTRY);
 		return;
 	}
 	/* not before a backend that has crashed is known to be silent */
-	if (silent < (cbd_epoch_may_leave(q) ? slow_ns(q) : STALL_NS + cbd_suspect_ns(b->t)))
+	if (silent < (cbd_queue_may_leave(q) ? slow_ns(q) : STALL_NS + cbd_suspect_ns(b->t)))
 		return;
 	q->cursors.moved_ns = now;
-	if (cbd_epoch_may_leave(q)) {
+	if (cbd_queue_may_leave(q)) {
 		cbd_leave(q, CBD_LEAVE_STALLED);
 		return;
 	}

@@ -140,9 +140,7 @@ static bool rest_unlocks(struct cbd_queue *q, unsigned turn, uint64_t deadline_n
 			 struct cbd_ce *ce)
 {
 	struct spot s = { q->ch.epoch, q->cursors.ce_next };
-	/* in an epoch that is left the CE for which it is left may lie there: no reason to
-	 * stay awake */
-	bool watch = cbd_epoch_may_leave(q);
+	bool watch = cbd_queue_may_leave(q);
 	bool local = watch && cbd_flag_get(&q->b->same_boot);
 	bool found = false;
 

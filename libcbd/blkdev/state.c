@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * state.c - the states of a queue: the table of what each may become, and the one
- * function that changes it.  docs/design.md says which function of which thread asks
- * for each change, and when.
+ * state.c - the states of a queue: the table of what each may become, the one function
+ * that changes it, and what is asked of it.  docs/design.md says which function of which
+ * thread asks for each change, and when.
  */
 #include <config.h>
 
@@ -48,6 +48,16 @@ bool cbd_queue_has_epoch(const struct cbd_queue *q)
 {
 	return BIT(q->state) & (BIT(CBD_QUEUE_ATTACHED) | BIT(CBD_QUEUE_LEAVING) |
 				BIT(CBD_QUEUE_DRAINING) | BIT(CBD_QUEUE_CLOSING));
+}
+
+bool cbd_queue_has_left(const struct cbd_queue *q)
+{
+	return q->epoch.left_epoch == q->ch.epoch;
+}
+
+bool cbd_queue_may_leave(const struct cbd_queue *q)
+{
+	return cbd_queue_has_epoch(q) && !cbd_queue_has_left(q);
 }
 
 bool cbd_queue_has_ended(const struct cbd_queue *q)

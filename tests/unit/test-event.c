@@ -189,6 +189,30 @@ START_TEST(unasked)
 }
 END_TEST
 
+/* The CE for which an epoch is left lies in the ring until the drain is over, which takes
+ * as long as the disk does: a loop that arms meanwhile must not turn without a pause. */
+START_TEST(left_and_drained)
+{
+	struct cbd_ce answer = { .count = 0, .tid = 0xffff };
+	struct cbd_request *r[1], *none[1];
+	struct cbd_completion c;
+	struct cbd_channel ch;
+
+	open_place(_i);
+	unit_ok(cbd_queue_fd(p.q));
+	pair_submit(&p, CBD_OP_READ, buf, 0, 512, 1);
+	pair_fetch_all(&p, r, 1);
+	cbd_channel_init(&ch, p.bt, 0, p.q->ch.id);
+	cbd_channel_enter(&ch, pair_epoch(&p));
+	unit_ok(cbd_channel_send_ce(&ch, &answer));
+	unit_wait(pair_fetch(&p, none, 1) == 0 && cbd_queue_poll(p.q, &c, 1, 1, 2) == 0 &&
+		  queue_state(p.q) == CBD_QUEUE_DRAINING);
+	ck_assert_int_eq(cbd_queue_arm(p.q), 0);
+	pair_complete(&p, r[0]);
+	pair_close(&p);
+}
+END_TEST
+
 /* A write waits for one of another queue (rule 13): the descriptor of its own queue, armed
  * before there was anything to wait for, tells of its end. */
 START_TEST(freed_by_another_queue)
@@ -327,6 +351,7 @@ int main(void)
 	tcase_add_loop_test(t, at_once, 0, PLACES);
 	tcase_add_loop_test(t, beside_a_leader, 0, PLACES);
 	tcase_add_loop_test(t, unasked, 0, PLACES);
+	tcase_add_loop_test(t, left_and_drained, 0, PLACES);
 	tcase_add_loop_test(t, freed_by_another_queue, 0, PLACES);
 	tcase_add_loop_test(t, handler, 0, PLACES);
 	tcase_add_loop_test(t, two_loops, 0, PLACES);
