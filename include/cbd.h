@@ -343,8 +343,9 @@ struct cbd_blkdev_options {
 	unsigned queues;     /* 0: one */
 	unsigned depth;	     /* SEs in flight for each queue; 0: all slots */
 	enum cbd_poll poll;
-	unsigned timeout_s;	    /* a request ends with EIO after this; 0: after five minutes in
-				     * which the backend beats, never while it does not */
+	unsigned timeout_s;	    /* seconds from its submission until a request ends with
+				     * EIO; 0: never while the backend is away or has another
+				     * disk, else after five minutes without an answer */
 	unsigned attach_timeout_ms; /* wait for a backend that may come; 0: as
 				     * long as its suspicion takes, and up to
 				     * a minute while it beats */

@@ -414,8 +414,8 @@ void cbd_detach(struct cbd_blkdev *b)
 		if (!backend_beats(b) || cbd_now_ns() >= deadline) {
 			/* whose attach has failed has an error of that already */
 			cbd_log(b->queues[0].parts.depth ? CBD_LOG_WARNING : CBD_LOG_INFO,
-				"backend %u: does not answer the detach; blkdev slot %u is given up "
-				"(ABANDONED) without its consent",
+				"backend %u: does not answer the detach; blkdev slot %u is given "
+				"up (ABANDONED) without its consent",
 				b->backend, b->slot);
 			abandon(b);
 			return;

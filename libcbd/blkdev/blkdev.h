@@ -126,9 +126,10 @@ enum cbd_queue_state {
 			      * answers that it had stored are read */
 	CBD_QUEUE_UNGRANTED, /* the channel is granted to nobody, or to another blkdev: requests
 			      * wait for a new grant */
-	CBD_QUEUE_RETURNING, /* the queue had followed a late or forged grant.  It has asked
-			      * the backend to leave the epoch of the true one; nothing is
-			      * published or read there */
+	CBD_QUEUE_RETURNING, /* the queue had followed a grant that was not true, and is back in
+			      * the epoch of the true one (rule 7.9), where its positions are
+			      * lost.  It has asked to leave that epoch: requests wait until
+			      * the backend has drained it and grants a new one */
 	CBD_QUEUE_STOPPED,   /* the administrator has cleared the backend: requests end with
 			      * ESHUTDOWN, until a new epoch comes */
 	CBD_QUEUE_BROKEN,    /* requests end with the queue's error, for ever */
@@ -373,9 +374,9 @@ void cbd_flush_submitted(struct cbd_blkdev *b, struct cbd_pending *p);
 bool cbd_flush_failed(struct cbd_blkdev *b, const struct cbd_pending *p);
 void cbd_flush_done(struct cbd_queue *q, struct cbd_pending *p);
 
-/* What the queue believes of its backend, at each new epoch and when its verifier changes.  LOST: it differs from
- * the one before, so what was not flushed may be gone.  IN_FLIGHT: so may a write that is
- * not answered yet. */
+/* What the queue believes of its backend, at each new epoch and when its verifier changes.
+ * LOST: it differs from the one before, so what was not flushed may be gone.  IN_FLIGHT: so
+ * may a write that is not answered yet. */
 void cbd_verifier_seen(struct cbd_queue *q, uint32_t incarnation, uint64_t verifier, bool lost,
 		       bool in_flight);
 void cbd_belief_drop(struct cbd_queue *q); /* the queue is broken: it flushes nothing more */

@@ -8,7 +8,9 @@
  * A look at the grant also publishes: what was in flight goes into a new epoch, and what
  * was submitted while the grant was away into the same one (publish.c).
  *
- * What a dying backend leaves behind: the grant of an older epoch, which is ignored.
+ * What a dying backend leaves behind: its grant, in force until the next backend stores
+ * another one; and perhaps a late store of an older grant, which counts only when it stays
+ * (rule 7.9).
  */
 #include <config.h>
 

@@ -5,9 +5,9 @@
  * keeps is told in cbd.h at cbd_queue_arm().
  *
  * The sleep flag of the channel has one owner at a time: the thread that leads, or, when
- * none does, whoever holds the queue's lock.  So an armed queue that gets a leader is not
- * watched any more (he completes what comes, which fires), and is watched again when he
- * leaves.
+ * none does, the thread that holds the queue's lock.  So an armed queue that gets a leader
+ * is not watched any more (the leader completes what comes, which fires), and is watched
+ * again when the leader leaves.
  */
 #include <config.h>
 

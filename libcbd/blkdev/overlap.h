@@ -35,7 +35,7 @@ struct cbd_overlap {
 /*
  * A write of LENGTH bytes (above 0) at OFFSET is submitted.  Returns whether it may be
  * executed at once; false: it waits, until cbd_overlap_remove() of the last earlier write that
- * it overlaps tells. 
+ * it overlaps tells.
  */
 bool cbd_overlap_add(struct cbd_overlap *o, struct cbd_overlap_node *n, uint64_t offset,
 		     uint64_t length);

@@ -103,9 +103,8 @@ static int check_io(struct cbd_blkdev *b, const struct cbd_io *io)
 	if (cbd_flag_get(&b->read_only))
 		return cbd_error(EPERM, "the device is read-only");
 	if (cbd_shared_get(&b->timed_out))
-		return cbd_error(
-			EIO,
-			"a request has timed out and may still be executed; no writes until it is over");
+		return cbd_error(EIO, "a request has timed out and may still be executed; "
+				      "no writes until it is over");
 	return check_range(b, io);
 }
 
