@@ -77,6 +77,8 @@ enum cbd_part_state {
 	CBD_PART_READY,	    /* tag and extent taken; not published in this epoch */
 	CBD_PART_PUBLISHED, /* its SE is in the ring */
 	CBD_PART_ARRIVED,   /* its CE was read */
+	CBD_PART_BEHIND,    /* it has timed out, and the epoch in which it was published was left:
+			     * free when the next one is certain (rule 7.9) */
 };
 
 /* One SE's worth of a request; its index is its tag. */
@@ -158,6 +160,7 @@ struct cbd_parts {
 	uint64_t oldest;	 /* the order of the oldest one that waits for its answer, */
 	uint64_t oldest_beating; /* and the blkdev's beating_ns since when that is so */
 	unsigned n_retries;	 /* arrived parts whose payload did not check */
+	unsigned n_behind;	 /* CBD_PART_BEHIND */
 };
 
 /* The positions of this epoch: epoch.c resets them, publish.c counts SEs, reap.c CEs. */
@@ -186,6 +189,8 @@ struct cbd_epoch {
 	uint32_t backend_incarnation; /* of the backend that granted it */
 	uint64_t verifier;
 	struct cbd_doubt doubt;
+	uint64_t stays_since; /* cbd_beat_now() since when each look has found the grant of the
+			       * epoch in force; 0: not so.  Counted while a part is behind */
 	uint64_t returned;    /* the epoch that the queue went back to; 0: none */
 	uint64_t disbelieved; /* the order of a belief of another queue that is not true of this
 			       * one's channel; 0: none.  It needs no end: a belief that comes
@@ -340,6 +345,12 @@ static inline void cbd_pending_fail(struct cbd_pending *p, int error, const char
 	p->why = why;
 }
 
+/* No part is inside that will be answered. */
+static inline bool cbd_parts_await_nothing(const struct cbd_parts *p)
+{
+	return p->n_free + p->n_behind == p->depth;
+}
+
 /* The next CE lies in the ring.  While each SE has its CE it answers nothing, whatever lies
  * there: reap.c does not read it, so nobody may wait until it is gone. */
 static inline bool cbd_answer_is_there(const struct cbd_queue *q)
@@ -424,6 +435,8 @@ struct cbd_part *cbd_part_take(struct cbd_queue *q, struct cbd_pending *io);
 void cbd_part_retry(struct cbd_queue *q, struct cbd_part *p, uint64_t until_ns);
 const char *cbd_why_ended(const struct cbd_queue *q); /* STOPPED, BROKEN: for people */
 void cbd_part_end(struct cbd_queue *q, struct cbd_part *p, int result);
+void cbd_part_leave_behind(struct cbd_queue *q, struct cbd_part *p);
+void cbd_parts_end_behind(struct cbd_queue *q); /* all of these */
 
 /* Everything ends with ERROR, now and later.  EIO: the memory or the slot is gone, the
  * channel keeps failing, or the program was told to stop waiting for the backend;

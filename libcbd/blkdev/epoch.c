@@ -62,7 +62,9 @@ static void ready_part(struct cbd_queue *q, struct cbd_part *p)
 		return;
 	}
 	if (!p->pending) {
-		cbd_part_end(q, p, -EIO); /* timed out; the old epoch was drained */
+		/* timed out.  The old epoch was drained, if this grant is true; if not, the
+		 * backend has the request still */
+		cbd_part_leave_behind(q, p);
 		return;
 	}
 	/* a flush that was in flight at a loss: executed again it might succeed without
@@ -267,6 +269,24 @@ static bool has_stayed(struct cbd_queue *q, const struct cbd_grant_line *g)
 	return false;
 }
 
+/*
+ * The grant of the epoch in force was found.  Parts that are behind are over when it is
+ * certain that the backend means this epoch, because then it has drained the one before:
+ * the same proof as for a grant that is doubted, in the other direction.
+ */
+static void end_behind_unlocks(struct cbd_queue *q)
+{
+	if (q->parts.n_behind == 0)
+		return;
+	if (!q->epoch.stays_since)
+		q->epoch.stays_since = cbd_beat_now(q->b);
+	if (!cbd_beats_suffice(q->b, q->epoch.stays_since) ||
+	    cbd_word_load(&q->b->beating_incarnation) != q->epoch.backend_incarnation)
+		return;
+	cbd_parts_end_behind(q);
+	cbd_queue_issue_unlocks(q); /* tags and extents are free */
+}
+
 static void forget_doubt(struct cbd_queue *q)
 {
 	q->epoch.doubt.since_beat = 0;
@@ -408,6 +428,7 @@ static void same_epoch_unlocks(struct cbd_queue *q, const struct cbd_grant_line 
 	/* asked before: then the backend drains; else it asks for this (design.md, "A queue") */
 	if (g->state == CBD_GRANT_LEAVING)
 		leave(q, CBD_LEAVE_BAD_ENTRY, "the backend asks for it");
+	end_behind_unlocks(q);
 }
 
 static void new_epoch_unlocks(struct cbd_queue *q, const struct cbd_grant_line *g)
@@ -440,6 +461,8 @@ enum cbd_epoch_check cbd_grant_check_unlocks(struct cbd_queue *q)
 	if (q->state == CBD_QUEUE_BROKEN)
 		return CBD_EPOCH_CHANGED;
 	r = cbd_line_get(q->b->t, place, &g);
+	if (r < 0 || g.epoch != epoch)
+		q->epoch.stays_since = 0;
 	if (r == -EIO)
 		cbd_queue_break(q, -EIO);
 	if (r < 0) { /* damaged: the backend stores it again at its next beat */

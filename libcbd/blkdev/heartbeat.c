@@ -126,7 +126,7 @@ static void look_for_stall(struct cbd_blkdev *b, struct cbd_queue *q, uint64_t n
 {
 	uint64_t silent = now - q->cursors.moved_ns;
 
-	if (q->parts.n_free == q->parts.depth || silent < LOST_NS)
+	if (cbd_parts_await_nothing(&q->parts) || silent < LOST_NS)
 		return;
 	if (drains(q) || answer_waits(q)) {
 		q->cursors.moved_ns = now;

@@ -51,7 +51,7 @@ static bool satisfied(const struct cbd_queue *q, const struct cbd_pending *own)
 
 static bool idle(const struct cbd_queue *q)
 {
-	return q->parts.n_free == q->parts.depth && !q->pending.waiting;
+	return cbd_parts_await_nothing(&q->parts) && !q->pending.waiting;
 }
 
 static bool expired(uint64_t deadline_ns)

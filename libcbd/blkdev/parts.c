@@ -4,9 +4,9 @@
  * take both back, and end what will not be answered.  Owns the tags and the data area.
  *
  * A part is free, ready (tag and extent taken), published, arrived (its CE was read),
- * and free again.  A new epoch makes published and arrived ones ready again.  Tag and
- * extent are given back only when the CE was read or the epoch was left with a drain
- * (rule 5).
+ * and free again.  A new epoch makes published and arrived ones ready again; one that has
+ * timed out is behind then.  Tag and extent are given back only when the CE was read or the
+ * epoch was left with a drain (rule 5).
  */
 #include <config.h>
 
@@ -41,8 +41,8 @@ struct cbd_part *cbd_part_take(struct cbd_queue *q, struct cbd_pending *io)
 		return NULL;
 	if (units && (extent = cbd_extent_alloc(&q->parts.extents, units)) < 0)
 		return NULL;
-	/* nothing was inside: from now on an answer may be late */
-	if (q->parts.n_free == q->parts.depth)
+	/* from now on an answer may be late */
+	if (cbd_parts_await_nothing(&q->parts))
 		q->cursors.moved_ns = cbd_coarse_ns();
 	tag = q->parts.free_tags[--q->parts.n_free];
 	p = &q->parts.all[tag];
@@ -85,6 +85,7 @@ static void part_release(struct cbd_queue *q, struct cbd_part *p)
 	if (p->units)
 		cbd_extent_free(&q->parts.extents, (uint32_t)p->extent, p->units);
 	cbd_part_retry(q, p, 0);
+	q->parts.n_behind -= p->state == CBD_PART_BEHIND;
 	p->state = CBD_PART_FREE;
 	p->pending = NULL;
 	q->parts.free_tags[q->parts.n_free++] = (uint16_t)(p - q->parts.all);
@@ -160,6 +161,19 @@ void cbd_part_end(struct cbd_queue *q, struct cbd_part *p, int result)
 	io->parts--;
 	if (io->parts == 0 && io->left == 0)
 		cbd_pending_complete(q, io);
+}
+
+void cbd_part_leave_behind(struct cbd_queue *q, struct cbd_part *p)
+{
+	q->parts.n_behind += p->state != CBD_PART_BEHIND;
+	p->state = CBD_PART_BEHIND;
+}
+
+void cbd_parts_end_behind(struct cbd_queue *q)
+{
+	for (unsigned tag = 0; tag < q->parts.depth; tag++)
+		if (q->parts.all[tag].state == CBD_PART_BEHIND)
+			cbd_part_end(q, &q->parts.all[tag], -EIO);
 }
 
 /* --------------------------------------------------------------- failure */

@@ -228,6 +228,22 @@ START_TEST(dies_in_its_beat)
 }
 END_TEST
 
+/* True, for conditions. */
+static bool look_at_grant(void)
+{
+	pthread_mutex_lock(&p.q->lock);
+	cbd_grant_check_unlocks(p.q);
+	pthread_mutex_unlock(&p.q->lock);
+	return true;
+}
+
+/* The blkdev has seen the backend of EPOCH beat so often that it has stored its lines. */
+static void see_beats(uint64_t epoch)
+{
+	cbd_word_store(&p.blkdev->beating_incarnation, (uint32_t)(epoch >> 32));
+	cbd_shared_set(&p.blkdev->backend_beats, p.blkdev->backend_beats + CBD_DOUBT_BEATS);
+}
+
 /*
  * Lines of a replaced backend that come late, its beat too: that one and the return of the
  * true one are more beats than there were.  The queue goes back to what is not in force; when
@@ -245,9 +261,7 @@ START_TEST(epoch_that_was_left_behind)
 	old = grant_now();
 	pair_crash(&p);
 	new = grant_now();
-	pthread_mutex_lock(&p.q->lock);
-	cbd_grant_check_unlocks(p.q);
-	pthread_mutex_unlock(&p.q->lock);
+	look_at_grant();
 	ck_assert_uint_eq(queue_epoch(p.q), new.epoch);
 	pair_submit(&p, CBD_OP_WRITE, buf, 0, 512, 1);
 	pair_fetch_all(&p, r, 1); /* the disk has it, and takes its time */
@@ -258,16 +272,11 @@ START_TEST(epoch_that_was_left_behind)
 	unit_fails(cbd_queue_write(p.q, buf, 512, 0, 0), EIO);
 	unit_ok(cbd_line_put(p.ct, queue_grant(p.q), &old));
 	for (unsigned i = 0; i < 3; i++) {
-		pthread_mutex_lock(&p.q->lock);
-		cbd_grant_check_unlocks(p.q);
-		pthread_mutex_unlock(&p.q->lock);
-		cbd_word_store(&p.blkdev->beating_incarnation, (uint32_t)(old.epoch >> 32));
-		cbd_shared_set(&p.blkdev->backend_beats, p.blkdev->backend_beats + CBD_DOUBT_BEATS);
+		look_at_grant();
+		see_beats(old.epoch);
 	}
 	unit_ok(cbd_line_put(p.ct, queue_grant(p.q), &new));
-	pthread_mutex_lock(&p.q->lock);
-	cbd_grant_check_unlocks(p.q);
-	pthread_mutex_unlock(&p.q->lock);
+	look_at_grant();
 	/* it is not over: the backend still has it */
 	ck_assert_uint_eq(p.blkdev->timed_out, 1);
 	ck_assert_uint_eq(p.q->parts.n_free, p.q->parts.depth - 1);
@@ -275,13 +284,79 @@ START_TEST(epoch_that_was_left_behind)
 	server_start(&p);
 	for (unsigned i = 0; p.blkdev->timed_out; i++) {
 		ck_assert_uint_lt(i, 1000);
+		look_at_grant();
 		pthread_mutex_lock(&p.q->lock);
-		cbd_grant_check_unlocks(p.q);
 		cbd_reap_late_unlocks(p.q);
 		pthread_mutex_unlock(&p.q->lock);
+		see_beats(new.epoch);
 		cbd_sleep_us(2000);
 	}
 	unit_ok(cbd_queue_write(p.q, buf, 512, 0, 0));
+	pair_close(&p);
+}
+END_TEST
+
+/*
+ * A write has timed out, and a grant is forged on its channel: the backend still has the
+ * write, and executes it when it likes.  So no queue may write, and its extent stays taken,
+ * until the backend has answered or drained it and means the next epoch.
+ */
+START_TEST(forged_after_a_timeout)
+{
+	struct cbd_io write = { .op = CBD_OP_WRITE, .buf = buf, .length = 512 };
+	struct pair_options o = stepping(_i);
+	struct cbd_grant_line own, forged;
+	struct cbd_request *r[1];
+	struct cbd_queue *other;
+
+	o.timeout_s = 1;
+	o.queues = 2;
+	pair_open(&p, &o);
+	other = cbd_blkdev_queue(p.blkdev, 1);
+	pair_submit(&p, CBD_OP_WRITE, buf, 0, 512, 1);
+	pair_fetch_all(&p, r, 1);
+	pthread_mutex_lock(&p.q->lock);
+	cbd_queue_timeouts(p.q, cbd_now_ns() + 2 * SECOND, false);
+	pthread_mutex_unlock(&p.q->lock);
+	ck_assert_int_eq(pair_reap(&p).result, -EIO);
+	own = forged = grant_now();
+	forged.epoch += _i % 2 ? NEWER : 7;
+	unit_ok(cbd_line_put(p.ct, queue_grant(p.q), &forged));
+	look_at_grant();
+	ck_assert_uint_eq(queue_epoch(p.q), forged.epoch);
+	unit_fails(cbd_queue_submit(other, &write, 1), EIO);
+	ck_assert_uint_eq(p.q->parts.n_free, p.q->parts.depth - 1);
+	look_at_grant();
+	if (forged.epoch - own.epoch >= NEWER) { /* these beats are of another backend */
+		see_beats(own.epoch);
+		look_at_grant();
+		unit_fails(cbd_queue_submit(other, &write, 1), EIO);
+	}
+	/* the backend stores its own grant again, and the forged one comes back: it was not
+	 * there all the time */
+	unit_ok(cbd_line_put(p.ct, queue_grant(p.q), &own));
+	look_at_grant();
+	see_beats(own.epoch);
+	unit_ok(cbd_line_put(p.ct, queue_grant(p.q), &forged));
+	look_at_grant();
+	unit_fails(cbd_queue_submit(other, &write, 1), EIO);
+	unit_ok(cbd_line_put(p.ct, queue_grant(p.q), &own));
+	look_at_grant();
+	see_beats(own.epoch);
+	look_at_grant();
+	ck_assert_uint_eq(queue_epoch(p.q), own.epoch);
+	see_beats(own.epoch);
+	look_at_grant();
+	unit_fails(cbd_queue_submit(other, &write, 1), EIO);
+	pair_complete(&p, r[0]);
+	server_start(&p);
+	unit_wait(look_at_grant() && queue_state(p.q) == CBD_QUEUE_ATTACHED);
+	unit_fails(cbd_queue_submit(other, &write, 1), EIO);
+	look_at_grant();
+	see_beats(own.epoch);
+	look_at_grant();
+	unit_ok(cbd_queue_write(other, buf, 512, 0, 0));
+	ck_assert_uint_eq(p.q->parts.n_free, p.q->parts.depth);
 	pair_close(&p);
 }
 END_TEST
@@ -308,5 +383,6 @@ int main(void)
 	add(s, "ungranted_after_a_slow_drain", ungranted_after_a_slow_drain);
 	add(s, "dies_in_its_beat", dies_in_its_beat);
 	add(s, "epoch_that_was_left_behind", epoch_that_was_left_behind);
+	add(s, "forged_after_a_timeout", forged_after_a_timeout);
 	return unit_main(s);
 }
