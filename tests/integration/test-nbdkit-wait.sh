@@ -4,9 +4,9 @@
 # time, at a signal, also as the first process of a container, and at once where waiting
 # does not help.
 
-. "$(dirname "$0")/functions.sh"
+. "$(dirname "$0")/bad-transports.sh"
 
-requires_program nbdkit
+requires_program nbdkit python3
 
 format_transport transport
 make_disk "$disks/disk" 16M
@@ -90,6 +90,17 @@ kill "$nbdkit_pid"
 wait_until 10 gone "$nbdkit_pid" || fail "SIGTERM does not end it"
 [ ! -e "$tmp/waits.sock" ] || fail "a socket is left"
 
+# --- Transports that no backend serves ----------------------------------------------
+
+good=$transport
+format_transport sound
+for how in missing zeroes "set version=1"; do
+	# shellcheck disable=SC2086 # words
+	spoil $how
+	refused "$transport: $(bad_transports | sed -n "s/^$how|.*|//p")" backend=1 wait=86400
+done
+transport=$good
+
 # --- A host without an identity: no backend that comes changes that -----------------
 
 requires unshare -m true
@@ -97,6 +108,9 @@ mkdir "$tmp/etc"
 # shellcheck disable=SC2016 # the inner shell expands it
 under=(unshare -m sh -c 'mount --bind "$1" /etc && shift && exec "$@"' sh "$tmp/etc")
 refused "this host has no identity" backend=1 wait=86400
+mkdir "$tmp/etc/cbd"
+echo "no uuid" >"$tmp/etc/cbd/host-id"
+refused "/etc/cbd/host-id: 'no uuid': not a uuid" backend=1 wait=86400
 
 # --- Told to end, as the first process of a container -------------------------------
 # There a signal that is neither blocked nor handled is lost.
