@@ -219,14 +219,20 @@ static int clear_unowned(struct victim *v)
 	return r;
 }
 
-/* The lock proves that the owner's process is dead; the sweep writes back what it left. */
+/* The lock proves that the owner's process is dead, also where it had another identity of
+ * this boot; the sweep writes back what it left. */
 static int clear_dead(struct victim *v)
 {
-	int r = cbd_host_join(v->t, v->host);
+	struct cbd_lock join = CBD_LOCK_NONE;
+	int r = cbd_host_join(v->t, -1);
 
 	if (r == 0)
-		r = cbd_claim_sweep(v->t, true);
-	return r < 0 ? r : clear_unowned(v);
+		r = cbd_join_lock(v->t, &join);
+	if (r < 0)
+		return r;
+	cbd_claim_sweep_host(v->t, (unsigned)v->host);
+	cbd_lock_release(&join);
+	return clear_unowned(v);
 }
 
 /* The owner's host is off: store in its place.  Its claim keeps others out until then. */

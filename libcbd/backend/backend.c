@@ -174,11 +174,19 @@ static int check_last_owner(struct cbd_backend *b)
 
 	if (host < 0 || is_fenced(b, (unsigned)host))
 		return 0;
+	cbd_host_describe(b->t, (unsigned)host, text, sizeof(text));
+	/* a container, whose page cache is this one, or a copy of this machine, which has its
+	 * own: the boot id is that of both */
+	if (cbd_host_is_local(b->t, (unsigned)host))
+		return cbd_error(EBUSY,
+				 "%s: backend %u: was served by %s, another identity of this boot, "
+				 "which did not stop in order; start it under that identity, or, "
+				 "if that was a container of this machine, with --fenced",
+				 b->t->path, b->id, text);
 	return cbd_error(EBUSY,
 			 "%s: backend %u: was served by %s, which did not stop in order and may "
 			 "still write back old data; start it there, or fence that host",
-			 b->t->path, b->id,
-			 cbd_host_describe(b->t, (unsigned)host, text, sizeof(text)));
+			 b->t->path, b->id, text);
 }
 
 /* Does the slot's counter move?  As long as a suspicion takes; this host beats

@@ -164,13 +164,25 @@ int cbd_claim_pid(const struct cbd_transport *t, enum cbd_side side, unsigned sl
 	return r > 0 ? (int)state.pid : r;
 }
 
-/* By another host: its word on a process cannot be confirmed here. */
+/* By another host: its word on a process cannot be confirmed here.  The caller has the
+ * slot's lock, so a process of this boot is dead. */
 static int owned_by(const struct cbd_transport *t, enum cbd_side side, unsigned slot, int host)
 {
+	struct cbd_claim_line line;
 	char text[100];
 
-	return cbd_error(EBUSY, "%s: %s %u: is owned by %s", t->path, cbd_side_name(side), slot,
-			 cbd_host_describe(t, (unsigned)host, text, sizeof(text)));
+	cbd_host_describe(t, (unsigned)host, text, sizeof(text));
+	if (cbd_line_get(t, cbd_side_claim_at(t, side, slot, (unsigned)host), &line) < 0 ||
+	    !same_lock(t, &line))
+		return cbd_error(EBUSY, "%s: %s %u: is owned by %s", t->path, cbd_side_name(side),
+				 slot, text);
+	return cbd_error(EBUSY,
+			 "%s: %s %u: is owned by %s, another identity of this boot, whose process "
+			 "is dead; %s",
+			 t->path, cbd_side_name(side), slot, text,
+			 side == CBD_SIDE_BACKEND ? "start it under that identity, or, if that was "
+						    "a container of this machine, with --fenced"
+						  : "'cbdctl clear' frees it");
 }
 
 static int in_use(const struct cbd_transport *t, enum cbd_side side, unsigned slot)

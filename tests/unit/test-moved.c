@@ -283,6 +283,36 @@ START_TEST(host_is_expected_back)
 }
 END_TEST
 
+/* A container that has another machine-id at each start: its backend was killed. */
+START_TEST(cleared_by_another_identity)
+{
+	struct cbd_transport *container = open_machine(0);
+	struct cbd_backend *killed;
+	struct cbd_host_info host;
+
+	unit_container(container, 0x40);
+	serve(here, _i);
+	cbd_lock_release(&backend->claim.lock);
+	killed = backend;
+	cbd_host_leave(here);
+	unit_fails(open_backend(container, false), EBUSY);
+	ck_assert_ptr_nonnull(strstr(cbd_errmsg(), "whose process is dead"));
+	clear(container);
+	ck_assert_int_eq(container->host, 1);
+	unit_ok(cbd_host_get(container, 0, &host, sizeof(host)));
+	ck_assert_mem_eq(host.uuid, here->identity.uuid, 16);
+	if (_i) {
+		admitted(container, false);
+	} else {
+		unit_fails(open_backend(container, false), EBUSY);
+		ck_assert_ptr_nonnull(strstr(cbd_errmsg(), "start it under that identity"));
+		admitted(container, true);
+	}
+	cbd_backend_close(killed);
+	cbd_transport_close(container);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("moved");
@@ -302,5 +332,6 @@ int main(void)
 	tcase_add_test(t, write_through);
 	tcase_add_test(t, never_served);
 	tcase_add_loop_test(t, host_is_expected_back, 0, 2);
+	tcase_add_loop_test(t, cleared_by_another_identity, 0, 2);
 	return unit_main(s);
 }
