@@ -70,6 +70,19 @@ static int wait_for(pid_t child, bool (*given_up)(void))
 	return pid == child ? status : -1;
 }
 
+/* What the exit status says of the command. */
+static const char *meaning(int status)
+{
+	switch (status) {
+	case 126:
+		return "could not be run: it may not be executed, or is no program";
+	case 127:
+		return "was not found";
+	default:
+		return "has failed";
+	}
+}
+
 int fence_run(const char *command, const struct cbd_host_info *host, bool (*given_up)(void))
 {
 	pid_t child;
@@ -89,13 +102,9 @@ int fence_run(const char *command, const struct cbd_host_info *host, bool (*give
 	if (status > 0 && WIFSIGNALED(status))
 		log_error("--fence: '%s' was ended by a signal (%s); host %u is not fenced",
 			  command, strsignal(WTERMSIG(status)), host->id);
-	else if (status > 0 && (WEXITSTATUS(status) == 127 || WEXITSTATUS(status) == 126))
-		log_error("--fence: '%s': the shell does not find it, or may not run it (status "
-			  "%d); host %u is not fenced",
-			  command, WEXITSTATUS(status), host->id);
 	else if (status > 0)
-		log_error("--fence: '%s' has failed with status %d; host %u is not fenced", command,
-			  WEXITSTATUS(status), host->id);
+		log_error("--fence: '%s' %s (exit status %d); host %u is not fenced", command,
+			  meaning(WEXITSTATUS(status)), WEXITSTATUS(status), host->id);
 	else
 		log_error("--fence: '%s' was not waited for; host %u is not known to be fenced",
 			  command, host->id);
