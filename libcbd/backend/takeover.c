@@ -56,6 +56,23 @@ static int put_request(struct cbd_takeover *k, enum cbd_host_request request, ui
 	return cbd_line_put(k->t, request_place(k), q);
 }
 
+/* A process looks at the requests of its own host: another identity of this boot, as that
+ * of another container, would wait in vain. */
+static int check_identity(const struct cbd_takeover *k)
+{
+	struct cbd_claim_line claim;
+	int owner = cbd_claim_owner(k->t, CBD_SIDE_BACKEND, k->id, &claim);
+	char text[100];
+
+	if (owner < 0 || owner == k->t->host || !cbd_boot_is_local(k->t, claim.boot_id))
+		return 0;
+	return cbd_error(EBUSY,
+			 "%s: backend %u: is served under another identity of this boot, %s, and is "
+			 "handed over under that one only; start it so, or stop the other process",
+			 k->t->path, k->id,
+			 cbd_host_describe(k->t, (unsigned)owner, text, sizeof(text)));
+}
+
 /* Whoever serves the slot now, if it is a process of this host. */
 static int ask(struct cbd_takeover *k)
 {
@@ -63,6 +80,9 @@ static int ask(struct cbd_takeover *k)
 	int r = cbd_line_get(k->t, cbd_backend_info_at(k->t, k->id, CBD_BACKEND_STATE), &s);
 
 	if (r < 0 || !cbd_lock_held(k->t->fd, CBD_LOCK_BACKEND(k->id)))
+		return r;
+	r = check_identity(k);
+	if (r < 0)
 		return r;
 	k->pid = s.pid;
 	k->asked = true;

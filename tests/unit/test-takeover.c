@@ -95,6 +95,20 @@ START_TEST(serves)
 }
 END_TEST
 
+/* From a container with another machine-id: told at once, not after the time-out. */
+START_TEST(another_identity)
+{
+	struct cbd_takeover *k;
+
+	unit_container(t2, 0x40);
+	unit_fails(cbd_takeover_begin(t2, 1, 10000, &k), EBUSY);
+	ck_assert_ptr_nonnull(strstr(cbd_errmsg(), "another identity of this boot, host 0"));
+	ck_assert_int_ge(cbd_backend_tick(old), 0);
+	ck_assert(!cbd_backend_handed_over(old));
+	unit_ok(cbd_claim_check(&old->claim));
+}
+END_TEST
+
 START_TEST(never_takes_the_slot)
 {
 	struct cbd_takeover *k = hand_over(old, t2);
@@ -172,6 +186,7 @@ int main(void)
 	tcase_set_timeout(t, UNIT_TIMEOUT);
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, serves);
+	tcase_add_test(t, another_identity);
 	tcase_add_test(t, never_takes_the_slot);
 	tcase_add_test(t, closes_unpublished);
 	tcase_add_test(t, dies);
