@@ -302,6 +302,13 @@ static int fence(struct program *p)
 		return library_failed();
 	if (r == 0 || (o->fence == NULL && !o->fenced))
 		return 0;
+	if (o->fence != NULL && host.local) {
+		log_error("--fence: host %u (%s) is another identity of this boot: this machine "
+			  "itself would be cut off; start it under that identity, or, if that was "
+			  "a container of this machine, with --fenced",
+			  host.id, host.name);
+		return -1;
+	}
 	if (o->fence != NULL && fence_run(o->fence, &host, given_up) < 0)
 		return -1;
 	p->fenced = true;

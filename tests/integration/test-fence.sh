@@ -86,6 +86,23 @@ start_on b 1 second --write-through "$disk"
 stop "${pids[second]}"
 stop "${pids[neighbour]}"
 
+# --- This machine under another identity ------------------------------------
+
+# A container that has another machine-id after its backend was killed.
+format_hosts --force --force
+make_disk "$disks/disk" 16M
+start_on a 1 first "$disk"
+kill_on first
+as_container=(env CBD_TEST_HOST_UUID=c0000000000000000000000000000000
+	CBD_TEST_BOOT_ID=a0000000000000000000000000000001 timeout "$(limit 30)"
+	cbd-backend -f -t "$transport" --id 0 --takeover)
+expect 1 "another identity of this boot" "${as_container[@]}" --fence "touch '$tmp/own'" "$disk"
+[ ! -e "$tmp/own" ] || fail "this machine would have been cut off"
+run_on a 1 container "${as_container[@]}" --fenced "$disk"
+wait_until 20 says_or_gone container ": ready, "
+says container ": ready, " || fail "not started with --fenced: $(cat "$tmp/container.log")"
+stop "${pids[container]}"
+
 # --- A word that is not true ------------------------------------------------
 
 # An owner that beats is not taken over, whoever says that it is fenced; and a mistake in
