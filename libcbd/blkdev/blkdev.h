@@ -8,8 +8,8 @@
  * "Rule N" is rule N of docs/protocol.md; those of docs/coherence.md are cited as
  * "coherence rule N".
  *
- * Locks, in this order: queue->lock, then blkdev->lock; or queue->lock, then
- * blkdev->lines.  Functions on a queue, a part, a pending request or a waiter are called
+ * Locks, in this order: queue->lock, then one of blkdev->lock, blkdev->lines and
+ * blkdev->writes_lock.  Functions on a queue, a part, a pending request or a waiter are called
  * with the queue's lock held.  One whose name ends in _unlocks drops it in between and
  * returns with it held: what was read before has to be read again.  One that ends in
  * _and_unlock or _and_tell returns without it.  Functions that end in _inside are called
@@ -288,7 +288,8 @@ struct cbd_blkdev {
 	uint64_t timed_out; /* parts whose answer is awaited (rule 9); read without the lock */
 	struct cbd_connection own;
 
-	pthread_mutex_t writes_lock; /* guards the writes that are inside, of all queues: */
+	pthread_mutex_t writes_lock; /* guards the writes that are inside, of all queues; a single
+				      * queue's lock is enough (pending.c): */
 	struct cbd_overlap writes;
 	bool freed_elsewhere; /* a completion has freed a write of another queue; read
 			       * without the lock */

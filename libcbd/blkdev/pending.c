@@ -59,6 +59,20 @@ void cbd_pending_dequeue(struct cbd_queue *q)
 
 /* ------------------------------------------------- order of writes (rule 13) */
 
+/* The writes that are inside, and those that were freed, are of all queues.  With one queue
+ * its own lock guards them, which every caller holds; it is not taken twice. */
+static void lock_writes(struct cbd_blkdev *b)
+{
+	if (b->n_queues > 1)
+		pthread_mutex_lock(&b->writes_lock);
+}
+
+static void unlock_writes(struct cbd_blkdev *b)
+{
+	if (b->n_queues > 1)
+		pthread_mutex_unlock(&b->writes_lock);
+}
+
 /* False: P is a write that overlaps an earlier one which is not complete.  It is in no
  * list of the queue until that one has freed it. */
 bool cbd_pending_may_start(struct cbd_queue *q, struct cbd_pending *p)
@@ -68,9 +82,9 @@ bool cbd_pending_may_start(struct cbd_queue *q, struct cbd_pending *p)
 	if (!cbd_op_writes(p->io.op))
 		return true;
 	p->q = q;
-	pthread_mutex_lock(&q->b->writes_lock);
+	lock_writes(q->b);
 	may_start = cbd_overlap_add(&q->b->writes, &p->overlap, p->io.offset, p->io.length);
-	pthread_mutex_unlock(&q->b->writes_lock);
+	unlock_writes(q->b);
 	return may_start;
 }
 
@@ -94,9 +108,9 @@ static void end_write(struct cbd_queue *q, struct cbd_pending *p)
 {
 	if (!p->q)
 		return; /* no write, or one without bytes */
-	pthread_mutex_lock(&q->b->writes_lock);
+	lock_writes(q->b);
 	cbd_overlap_remove(&q->b->writes, &p->overlap, freed, q);
-	pthread_mutex_unlock(&q->b->writes_lock);
+	unlock_writes(q->b);
 }
 
 /*
@@ -110,12 +124,12 @@ void cbd_pending_take_freed(struct cbd_queue *q)
 
 	if (!cbd_flag_get(&q->pending.has_freed))
 		return;
-	pthread_mutex_lock(&q->b->writes_lock);
+	lock_writes(q->b);
 	p = q->pending.freed;
 	q->pending.freed = NULL;
 	q->pending.freed_tail = &q->pending.freed;
 	cbd_flag_set(&q->pending.has_freed, false);
-	pthread_mutex_unlock(&q->b->writes_lock);
+	unlock_writes(q->b);
 	for (; p; p = next) {
 		next = p->next;
 		p->next = NULL;

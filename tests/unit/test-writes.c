@@ -36,13 +36,18 @@ static struct cbd_completion reap(unsigned q)
 	return c;
 }
 
-static void open_pair(struct pair_options o)
+static void open_queues(struct pair_options o, unsigned queues)
 {
-	o.queues = 2;
+	o.queues = queues;
 	pair_open(&p, &o);
 	unit_fill(old, sizeof(old), 1);
 	unit_fill(newer, sizeof(newer), 2);
 	unit_fill(other, sizeof(other), 3);
+}
+
+static void open_pair(struct pair_options o)
+{
+	open_queues(o, 2);
 }
 
 /* Q is the queue of the newer write: the same one, or another. */
@@ -123,28 +128,31 @@ START_TEST(over_a_crash)
 }
 END_TEST
 
-/* The older one may still be executed: the newer one must not be. */
+/* The older one may still be executed: the newer one must not be.  On another
+ * queue, or on the only one. */
 START_TEST(after_a_timeout)
 {
 	struct pair_options o = stepping(0);
 	struct cbd_request *r[1];
+	unsigned q = !_i;
 
 	o.timeout_s = 1;
-	open_pair(o);
+	open_queues(o, q + 1);
 	unit_ok(cbd_blkdev_start(p.blkdev));
 	submit(0, CBD_OP_WRITE, old, 0, 4096);
-	submit(1, CBD_OP_WRITE, newer, 0, 4096);
+	submit(q, CBD_OP_WRITE, newer, 0, 4096);
 	pair_fetch_all(&p, r, 1);
 	ck_assert_int_eq(reap(0).result, -EIO);
-	ck_assert_int_eq(reap(1).result, -EIO);
+	ck_assert_int_eq(reap(q).result, -EIO);
 	pair_complete(&p, r[0]);
 	server_start(&p);
-	unit_wait(cbd_queue_write(queue(1), newer, 4096, 0, 0) == 0);
+	unit_wait(cbd_queue_write(queue(q), newer, 4096, 0, 0) == 0);
 	pair_close(&p);
 }
 END_TEST
 
-/* Threads on two queues write one block; the last word is that of the last to be asked. */
+/* Threads write one block, on two queues or on one; the last word is that of the last to be
+ * asked. */
 struct writer {
 	unsigned queue, rounds;
 };
@@ -162,15 +170,17 @@ static void *write_rounds(void *arg)
 	return NULL;
 }
 
-START_TEST(two_threads)
+START_TEST(some_threads)
 {
+	struct pair_options o = way(_i % WAYS);
+	unsigned queues = _i / WAYS ? 1 : 2;
 	struct writer w[4];
 	pthread_t thread[4];
 	void *failed;
 
-	open_pair(way(_i));
+	open_queues(o, queues);
 	for (unsigned i = 0; i < 4; i++) {
-		w[i] = (struct writer){ i % 2, unit_share(1000) };
+		w[i] = (struct writer){ i % queues, unit_share(1000) };
 		ck_assert_int_eq(pthread_create(&thread[i], NULL, write_rounds, &w[i]), 0);
 	}
 	for (unsigned i = 0; i < 4; i++) {
@@ -195,8 +205,8 @@ int main(void)
 	tcase_add_loop_test(t, newer_waits, 0, 2 * WAYS);
 	tcase_add_loop_test(t, all_that_write, 0, 9);
 	tcase_add_loop_test(t, over_a_crash, 0, WAYS);
-	tcase_add_test(t, after_a_timeout);
-	tcase_add_loop_test(t, two_threads, 0, WAYS);
+	tcase_add_loop_test(t, after_a_timeout, 0, 2);
+	tcase_add_loop_test(t, some_threads, 0, 2 * WAYS);
 	suite_add_tcase(s, t);
 	return unit_main(s);
 }
