@@ -205,7 +205,7 @@ void log_limit_start(log_write_fn *write, unsigned window_ms)
 
 void log_limit(log_write_fn *write, int priority, const char *message)
 {
-	uint64_t now = now_ms();
+	uint64_t now;
 	struct kind *k;
 
 	pthread_mutex_lock(&limit.lock);
@@ -214,6 +214,7 @@ void log_limit(log_write_fn *write, int priority, const char *message)
 		pthread_mutex_unlock(&limit.lock);
 		return;
 	}
+	now = now_ms(); /* not earlier than what another thread has begun */
 	k = kind_of(message, now);
 	if (is_over(k, now))
 		next_window(k, now);

@@ -5,7 +5,9 @@
  */
 #include <config.h>
 
+#include <semaphore.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "log-limit.h"
 #include "unit.h"
@@ -115,6 +117,60 @@ START_TEST(threads_flood)
 }
 END_TEST
 
+static _Thread_local bool is_late;
+static sem_t has_read, may_go_on;
+
+int __real_clock_gettime(clockid_t clock, struct timespec *ts);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *ts);
+
+/* A thread that is late does not run for a moment after it has read the clock. */
+int __wrap_clock_gettime(clockid_t clock, struct timespec *ts)
+{
+	int r = __real_clock_gettime(clock, ts);
+	struct timespec end;
+
+	if (is_late) {
+		is_late = false;
+		sem_post(&has_read);
+		/* when it holds the lock, the others cannot go on either */
+		__real_clock_gettime(CLOCK_REALTIME, &end);
+		end.tv_sec++;
+		sem_timedwait(&may_go_on, &end);
+	}
+	return r;
+}
+
+static void *say_late(void *unused)
+{
+	(void)unused;
+	is_late = true;
+	say("blkdev %u: refused", 0);
+	return NULL;
+}
+
+/* A thread that is late does not end the window that another one has begun meanwhile. */
+START_TEST(late_thread)
+{
+	const struct timespec moment = { .tv_nsec = 10000000 };
+	pthread_t thread;
+
+	sem_init(&has_read, 0, 0);
+	sem_init(&may_go_on, 0, 0);
+	log_limit_start(write_line, 3600000);
+	ck_assert_int_eq(pthread_create(&thread, NULL, say_late, NULL), 0);
+	sem_wait(&has_read);
+	nanosleep(&moment, NULL); /* the clock of the limiter counts milliseconds */
+	for (unsigned i = 1; i <= 10; i++)
+		say("blkdev %u: refused", i);
+	sem_post(&may_go_on);
+	pthread_join(thread, NULL);
+	ck_assert_uint_eq(seen.lines, 10);
+	log_limit_end();
+	ck_assert_uint_eq(seen.lines, 11);
+	ck_assert_uint_eq(seen.held, 1);
+}
+END_TEST
+
 /* Words that a peer makes up are no way around it. */
 START_TEST(kinds_without_end)
 {
@@ -142,6 +198,7 @@ int main(void)
 	tcase_add_test(t, a_burst_ends);
 	tcase_add_test(t, the_end_tells);
 	tcase_add_test(t, threads_flood);
+	tcase_add_test(t, late_thread);
 	tcase_add_test(t, kinds_without_end);
 	suite_add_tcase(s, t);
 	return unit_main(s);
