@@ -15,7 +15,7 @@ start_backend 0 "$disk"
 # example NAME: its output is $tmp/NAME.log
 example()
 {
-	timeout 60 "$examples/$1" "$transport" 0 >"$tmp/$1.log" 2>&1 ||
+	timeout "$(limit 60)" "$examples/$1" "$transport" 0 >"$tmp/$1.log" 2>&1 ||
 		fail "the example '$1' has failed: $(cat "$tmp/$1.log")"
 }
 

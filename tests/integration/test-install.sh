@@ -108,7 +108,7 @@ for client in client client++; do
 done
 cmp -n 4096 "$disk" <(head -c 4096 /dev/zero | tr '\0' x)
 cmp -i 4096:0 -n 1048576 "$disk" <(head -c 1M /dev/zero | tr '\0' c)
-timeout 60 "$tmp/loop" "$transport" 0 >"$tmp/loop.log" 2>&1 || fail "loop has failed"
+timeout "$(limit 60)" "$tmp/loop" "$transport" 0 >"$tmp/loop.log" 2>&1 || fail "loop has failed"
 grep -qx "256 blocks" "$tmp/loop.log" || fail "loop has not read 256 blocks"
 stop $server
 wait $server || fail "the example of a server did not stop in order"

@@ -9,7 +9,7 @@ refused() # COMMAND...
 {
 	local rc=0
 
-	timeout 60 "$RUN" "$@" 2>/run/refusal || rc=$?
+	timeout "$(limit 60)" "$RUN" "$@" 2>/run/refusal || rc=$?
 	cat /run/refusal
 	[ "$rc" = 1 ] || die "$1 ended with $rc, it was not refused"
 	grep -qi 'host.id' /run/refusal ||
