@@ -109,7 +109,8 @@ wait_flag backend-runs
 start_nbdkit
 connect
 fill_disk
-check_clients
+# In the other kind of memory they would say the same, and take as long.
+[ "$KIND" != hardware ] || check_clients
 check_list
 disconnect
 end_nbdkit KILL
