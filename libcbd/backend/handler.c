@@ -151,7 +151,7 @@ bool cbd_handler_may_submit(const struct cbd_handler *h)
  * One call of cbd_handler_fetch().  Whatever blkdevs send, a round ends: after MAX
  * SEs, those included that are refused or have to be copied again; after ROUND_BYTES
  * of payload; after ROUND_NS.  The engine then works on what it has got, and the next
- * round begins with the channels that were served least.
+ * round begins with the channels whose turn it is.
  */
 struct round {
 	struct cbd_handler *h;
@@ -159,6 +159,8 @@ struct round {
 	unsigned max, n; /* requests for the engine */
 	unsigned seen;	 /* SEs, and payloads that were copied again */
 	uint64_t bytes;
+	unsigned waiting;  /* how often note_waiting() was called */
+	uint64_t least;	   /* start_of() of the waiting channel that got least */
 	uint64_t began_ns; /* CLOCK_BOOTTIME; 0: no SE yet */
 };
 
@@ -195,19 +197,53 @@ static bool has_room(const struct round *round, uint64_t cost)
 }
 
 /*
- * Start-time fair queueing (Goyal, Vin, Cheng 1996): a channel's tag is the virtual
- * time at which it has been served for what it got.  A channel that had nothing for a
- * while begins at the time of the handler, so it saves nothing up.
+ * Starting-potential fair queueing (Stiliadis, Varma 1998).  A channel's tag is the
+ * virtual time until which it has been served for what it got.  It begins its next SE
+ * there; but when it had nothing for a while, at the time of the handler, so it saves
+ * nothing up.
  */
+static uint64_t start_of(const struct cbd_hchannel *hc)
+{
+	uint64_t now = hc->h->virtual_time;
+
+	return hc->tag > now ? hc->tag : now;
+}
+
+/*
+ * The channel that would be done first comes first, so one that asks for little does not
+ * wait for all those that got less and ask for much.  What the next SE costs is known
+ * when the handler has seen it and had no room for it; otherwise the last one tells.  A
+ * wrong guess changes the order once, not the share.
+ */
+static uint64_t finish_of(const struct cbd_hchannel *hc)
+{
+	return start_of(hc) + hc->cost;
+}
+
+/* The handler's time becomes that of the waiting channel which got least.  It must not
+ * pass one that waits: that would move where the channel begins, again and again. */
+static void note_waiting(struct round *round, const struct cbd_hchannel *hc)
+{
+	uint64_t start = start_of(hc);
+
+	round->waiting++;
+	if (start < round->least)
+		round->least = start;
+}
+
+/* HC waits with what costs so much: is there room for it? */
+static bool may_take(struct round *round, struct cbd_hchannel *hc, uint64_t cost)
+{
+	note_waiting(round, hc);
+	hc->cost = SE_BYTES + cost;
+	return has_room(round, cost);
+}
+
 static void charge(struct round *round, struct cbd_hchannel *hc, uint64_t cost)
 {
-	struct cbd_handler *h = round->h;
-
 	round->seen++;
 	round->bytes += cost;
-	if (hc->tag > h->virtual_time)
-		h->virtual_time = hc->tag;
-	hc->tag = h->virtual_time + SE_BYTES + cost;
+	hc->tag = start_of(hc) + SE_BYTES + cost;
 }
 
 static void swap(struct cbd_handler *h, unsigned a, unsigned b)
@@ -218,11 +254,12 @@ static void swap(struct cbd_handler *h, unsigned a, unsigned b)
 	h->active[b] = hc;
 }
 
-/* Least served first.  The order of the round before is nearly right. */
+/* By finish_of().  The order of the round before is nearly right. */
 static void sort_hot(struct cbd_handler *h)
 {
 	for (unsigned i = 1; i < h->n_hot; i++)
-		for (unsigned k = i; k > 0 && h->active[k]->tag < h->active[k - 1]->tag; k--)
+		for (unsigned k = i; k > 0 && finish_of(h->active[k]) < finish_of(h->active[k - 1]);
+		     k--)
 			swap(h, k, k - 1);
 }
 
@@ -296,7 +333,7 @@ static bool take_se(struct round *round, struct cbd_hchannel *hc, const struct c
 
 	if (cbd_channel_accept_se(&hc->ch, hc->position, se) <= 0)
 		return false;
-	if (!has_room(round, cost_of(se)))
+	if (!may_take(round, hc, cost_of(se)))
 		return false;
 	request = take(hc, se);
 	if (cbd_hchannel_is_broken(hc))
@@ -329,8 +366,12 @@ static void fetch_channel(struct round *round, struct cbd_hchannel *hc)
 			take_peeked(round->h, &batch);
 		else if (read_ses(hc, &batch, max, seen == 0) < 0)
 			cbd_hchannel_set_broken(hc);
-		if (batch.n == 0 || !has_time(round))
+		if (batch.n == 0)
 			return;
+		if (!has_time(round)) {
+			note_waiting(round, hc);
+			return;
+		}
 		for (unsigned i = 0; i < batch.n; i++, seen++)
 			if (!take_se(round, hc, &batch.ses[i]))
 				return;
@@ -345,13 +386,15 @@ static void fetch_retries(struct round *round, struct cbd_hchannel *hc)
 	struct cbd_hrequest **p = &hc->retries, *r;
 	uint64_t now = cbd_now_ns();
 
-	while ((r = *p) && has_room(round, r->se.length) && has_time(round)) {
+	while ((r = *p)) {
 		int e;
 
 		if (now < r->retry_ns) {
 			p = &r->next;
 			continue;
 		}
+		if (!may_take(round, hc, r->se.length) || !has_time(round))
+			return;
 		charge(round, hc, r->se.length);
 		e = cbd_payload_bring(r);
 		if (e == -EAGAIN && now < r->retry_until_ns) {
@@ -399,6 +442,8 @@ static void take_incoming(struct cbd_handler *h)
 {
 	pthread_mutex_lock(&h->lock);
 	while (h->incoming) {
+		h->incoming->tag = 0; /* of the time of another handler, perhaps */
+		h->incoming->cost = SE_BYTES + ROUND_BYTES; /* not known */
 		h->active[h->n_active] = h->incoming;
 		swap(h, h->n_active++, h->n_hot++);
 		h->incoming = h->incoming->next;
@@ -433,7 +478,7 @@ static void look_at(struct round *round, unsigned i)
 {
 	struct cbd_handler *h = round->h;
 	struct cbd_hchannel *hc = h->active[i];
-	unsigned seen = round->seen;
+	unsigned seen = round->seen, waiting = round->waiting;
 
 	if (hc->retries)
 		fetch_retries(round, hc);
@@ -443,67 +488,78 @@ static void look_at(struct round *round, unsigned i)
 		retire(h, i); /* from here on it belongs to the control thread */
 		return;
 	}
-	hc->misses = round->seen > seen ? 0 : hc->misses + 1;
+	hc->misses = round->waiting > waiting ? 0 : hc->misses + 1;
 	hc->streak = round->seen > seen ? hc->streak + 1 : 0;
+}
+
+/* Is there a reason to look at a cold channel in each round? */
+static bool is_busy(struct cbd_hchannel *hc)
+{
+	struct cbd_se se;
+
+	if (cbd_hchannel_is_stopping(hc))
+		return hc->inflight == 0; /* to retire it */
+	if (cbd_hchannel_is_broken(hc))
+		return false;
+	return cbd_channel_receive_se(&hc->ch, hc->position, &se) != 0 || hc->ch.bad_since_ns;
+}
+
+/*
+ * Cold channels had no request for long.  A round looks at a few of them, in turn, so
+ * that they cost the busy ones a few percent at most, however many there are.  It does
+ * that before it fetches: the busy ones may leave no room in any round.
+ * cbd_handler_wait() looks at all of them before it sleeps.
+ */
+static void heat_cold(struct cbd_handler *h)
+{
+	unsigned looks = COLD_LOOKS + h->fetched / 2;
+
+	if (looks > h->n_active - h->n_hot)
+		looks = h->n_active - h->n_hot;
+	while (looks-- > 0) {
+		if (++h->cold >= h->n_active || h->cold < h->n_hot)
+			h->cold = h->n_hot;
+		cbd_handler_invalidate(h, h->cold, h->cold + 1);
+		if (is_busy(h->active[h->cold]))
+			swap(h, h->cold, h->n_hot++);
+	}
 }
 
 static void fetch_hot(struct round *round)
 {
 	struct cbd_handler *h = round->h;
+	unsigned next = 0;
 
 	sort_hot(h);
 	if (!h->peeked || h->n_hot > 1)
 		cbd_handler_invalidate(h, 0, h->n_hot);
-	for (unsigned i = 0; i < h->n_hot && has_room(round, 0);) {
+	while (next < h->n_hot && has_room(round, 0)) {
 		unsigned hot = h->n_hot;
 
-		look_at(round, i);
+		look_at(round, next);
 		if (h->n_hot == hot)
-			i++; /* else it was retired, and another one has its place */
+			next++; /* else it was retired, and another one has its place */
 	}
+	while (next < h->n_hot) /* it may be waiting */
+		note_waiting(round, h->active[next++]);
 	for (unsigned i = h->n_hot; i-- > 0;)
 		if (h->active[i]->misses > COLD_MISSES && !h->active[i]->retries)
 			swap(h, i, --h->n_hot);
 }
 
-/*
- * Cold channels had no request for long.  A round looks at a few of them, in turn,
- * so that they cost the busy ones a few percent at most, however many there are.
- * cbd_handler_wait() looks at all of them before it sleeps.
- */
-static void fetch_cold(struct round *round)
-{
-	struct cbd_handler *h = round->h;
-	unsigned looks = COLD_LOOKS + h->fetched / 2;
-
-	if (looks > h->n_active - h->n_hot)
-		looks = h->n_active - h->n_hot;
-	while (looks-- > 0 && has_room(round, 0) && h->n_hot < h->n_active) {
-		unsigned i, seen = round->seen, active = h->n_active;
-		struct cbd_hchannel *hc;
-
-		if (++h->cold >= h->n_active || h->cold < h->n_hot)
-			h->cold = h->n_hot;
-		i = h->cold;
-		hc = h->active[i];
-		cbd_handler_invalidate(h, i, i + 1);
-		look_at(round, i);
-		if (h->n_active == active && (round->seen > seen || hc->retries))
-			swap(h, i, h->n_hot++);
-	}
-}
-
 unsigned cbd_handler_fetch(struct cbd_handler *h, struct cbd_request **out, unsigned max)
 {
-	struct round round = { .h = h, .out = out, .max = max };
+	struct round round = { .h = h, .out = out, .max = max, .least = UINT64_MAX };
 
 	if (h->armed)
 		cbd_handler_disarm(h);
 	cbd_handler_ring(h);
 	if (cbd_flag_get(&h->changed))
 		take_incoming(h);
+	heat_cold(h);
 	fetch_hot(&round);
-	fetch_cold(&round);
+	if (round.seen > 0)
+		h->virtual_time = round.least;
 	h->fetched = round.n;
 	if (round.n > 0)
 		h->wait.alone = round.n == 1;

@@ -60,7 +60,8 @@ struct cbd_hchannel {
 	bool read_only;
 	uint64_t position, count; /* cursors of the SE and the CE ring */
 	unsigned depth, inflight;
-	uint64_t tag;	 /* virtual time: how much it was served (handler.c) */
+	uint64_t tag;	 /* virtual time until which it was served (handler.c) */
+	uint64_t cost;	 /* of its next SE, as far as is known, or of the last one */
 	unsigned misses; /* looks since the last request */
 	unsigned streak; /* looks in a row that found one */
 	/* CEs were stored, and the sleep flag was not read again after the fence */

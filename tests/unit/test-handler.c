@@ -178,7 +178,8 @@ static uint64_t bytes(unsigned n)
 }
 
 /* One round.  Queue I has a small read, the only one of its: it comes first, so that
- * what is in front of it is the round before, and that is bounded. */
+ * what is in front of it is the round before, and that is bounded.  (Not yet the first
+ * one of a channel beside others: the handler cannot know that it is small.) */
 static void check_round(unsigned i)
 {
 	unsigned n;
@@ -193,12 +194,20 @@ static void check_round(unsigned i)
 	unit_wait(reap(i) == 1);
 }
 
+/* The handler looks at queue I in each round no longer, from the end of the next round on,
+ * as if it had found nothing there for long. */
+static void make_cold(unsigned i)
+{
+	hchannel(i)->misses = 1u << 20;
+}
+
 /* Beside a neighbour with the largest reads, always four of them. */
 START_TEST(beside_large_reads)
 {
 	unsigned large_one = _i / 2, small_one = 1 - large_one, served = 0;
 
 	open_pair(kinds[_i % 2], 2);
+	check_round(small_one);
 	for (unsigned i = 0; i < 4; i++)
 		submit(large_one, CBD_OP_READ, large[i], LARGE);
 	for (unsigned i = fetch(MAX); i > 0; i--)
@@ -213,6 +222,75 @@ START_TEST(beside_large_reads)
 	}
 	/* and the neighbour is served too */
 	ck_assert_uint_ge(served, 40);
+	finish();
+}
+END_TEST
+
+/*
+ * Beside several channels that always have four of the largest reads, in rounds of one
+ * request.  The small one has a request after each second round, so the handler finds
+ * nothing of it in between.  It waits for the round before and for no other: channels
+ * that got less, but ask for much more at a time, do not come first one after the other.
+ * The same when it is cold, though there is never room for a request more in a round.
+ */
+START_TEST(beside_several_with_large_reads)
+{
+	unsigned served[3] = { 0 };
+
+	open_pair(kinds[_i % 2], 4);
+	check_round(3);
+	for (unsigned q = 0; q < 3; q++)
+		for (unsigned i = 0; i < 4; i++)
+			submit(q, CBD_OP_READ, large[i], LARGE);
+	for (unsigned k = 0; k < 60; k++) {
+		if (_i >= 2)
+			make_cold(3);
+		ck_assert_uint_eq(fetch(1), 1);
+		pair_complete(&p, r[0]);
+		submit(3, CBD_OP_READ, small, sizeof(small));
+		ck_assert_uint_eq(fetch(1), 1);
+		ck_assert_msg(is_of(r[0], 3), "round %u: the small read does not come first", k);
+		pair_complete(&p, r[0]);
+		unit_wait(reap(3) == 1);
+		for (unsigned q = 0; q < 3; q++)
+			for (unsigned n = reap(q); n > 0; n--, served[q]++)
+				submit(q, CBD_OP_READ, large[n - 1], LARGE);
+	}
+	/* and they share what it leaves */
+	for (unsigned q = 0; q < 3; q++)
+		ck_assert_uint_ge(served[q], 19);
+	finish();
+}
+END_TEST
+
+/*
+ * Channels that always have small reads fill each round, so that it ends before the
+ * handler looks at the one with large reads: that gets its third all the same.  A small
+ * read costs 4.5 KiB, a large one 256.
+ */
+START_TEST(large_reads_beside_many_small)
+{
+	unsigned served[3] = { 0 };
+
+	open_pair(kinds[_i], 3);
+	for (unsigned i = 0; i < 4; i++)
+		submit(2, CBD_OP_READ, large[i], LARGE);
+	for (unsigned q = 0; q < 2; q++)
+		for (unsigned i = 0; i < 16; i++)
+			submit(q, CBD_OP_READ, small, sizeof(small));
+	for (unsigned k = 0; k < 300; k++) {
+		for (unsigned n = fetch(4); n > 0; n--)
+			pair_complete(&p, r[n - 1]);
+		for (unsigned q = 0; q < 2; q++)
+			for (unsigned n = reap(q); n > 0; n--, served[q]++)
+				submit(q, CBD_OP_READ, small, sizeof(small));
+		for (unsigned n = reap(2); n > 0; n--, served[2]++)
+			submit(2, CBD_OP_READ, large[n - 1], LARGE);
+	}
+	for (unsigned q = 0; q < 2; q++) {
+		ck_assert_uint_ge(served[2] * 256 * 2, served[q] * 9 / 2);
+		ck_assert_uint_ge(served[q] * 9, served[2] * 256);
+	}
 	finish();
 }
 END_TEST
@@ -294,6 +372,8 @@ static Suite *handler_suite(void)
 	tcase_add_loop_test(t, memory_is_given_back, 0, 2);
 	tcase_add_loop_test(t, refused_end_a_round, 0, 2);
 	tcase_add_loop_test(t, beside_large_reads, 0, 4);
+	tcase_add_loop_test(t, beside_several_with_large_reads, 0, 4);
+	tcase_add_loop_test(t, large_reads_beside_many_small, 0, 2);
 	tcase_add_loop_test(t, beside_flushes, 0, 2);
 	tcase_add_loop_test(t, beside_a_liar, 0, 2);
 	suite_add_tcase(s, t);
