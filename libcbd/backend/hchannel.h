@@ -46,6 +46,9 @@ struct cbd_hrequest {
 	struct cbd_request pub; /* first: the engine has a pointer to it */
 	struct cbd_hchannel *hc;
 	struct cbd_se se; /* the private, validated copy */
+	/* of a READ: the engine has copied it into the extent, this is its CRC (payload.c) */
+	bool delivered;
+	uint32_t crc;
 	/* of a WRITE whose payload had a wrong CRC: copied again at retry_ns */
 	uint64_t retry_ns, retry_pause_ns, retry_until_ns;
 	struct cbd_hrequest *next; /* free or retrying */

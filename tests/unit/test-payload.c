@@ -110,6 +110,32 @@ START_TEST(bad_read_payload)
 }
 END_TEST
 
+/* Serve one read of a disk that is memory; a store of the channel's former owner comes
+ * between the copy and the answer. */
+static void serve_overwritten(void)
+{
+	struct cbd_request *r[1];
+
+	pair_fetch_all(&p, r, 1);
+	unit_ok(cbd_request_store(r[0], unit_disk_data(&p.disk) + r[0]->offset));
+	corrupt_payload();
+	cbd_handler_complete(cbd_backend_handler(p.backend, 0), r[0], 0);
+}
+
+/* The CRC is of what the disk held, not of what lies in the extent. */
+START_TEST(overwritten_read_payload)
+{
+	drive_open(kinds[_i], 4, 1);
+	pair_submit(&p, CBD_OP_READ, buf[0], 4096, 20480, 1);
+	serve_overwritten();
+	unit_wait(drive_reap_none() && p.q->counters.resends == 1);
+	drive_ok(1);
+	ck_assert_mem_eq(unit_disk_data(&p.disk) + 4096, buf[0], 20480);
+	drive_sane();
+	pair_close(&p);
+}
+END_TEST
+
 START_TEST(persistent_bad_read)
 {
 	struct cbd_completion c;
@@ -202,6 +228,7 @@ int main(void)
 	tcase_add_loop_test(t, late_write_payload, 0, 2);
 	tcase_add_loop_test(t, persistent_bad_write, 0, 2);
 	tcase_add_loop_test(t, bad_read_payload, 0, 2);
+	tcase_add_loop_test(t, overwritten_read_payload, 0, 2);
 	tcase_add_loop_test(t, persistent_bad_read, 0, 2);
 	tcase_add_loop_test(t, bad_rate, 0, 2);
 	tcase_add_test(t, without_crc);
