@@ -35,8 +35,9 @@ static bool may_run(const struct write *w)
 static void check(void)
 {
 	for (unsigned i = 0; i < MOST; i++)
-		if (writes[i].inside)
-			ck_assert_int_eq(writes[i].runs, may_run(&writes[i]));
+		/* an assertion of check(3) takes a system call */
+		if (writes[i].inside && writes[i].runs != may_run(&writes[i]))
+			ck_abort_msg("write %u %s", i, writes[i].runs ? "runs" : "waits");
 }
 
 static void start(void)

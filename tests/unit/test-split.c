@@ -12,14 +12,13 @@ static unsigned cover(uint64_t offset, uint64_t length, uint32_t most)
 	while (length) {
 		uint32_t n = cbd_split_first(offset, length, most);
 
-		ck_assert_uint_gt(n, 0);
-		ck_assert_uint_le(n, most);
-		ck_assert_uint_le(n, length);
+		if (n == 0 || n > most || n > length) /* an assertion takes a system call */
+			ck_abort_msg("a part of %llu bytes", (unsigned long long)n);
 		offset += n;
 		length -= n;
 		parts++;
-		if (length)
-			ck_assert_uint_eq(offset % 4096, 0);
+		if (length && offset % 4096 != 0)
+			ck_abort_msg("a part ends at %llu", (unsigned long long)offset);
 	}
 	return parts;
 }
