@@ -17,12 +17,13 @@ expected=${FUZZ_SURVIVORS-leave-epoch}
 . "$top/tests/factor.sh"
 
 work=$(mktemp -d)
+files=$(mktemp -d /dev/shm/cbd-mutants.XXXXXX 2>/dev/null) || files=$(mktemp -d)
 program=
 # shellcheck disable=SC2317,SC2329 # reached through the trap
 cleanup()
 {
 	[ -z "$program" ] || kill "$program" 2>/dev/null && wait "$program" 2>/dev/null
-	rm -rf "$work"
+	rm -rf "$work" "$files"
 }
 trap cleanup EXIT
 trap 'exit 130' INT TERM HUP
@@ -55,8 +56,8 @@ execute()
 	local rc=0
 
 	: >"$work/log"
-	(ulimit -S -t 30 && CK_LOG_FILE_NAME=$work/log exec timeout -k 10 "$(limit 120)" \
-		"$work/test") >"$work/out" 2>&1 &
+	(ulimit -S -t 30 && CK_LOG_FILE_NAME=$work/log CBD_TEST_FOLDER=$files \
+		exec timeout -k 10 "$(limit 120)" "$work/test") >"$work/out" 2>&1 &
 	program=$!
 	how=
 	while [ -z "$how" ] && kill -0 $program 2>/dev/null; do
