@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <limits.h>
+#include <poll.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -26,8 +27,11 @@
 
 #include "daemon.h"
 #include "log.h"
+#include "notify.h"
 
 /* ------------------------------------------------------------ background */
+
+#define PARENT_MS 1000 /* what a parent that was told to end may take */
 
 static int ready_pipe = -1;		     /* of the child, while the parent waits */
 static volatile sig_atomic_t starting_child; /* of the parent */
@@ -72,8 +76,10 @@ static void parent_wait(pid_t child, int fd)
 	do
 		n = read(fd, &byte, 1);
 	while (n < 0 && errno == EINTR);
-	if (n == 1)
+	if (n == 1) {
+		notify_main(child);
 		_exit(EXIT_SUCCESS);
+	}
 	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
 		;
 	if (WIFSIGNALED(status))
@@ -99,11 +105,23 @@ void daemon_fork(void)
 	}
 	close(fds[0]);
 	ready_pipe = fds[1];
+	notify_unnamed();
 	setsid();
 	/* until daemon_ready() the end of the parent ends this process: nobody else would */
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	if (getppid() != parent)
 		exit(EXIT_FAILURE);
+}
+
+/* The service manager listens to this process when the parent has told it to, which the
+ * parent does before it ends: then nobody has the other end of the pipe. */
+static void wait_for_parent(void)
+{
+	struct pollfd parent = { .fd = ready_pipe };
+
+	if (notify_wanted() && poll(&parent, 1, PARENT_MS) == 0)
+		log_debug("daemon: the command that has started it does not end");
+	notify_named();
 }
 
 void daemon_ready(void)
@@ -124,6 +142,7 @@ void daemon_ready(void)
 	/* If the parent was killed, this write fails, and nobody waits for it. */
 	if (write(ready_pipe, "", 1) < 0)
 		log_debug("daemon: nobody waits for it");
+	wait_for_parent();
 	close(ready_pipe);
 	ready_pipe = -1;
 }

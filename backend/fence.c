@@ -51,6 +51,7 @@ static void become(const char *command, const struct cbd_host_info *host)
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	set_environment(host);
+	unsetenv("NOTIFY_SOCKET"); /* a command that has something to tell is not the daemon */
 	execl("/bin/sh", "sh", "-c", command, (char *)NULL);
 	_exit(127);
 }

@@ -23,6 +23,7 @@
 #include "disk.h"
 #include "fence.h"
 #include "log.h"
+#include "notify.h"
 #include "options.h"
 #include "worker.h"
 
@@ -33,6 +34,7 @@
 #define TAKEOVER_MS 30000
 #define TAKEOVER_POLL_US 200
 #define SIZE_S 10.0	   /* how often the disk's size is looked at */
+#define STATUS_S 1.0	   /* how often the service manager is told of attached blkdevs */
 #define TAKE_BACK_TRIES 15 /* each waits 2 s for the disk */
 
 enum phase {
@@ -54,7 +56,7 @@ struct program {
 
 	struct ev_loop *loop;
 	ev_signal term, interrupt, hangup;
-	ev_timer tick, watch, size;
+	ev_timer tick, watch, size, status;
 	enum phase phase;
 	bool stopped; /* a signal has asked for the end */
 	int gone;     /* what the successor does, while WATCHING: 1 it serves, -1 it has failed */
@@ -188,6 +190,7 @@ static int open_transport(struct program *p)
 	const struct options *o = &p->options;
 	struct cbd_transport_info info;
 
+	notify_status("joining the hosts of %s", o->transport);
 	if (cbd_transport_open(o->transport, 0, &p->transport) < 0)
 		return library_failed();
 	cbd_transport_get(p->transport, &info, sizeof(info));
@@ -255,6 +258,7 @@ static int lock_disk(struct program *p)
 {
 	if (p->locked)
 		return 0;
+	notify_status("waiting for the lock of %s", p->disk->name);
 	find_holder(p);
 	if (disk_lock(p->disk) < 0)
 		return -1;
@@ -279,6 +283,7 @@ static int ask_to_hand_over(struct program *p)
 	const struct options *o = &p->options;
 	int r;
 
+	notify_status("waiting for the process that serves backend %u to hand over", o->id);
 	if (cbd_takeover_begin(p->transport, o->id, TAKEOVER_MS, &p->takeover) < 0)
 		return library_failed();
 	while ((r = cbd_takeover_poll(p->takeover)) == 0) {
@@ -309,6 +314,7 @@ static int fence(struct program *p)
 			  host.id, host.name);
 		return -1;
 	}
+	notify_status("waiting for the command that fences host %u", host.id);
 	if (o->fence != NULL && fence_run(o->fence, &host, given_up) < 0)
 		return -1;
 	p->fenced = true;
@@ -393,6 +399,24 @@ static void slot_lost(const struct program *p)
 	_exit(EXIT_FAILURE);
 }
 
+static void show_status(const struct program *p)
+{
+	struct cbd_backend_info info;
+
+	if (p->phase != SERVING ||
+	    cbd_backend_get(p->transport, p->options.id, &info, sizeof(info)) < 0)
+		return;
+	notify_status("serving %s as backend %u, %u blkdev%s attached", p->disk->path,
+		      p->options.id, info.blkdevs, info.blkdevs == 1 ? "" : "s");
+}
+
+static void on_status(struct ev_loop *loop, ev_timer *timer, int events)
+{
+	(void)loop;
+	(void)events;
+	show_status(timer->data);
+}
+
 static void on_tick(struct ev_loop *loop, ev_timer *timer, int events)
 {
 	struct program *p = timer->data;
@@ -408,6 +432,7 @@ static void on_tick(struct ev_loop *loop, ev_timer *timer, int events)
 	}
 	if (p->phase == DRAINING && ms > DRAIN_POLL_MS)
 		ms = DRAIN_POLL_MS;
+	ms = notify_feed(ms);
 	timer->repeat = ms > 0 ? ms / 1000.0 : 0.001;
 	ev_timer_again(loop, timer);
 }
@@ -423,6 +448,8 @@ static void on_signal(struct ev_loop *loop, ev_signal *watcher, int events)
 		_exit(EXIT_FAILURE);
 	}
 	log_info("backend %u: stopping", p->options.id);
+	notify_status("stopping: finishing the requests that were taken");
+	notify_stopping();
 	p->stopped = true;
 	if (p->phase == WATCHING) {
 		ev_break(loop, EVBREAK_ALL);
@@ -456,8 +483,11 @@ static void on_hangup(struct ev_loop *loop, ev_signal *watcher, int events)
 
 	(void)loop;
 	(void)events;
-	if (p->phase == SERVING)
-		look_at_size(p);
+	if (p->phase != SERVING)
+		return;
+	notify_reloading();
+	look_at_size(p);
+	notify_ready();
 }
 
 /* Does the successor serve?  Does it still try? */
@@ -467,6 +497,7 @@ static void on_watch(struct ev_loop *loop, ev_timer *timer, int events)
 	int r = cbd_backend_successor(p->backend);
 
 	(void)events;
+	notify_feed(WATCH_MS);
 	if (r == 0)
 		return;
 	p->gone = r;
@@ -495,8 +526,9 @@ static int make_loop(struct program *p)
 	ev_timer_init(&p->tick, on_tick, 0, 0.001);
 	ev_timer_init(&p->watch, on_watch, 0, WATCH_MS / 1000.0);
 	ev_timer_init(&p->size, on_size, SIZE_S, SIZE_S);
+	ev_timer_init(&p->status, on_status, STATUS_S, STATUS_S);
 	p->term.data = p->interrupt.data = p->hangup.data = p;
-	p->tick.data = p->watch.data = p->size.data = p;
+	p->tick.data = p->watch.data = p->size.data = p->status.data = p;
 	return 0;
 }
 
@@ -517,7 +549,12 @@ static void serve(struct program *p)
 	ev_timer_set(&p->tick, 0, 0.001);
 	ev_timer_start(p->loop, &p->tick);
 	ev_timer_start(p->loop, &p->size);
+	if (notify_wanted())
+		ev_timer_start(p->loop, &p->status);
+	show_status(p);
+	notify_ready();
 	ev_run(p->loop, 0);
+	ev_timer_stop(p->loop, &p->status);
 	ev_timer_stop(p->loop, &p->tick);
 	ev_timer_stop(p->loop, &p->size);
 }
@@ -575,6 +612,8 @@ static bool hand_over(struct program *p)
 	p->locked = false;
 	cbd_backend_release(p->backend);
 	p->phase = WATCHING;
+	notify_status("handing over: waiting until the next process serves backend %u",
+		      p->options.id);
 	for (unsigned tries = 0; tries < TAKE_BACK_TRIES && !p->stopped; tries++) {
 		p->gone = 0;
 		ev_timer_again(p->loop, &p->watch);
@@ -623,6 +662,7 @@ int main(int argc, char **argv)
 	if (p.options.verbose)
 		log_verbose();
 	log_library();
+	notify_open();
 	if (!p.options.foreground)
 		daemon_fork();
 
@@ -635,6 +675,8 @@ int main(int argc, char **argv)
 		log_debug("backend %u: stopped", p.options.id);
 		status = p.phase == WATCHING && p.gone < 0 && !p.stopped ? EXIT_FAILURE
 									 : EXIT_SUCCESS;
+		if (status == EXIT_SUCCESS && !p.stopped)
+			notify_stopping(); /* another process serves */
 	}
 	stop(&p);
 	log_end_limit();
