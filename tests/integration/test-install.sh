@@ -35,7 +35,22 @@ bindir=$(dirname "$(find "$root" -name cbdctl)")
 sbindir=$(dirname "$(find "$root" -name cbd-backend)")
 plugin=$(find "$root" -name nbdkit-cbd-plugin.so)
 find "$root" ! -type d -printf '%f\n' | sort >"$tmp/installed"
-diff "$tmp/installed" - <<END || fail "these are not the installed files"
+# What goes to systemd and udev goes where they are.
+expected_of()
+{
+	[ "$(setting "$1")" = no ] || printf '%s\n' "${@:2}"
+}
+{
+	expected_of systemdsystemunitdir cbd-backend@.service cbd-backend-next@.service \
+		cbd-backends.target cbd-nbdkit@.service cbd.target
+	expected_of sysusersdir cbd.conf
+	expected_of tmpfilesdir cbd.conf
+	expected_of udevdir 60-cbd.rules
+} >"$tmp/expected"
+sort "$tmp/expected" - <<END | diff "$tmp/installed" - || fail "these are not the installed files"
+backend-fence.conf
+backend-mount.conf
+backend.conf
 cbd-backend
 cbd-backend.8
 cbd-bench
@@ -56,6 +71,7 @@ libcbd.so.0.0.0
 nbdkit-cbd-plugin.1
 nbdkit-cbd-plugin.la
 nbdkit-cbd-plugin.so
+nbdkit.conf
 polling.c
 synchronous.c
 END

@@ -1,0 +1,117 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# The units of systemd: systemd-analyze takes them, they are as closed as is said, the
+# groups and the folder are such as systemd can make, and the commands of the units do what
+# the units count on, with the settings that are installed as examples.
+
+. "$(dirname "$0")/functions.sh"
+
+requires_program systemd-analyze systemd-sysusers systemd-tmpfiles nbdkit jq
+source=${abs_top_srcdir:?}
+units=$tmp/units
+
+# --- Units ------------------------------------------------------------------
+
+mkdir "$units"
+cp "$source"/systemd/*.target "$abs_top_builddir"/systemd/*.service "$units"
+# Nothing is installed.
+sed -i "s,^ExecStart=/[^ ]*/cbd-backend,ExecStart=$(command -v cbd-backend)," "$units"/*.service
+for unit in cbd-backend@ cbd-backend-next@ cbd-nbdkit@; do
+	cp "$units/$unit.service" "$units/${unit}x.service"
+	SYSTEMD_UNIT_PATH=$units: timeout "$(limit 60)" systemd-analyze verify --man=no \
+		"$units/${unit}x.service" "$units/cbd.target" >"$tmp/verify.log" 2>&1 ||
+		fail "$unit: $(cat "$tmp/verify.log")"
+	# also what it only warns of
+	if grep "^$units\|cbd" "$tmp/verify.log"; then fail "$unit: systemd-analyze warns"; fi
+done
+
+# exposed UNIT TENTHS: not more than so many tenths, of 100
+exposed()
+{
+	timeout "$(limit 60)" systemd-analyze security --no-pager --offline=true --threshold="$2" \
+		"$units/$1" >"$tmp/security.log" 2>&1 ||
+		fail "$1 is more open than $2: $(tail -n 2 "$tmp/security.log")"
+}
+exposed cbd-backend@x.service 25
+exposed cbd-backend-next@x.service 25
+exposed cbd-nbdkit@x.service 11
+
+# --- Groups and folder ------------------------------------------------------
+
+mkdir -p "$tmp/root/etc"
+systemd-sysusers --root="$tmp/root" "$source/systemd/sysusers.d/cbd.conf" >"$tmp/sysusers.log" 2>&1 ||
+	fail "sysusers: $(cat "$tmp/sysusers.log")"
+for group in cbd cbd-clients; do
+	grep -q "^$group:" "$tmp/root/etc/group" || fail "there is no group $group"
+done
+grep -q '^cbd:' "$tmp/root/etc/passwd" || fail "there is no user cbd"
+if [ "$(id -u)" -eq 0 ]; then
+	systemd-tmpfiles --root="$tmp/root" --create "$source/systemd/tmpfiles.d/cbd.conf" \
+		>"$tmp/tmpfiles.log" 2>&1 || fail "tmpfiles: $(cat "$tmp/tmpfiles.log")"
+	[ "$(stat -c %a "$tmp/root/run/cbd")" = 750 ] || fail "/run/cbd has the wrong mode"
+fi
+
+# --- Commands ---------------------------------------------------------------
+
+# command_of UNIT DIRECTIVE: with the places of this test
+command_of()
+{
+	sed -n "s/^$2=//p" "$units/$1" |
+		sed -e "s,/run/cbd,$tmp/run,g" -e 's/%i/data/g'
+}
+
+# run_unit UNIT CONF DIRECTIVE: as systemd would with these settings: ${X} is one word, $X
+# are several
+run_unit()
+{
+	local command
+
+	command=$(command_of "$1" "$3" | sed 's/\${\([A-Z]*\)}/"$\1"/g')
+	# shellcheck disable=SC1090,SC2034 # made by this test; the commands use it
+	(set -a && WAIT=1 && . "$2" && set +a && eval "$command")
+}
+
+mkdir "$tmp/run"
+format_transport transport
+make_disk "$disks/a disk" 16M
+for conf in backend nbdkit; do
+	sed -e "s,/dev/dax0\.0,$transport,; s,=/dev/vg0/data,=\"$disks/a disk\"," \
+		-e 's/^OPTIONS=\(.*\)/OPTIONS="\1"/' "$source/examples/$conf.conf" >"$tmp/$conf.conf"
+done
+
+backend_pid()
+{
+	cbdctl list -B --id 1 "$transport" 2>/dev/null | jq -e '.[0] | select(.alive) | .pid'
+}
+
+: >"$tmp/backend.log"
+run_unit cbd-backend@.service "$tmp/backend.conf" ExecStart 2>"$tmp/backend.log" &
+cleanup_fn stop $!
+first=$!
+wait_until 20 grep -q ": ready, " "$tmp/backend.log" || fail "the backend does not start"
+run_unit cbd-nbdkit@.service "$tmp/nbdkit.conf" ExecStartPre
+run_unit cbd-nbdkit@.service "$tmp/nbdkit.conf" ExecStart
+cleanup_fn stop_pidfile "$tmp/run/data.pid"
+wait_until 20 test -s "$tmp/run/data.pid" || fail "nbdkit does not start"
+run_unit cbd-nbdkit@.service "$tmp/nbdkit.conf" ExecStartPost
+[ "$(stat -c %a "$tmp/run/data.sock")" = 660 ] || fail "not the mode of the socket"
+uri="nbd+unix:///?socket=$tmp/run/data.sock"
+"$nbd_io" "$uri" write:1M:1M:3 read:1M:1M:3
+
+# The upgrade: each process takes over from the one before, which ends with 0.
+: >"$tmp/next.log"
+run_unit cbd-backend-next@.service "$tmp/backend.conf" ExecStart 2>"$tmp/next.log" &
+cleanup_fn stop $!
+second=$!
+wait_until 20 gone $first || fail "the first process does not end"
+wait $first || fail "the first process ended with status $?"
+"$nbd_io" "$uri" read:1M:1M:3 write:2M:1M:4
+run_unit cbd-backend@.service "$tmp/backend.conf" ExecStart 2>"$tmp/backend.log" &
+cleanup_fn stop $!
+wait_until 20 gone $second || fail "the second process does not end"
+wait $second || fail "the second process ended with status $?"
+"$nbd_io" "$uri" read:1M:1M:3 read:2M:1M:4
+
+stop_pidfile "$tmp/run/data.pid"
+run_unit cbd-nbdkit@.service "$tmp/nbdkit.conf" ExecStopPost
+[ -z "$(ls "$tmp/run")" ] || fail "left: $(ls "$tmp/run")"
