@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * list-transports.c - cbdctl list-transports: where there are transports, as
- * JSON: the devdax devices of this machine, and the files that are given.
+ * JSON: the devdax devices of this machine, and the files that are given.  For a rule of
+ * udev: what one device carries.
  */
 #include <config.h>
 
@@ -10,11 +11,15 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "ctl.h"
 
+enum { OPT_UDEV = 256 };
+
 static const struct option options[] = {
+	{ "udev", no_argument, NULL, OPT_UDEV },
 	{ "human", no_argument, NULL, 'u' },
 	{ "help", no_argument, NULL, 'h' },
 	{ NULL, 0, NULL, 0 },
@@ -25,6 +30,7 @@ static const char help[] =
 	"Show all devdax devices that carry a transport, and those of the given files\n"
 	"that do, as JSON.\n"
 	"\n"
+	"      --udev             show what the one PATH carries, for a rule of udev\n"
 	"  -u, --human            show sizes for people\n"
 	"  -h, --help             show this help and exit";
 
@@ -89,10 +95,43 @@ static void add_devices(struct json_object *array, bool human)
 	daxctl_unref(ctx);
 }
 
+/* The label comes from the memory, which other hosts write: it must not name another place
+ * than the file of a folder. */
+static void make_file_name(char *label)
+{
+	static const char allowed[] = "abcdefghijklmnopqrstuvwxyz"
+				      "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-._";
+
+	for (char *p = label; *p != '\0'; p++)
+		if (strchr(allowed, *p) == NULL || (p == label && *p == '.'))
+			*p = '_';
+}
+
+/* Lines NAME=VALUE.  udev asks for each device: one that carries no transport is no cause
+ * for a message. */
+static int show_to_udev(const char *path)
+{
+	struct cbd_transport_info info;
+	struct json_object *uuid;
+	struct cbd_transport *t;
+	int r = cbd_transport_open(path, CBD_TRANSPORT_READ_ONLY, &t);
+
+	if (r < 0)
+		return r == -ENOMEDIUM ? EXIT_FAILURE : library_failed(r);
+	cbd_transport_get(t, &info, sizeof info);
+	cbd_transport_close(t);
+	make_file_name(info.label);
+	uuid = json_uuid(info.uuid);
+	printf("CBD_TRANSPORT_UUID=%s\nCBD_TRANSPORT_NAME=%s\n", json_object_get_string(uuid),
+	       info.label[0] != '\0' ? info.label : json_object_get_string(uuid));
+	json_object_put(uuid);
+	return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
 int cmd_list_transports(int argc, char **argv)
 {
 	struct json_object *array;
-	bool human = false;
+	bool human = false, udev = false;
 	int option;
 
 	while ((option = getopt_long(argc, argv, "uh", options, NULL)) != -1)
@@ -100,12 +139,17 @@ int cmd_list_transports(int argc, char **argv)
 		case 'u':
 			human = true;
 			break;
+		case OPT_UDEV:
+			udev = true;
+			break;
 		case 'h':
 			puts(help);
 			return EXIT_SUCCESS;
 		default:
 			unknown_option("list-transports");
 		}
+	if (udev)
+		return show_to_udev(only_operand("list-transports", argc, argv));
 	array = json_object_new_array();
 	add_devices(array, human);
 	for (; optind < argc; optind++)

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 # The units of systemd: systemd-analyze takes them, they are as closed as is said, the
-# groups and the folder are such as systemd can make, and the commands of the units do what
-# the units count on, with the settings that are installed as examples.
+# groups and the folder are such as systemd can make, the rule of udev gets a name, and the
+# commands of the units do what the units count on, with the settings that are installed as
+# examples.
 
 . "$(dirname "$0")/functions.sh"
 
@@ -50,6 +51,34 @@ if [ "$(id -u)" -eq 0 ]; then
 		>"$tmp/tmpfiles.log" 2>&1 || fail "tmpfiles: $(cat "$tmp/tmpfiles.log")"
 	[ "$(stat -c %a "$tmp/root/run/cbd")" = 750 ] || fail "/run/cbd has the wrong mode"
 fi
+
+# --- A name for udev --------------------------------------------------------
+
+# named LABEL NAME: a transport with this label is called so in the file system
+named()
+{
+	format_transport named --force --label "$1"
+	cbdctl list-transports --udev "$transport" >"$tmp/udev"
+	[ "$(sed -n 's/^CBD_TRANSPORT_NAME=//p' "$tmp/udev")" = "$2" ] ||
+		fail "'$1': $(cat "$tmp/udev")"
+	[ "$(wc -l <"$tmp/udev")" -eq 2 ] || fail "not two lines: $(cat "$tmp/udev")"
+}
+named rack-7.b+1_X rack-7.b+1_X
+named ../../sda _._.._sda
+named 'a b"%k' a_b__k
+named $'a\nDEVLINKS=x' a_DEVLINKS_x
+format_transport named --force --label ""
+uuid=$(cbdctl list-transports "$transport" | jq -r '.[0].uuid')
+[ "$(cbdctl list-transports --udev "$transport" | cut -d = -f 2 | uniq)" = "$uuid" ] ||
+	fail "without a label the name is not the uuid"
+truncate -s 1M "$memory/empty"
+expect 1 "" cbdctl list-transports --udev "$memory/empty"
+if [ -s "$tmp/expect.err" ] || [ -s "$tmp/expect.out" ]; then
+	fail "it has a word for a device that carries none"
+fi
+expect 2 "" cbdctl list-transports --udev
+! grep -q '@' "$abs_top_builddir/systemd/60-cbd.rules" ||
+	fail "the rule names no program"
 
 # --- Commands ---------------------------------------------------------------
 
