@@ -224,6 +224,7 @@ static double process_age(pid_t pid)
 	char path[32], text[1024], *p;
 	unsigned long long start = 0;
 	struct timespec now;
+	double age;
 	FILE *f;
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
@@ -238,7 +239,9 @@ static double process_age(pid_t pid)
 	if (p == NULL || sscanf(p, "%llu", &start) != 1)
 		return 0;
 	clock_gettime(CLOCK_BOOTTIME, &now);
-	return (double)now.tv_sec - (double)start / (double)sysconf(_SC_CLK_TCK);
+	age = (double)now.tv_sec + (double)now.tv_nsec / 1e9 -
+	      (double)start / (double)sysconf(_SC_CLK_TCK);
+	return age > 0 ? age : 0;
 }
 
 /* Whether PID, which the file names, is there and was when that was written: else

@@ -54,6 +54,14 @@ refused 1 "$tmp/text: is not a pid file" -P "$tmp/text" "$disk"
 echo $$ >"$tmp/pid"
 refused 1 "$tmp/pid: names process $$, which is alive" -P "$tmp/pid" "$disk"
 [ "$(cat "$tmp/pid")" = $$ ] || fail "the pid file of another process was changed"
+# A process that has just begun is alive too.
+for ((i = 0; i < 3; i++)); do
+	sleep 600 &
+	young=$!
+	cleanup_fn stop $young
+	echo $young >"$tmp/pid"
+	refused 1 "$tmp/pid: names process $young, which is alive" -P "$tmp/pid" "$disk"
+done
 
 # --- Given up ---------------------------------------------------------------
 
