@@ -157,12 +157,16 @@ static struct json_object *held_by_process(const struct list *l, enum cbd_object
 static struct json_object *slot_held(const struct list *l, enum cbd_object object, unsigned id,
 				     enum cbd_liveness liveness, bool local, unsigned host)
 {
-	const char *kind = object == CBD_OBJECT_BACKEND ? "backend" : "blkdev";
+	bool backend = object == CBD_OBJECT_BACKEND;
+	const char *kind = backend ? "backend" : "blkdev";
 	char free[sizeof l->word + 80];
 
 	if (liveness == CBD_DEAD) {
 		snprintf(free, sizeof free, "cbdctl clear %s %u %s", kind, id, l->word);
-		return json_held("its process is dead", free);
+		return json_held(backend ? "its process is dead; when it is started again its "
+					   "clients go on, and freeing the slot ends them"
+					 : "its process is dead",
+				 free);
 	}
 	if (liveness != CBD_SUSPECT)
 		return NULL;

@@ -63,4 +63,4 @@ for pid in 0 1 $$ 4294967295; do
 	[[ $(held backends free) != *kill* ]] || fail "advises to kill $pid: $(held backends free)"
 done
 kill_backend 0
-frees backends "its process is dead"
+frees backends "its process is dead; when it is started again its clients go on"
