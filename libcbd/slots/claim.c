@@ -293,6 +293,28 @@ int cbd_claim_take_from(struct cbd_transport *t, enum cbd_side side, unsigned sl
 	return r;
 }
 
+/*
+ * Another host has a higher claim on the slot.  Nobody takes the slot of a blkdev that
+ * was not freed first, in its owner's own line: a higher claim on one that was not is a
+ * lie.  The slot of a backend is taken over by a higher claim (rule 7.5).
+ */
+static bool is_false(const struct cbd_claim *c)
+{
+	struct cbd_claim_line own;
+
+	return c->side == CBD_SIDE_BLKDEV &&
+	       cbd_line_get(c->t, cbd_side_claim_at(c->t, c->side, c->slot, (unsigned)c->t->host),
+			    &own) == 0 &&
+	       own.state == CBD_CLAIM_RAISED && memcmp(own.owner, c->line.owner, 16) == 0 &&
+	       has_entered(c->t, c->side, c->slot, &c->line);
+}
+
+/* Above GENERATION; where there is nothing above, equal, and the state line decides. */
+static void raise_above(struct cbd_claim *c, uint64_t generation)
+{
+	c->line.generation = generation == UINT64_MAX ? generation : generation + 1;
+}
+
 int cbd_claim_check(struct cbd_claim *c)
 {
 	struct cbd_transport *t = c->t;
@@ -306,10 +328,11 @@ int cbd_claim_check(struct cbd_claim *c)
 		if ((int)h == t->host || !cbd_claim_raised(t, c->side, c->slot, h, &line) ||
 		    line.state != CBD_CLAIM_RAISED || line.generation < c->line.generation)
 			continue;
-		if (line.generation > c->line.generation)
+		if (line.generation > c->line.generation && !is_false(c))
 			return cbd_error(ESTALE, "%s: %s %u: host %u has taken it over", t->path,
 					 cbd_side_name(c->side), c->slot, h);
-		c->line.generation++; /* that claim came late: see cbd_claim_owner() */
+		/* an equal claim came late: see cbd_claim_owner() */
+		raise_above(c, line.generation);
 	}
 	r = cbd_line_get(t, cbd_side_claim_at(t, c->side, c->slot, (unsigned)t->host), &line);
 	if (r == 0 && line.state != CBD_CLAIM_RAISED && memcmp(line.owner, c->line.owner, 16) == 0)

@@ -202,6 +202,51 @@ START_TEST(damaged_line)
 END_TEST
 
 /* Taken over, or cleared: whoever finds out stops. */
+static const uint64_t lies[] = { 2, UINT64_MAX / 2, UINT64_MAX };
+
+/* The process has entered the slot: its state line names the owner of the claim. */
+static void enter(struct cbd_claim *c)
+{
+	struct cbd_state_line state = { .incarnation = 1, .pid = (uint32_t)getpid() };
+
+	memcpy(state.owner, c->line.owner, sizeof(state.owner));
+	unit_ok(cbd_line_put(c->t, cbd_side_state_at(c->t, c->side, c->slot), &state));
+}
+
+/* A host claims the slot of a blkdev that lives and was not freed: its owner stays. */
+START_TEST(false_claim)
+{
+	struct cbd_claim a = CBD_CLAIM_INIT, b = CBD_CLAIM_INIT;
+	struct cbd_claim_line line;
+
+	join_two_machines();
+	unit_ok(claim(t1, CBD_SIDE_BLKDEV, 0, &a));
+	enter(&a);
+	line = a.line;
+	line.generation = lies[_i];
+	line.owner[0] ^= 1;
+	memcpy(line.boot_id, t2->identity.boot_id, 16);
+	for (unsigned beat = 0; beat < 3; beat++) {
+		unit_ok(cbd_line_put(t2,
+				     cbd_side_claim_at(t2, CBD_SIDE_BLKDEV, 0, (unsigned)t2->host),
+				     &line));
+		unit_ok(cbd_claim_check(&a));
+		ck_assert_int_eq(cbd_claim_owner(t1, CBD_SIDE_BLKDEV, 0, &b.line), t1->host);
+	}
+	/* it was freed, or somebody else has entered: then the claim is true */
+	b.t = t2;
+	b.side = CBD_SIDE_BLKDEV;
+	b.line = line;
+	enter(&b);
+	line.generation = UINT64_MAX;
+	a.line.generation = 1;
+	unit_ok(cbd_line_put(t2, cbd_side_claim_at(t2, CBD_SIDE_BLKDEV, 0, (unsigned)t2->host),
+			     &line));
+	unit_fails(cbd_claim_check(&a), ESTALE);
+	cbd_claim_release(&a);
+}
+END_TEST
+
 START_TEST(lost_claim)
 {
 	struct cbd_claim a = CBD_CLAIM_INIT, b = CBD_CLAIM_INIT;
@@ -394,6 +439,7 @@ int main(void)
 	tcase_add_loop_test(t, named_process, 0, 2);
 	tcase_add_test(t, next_boot);
 	tcase_add_test(t, damaged_line);
+	tcase_add_loop_test(t, false_claim, 0, 3);
 	tcase_add_test(t, lost_claim);
 	tcase_add_test(t, other_device_node);
 	suite_add_tcase(s, t);
