@@ -178,15 +178,19 @@ static bool has_time(struct round *round)
 }
 
 /* What a request costs a handler, in bytes of payload: it is compared with that of
- * other channels. */
+ * other channels.  At most a round: the SE was not validated yet, and while it waits for
+ * room it holds the virtual time. */
 static uint64_t cost_of(const struct cbd_se *se)
 {
+	uint64_t cost = 0;
+
 	if (se->op == CBD_OP_READ || se->op == CBD_OP_WRITE)
-		return se->length < ROUND_BYTES ? se->length : ROUND_BYTES;
-	if (se->op == CBD_OP_DISCARD || se->op == CBD_OP_WRITE_ZEROES)
-		return se->length / RANGE_BYTES;
-	/* the disk may take longer for a flush than for the largest request */
-	return se->op == CBD_OP_FLUSH ? ROUND_BYTES : 0;
+		cost = se->length;
+	else if (se->op == CBD_OP_DISCARD || se->op == CBD_OP_WRITE_ZEROES)
+		cost = se->length / RANGE_BYTES;
+	else if (se->op == CBD_OP_FLUSH)
+		cost = ROUND_BYTES; /* the disk may take as long as for the largest one */
+	return cost < ROUND_BYTES ? cost : ROUND_BYTES;
 }
 
 /* A single request may be larger than what a round has: it has one for itself. */
@@ -339,6 +343,8 @@ static bool take_se(struct round *round, struct cbd_hchannel *hc, const struct c
 	if (cbd_hchannel_is_broken(hc))
 		return false;
 	charge(round, hc, cost_of(se));
+	if (se->op == CBD_OP_FLUSH)
+		hc->cost = SE_BYTES; /* it tells nothing of what comes next */
 	if (request)
 		round->out[round->n++] = request;
 	return true;
@@ -520,8 +526,11 @@ static void heat_cold(struct cbd_handler *h)
 		if (++h->cold >= h->n_active || h->cold < h->n_hot)
 			h->cold = h->n_hot;
 		cbd_handler_invalidate(h, h->cold, h->cold + 1);
-		if (is_busy(h->active[h->cold]))
+		if (is_busy(h->active[h->cold])) {
+			/* hot until it was looked at, also when this round has no room */
+			h->active[h->cold]->misses = 0;
 			swap(h, h->cold, h->n_hot++);
+		}
 	}
 }
 

@@ -295,6 +295,111 @@ START_TEST(large_reads_beside_many_small)
 }
 END_TEST
 
+/*
+ * More cold channels than a round looks at, and neighbours that fill each round: the one
+ * that has a request is hot from when it is found until it was looked at.  Its last request
+ * was a flush, which has to be paid for.
+ */
+START_TEST(cold_among_many)
+{
+	const unsigned queues = 11, last = queues - 1;
+	unsigned rounds = 0, in[2] = { 0 };
+	bool served = false;
+
+	pair_open(&p, &(struct pair_options){ .kind = kinds[_i],
+					      .data_crc = true,
+					      .queues = queues,
+					      .channels = queues,
+					      .stepping = true });
+	/* the handler knows what each asks for */
+	submit(0, CBD_OP_READ, small, sizeof(small));
+	submit(1, CBD_OP_READ, small, sizeof(small));
+	submit(last, CBD_OP_READ, large[0], LARGE);
+	for (unsigned done = 0; done < 3; done += reap(0) + reap(1) + reap(last))
+		for (unsigned n = fetch(MAX); n > 0; n--)
+			pair_complete(&p, r[n - 1]);
+	for (unsigned q = 2; q < queues; q++)
+		make_cold(q);
+	for (unsigned k = 0; k < 400 && !served; k++) {
+		for (unsigned q = 0; q < 2; q++)
+			for (in[q] -= reap(q); in[q] < 8; in[q]++)
+				submit(q, CBD_OP_READ, small, sizeof(small));
+		if (k == 100)
+			submit(last, CBD_OP_READ, small, sizeof(small));
+		rounds += k >= 100;
+		ck_assert_uint_eq(fetch(1), 1);
+		served = is_of(r[0], last);
+		pair_complete(&p, r[0]);
+	}
+	ck_assert_msg(served, "not in %u rounds", rounds);
+	for (unsigned n; (n = fetch(MAX)) > 0;)
+		while (n-- > 0)
+			pair_complete(&p, r[n]);
+	pair_close(&p);
+}
+END_TEST
+
+/*
+ * A refused discard of 4 GiB holds the virtual time for no longer than the largest request
+ * would: a neighbour that begins later does not start before what others were served.
+ */
+START_TEST(beside_a_huge_discard)
+{
+	struct cbd_se se = { .op = CBD_SE_OP_DISCARD, .length = UINT32_MAX };
+	unsigned rounds = 0;
+
+	open_pair(kinds[_i], 3);
+	for (unsigned k = 0; k < 2000; k++) {
+		if (k == 1)
+			unit_ok(cbd_channel_send_se(&queue(2)->ch, &se));
+		submit(0, CBD_OP_READ, small, sizeof(small));
+		do {
+			for (unsigned n = fetch(MAX); n > 0; n--)
+				pair_complete(&p, r[n - 1]);
+		} while (reap(0) == 0);
+	}
+	for (unsigned i = 0; i < 4; i++)
+		submit(1, CBD_OP_READ, large[i], LARGE);
+	submit(0, CBD_OP_READ, small, sizeof(small));
+	for (unsigned served = 0; served == 0; served = reap(0)) {
+		ck_assert_uint_le(++rounds, 4);
+		ck_assert_uint_eq(fetch(1), 1);
+		pair_complete(&p, r[0]);
+		for (unsigned n = reap(1); n > 0; n--)
+			submit(1, CBD_OP_READ, large[n - 1], LARGE);
+	}
+	finish();
+}
+END_TEST
+
+/* A flush is paid for with what the neighbours get meanwhile; then a small read comes first
+ * again: that the last request was a flush tells nothing of this one. */
+START_TEST(after_a_flush)
+{
+	unsigned in[2] = { 0 }, n;
+
+	open_pair(kinds[_i], 3);
+	for (unsigned q = 0; q < 3; q++)
+		check_round(q); /* the handler knows what each asks for */
+	submit(2, CBD_OP_FLUSH, NULL, 0);
+	for (unsigned k = 0; k < 200; k++) {
+		for (unsigned q = 0; q < 2; q++)
+			for (in[q] -= reap(q); in[q] < 8; in[q]++)
+				submit(q, CBD_OP_READ, small, sizeof(small));
+		for (n = fetch(4); n > 0; n--)
+			pair_complete(&p, r[n - 1]);
+	}
+	unit_wait(reap(2) == 1);
+	submit(2, CBD_OP_READ, small, sizeof(small));
+	n = fetch(4);
+	ck_assert_uint_ge(n, 1);
+	ck_assert_msg(is_of(r[0], 2), "the small read does not come first");
+	while (n-- > 0)
+		pair_complete(&p, r[n]);
+	finish();
+}
+END_TEST
+
 /* A disk may take long for a flush: one is all that a round takes, so that what waits
  * behind it is the next one to be served. */
 START_TEST(beside_flushes)
@@ -374,6 +479,9 @@ static Suite *handler_suite(void)
 	tcase_add_loop_test(t, beside_large_reads, 0, 4);
 	tcase_add_loop_test(t, beside_several_with_large_reads, 0, 4);
 	tcase_add_loop_test(t, large_reads_beside_many_small, 0, 2);
+	tcase_add_loop_test(t, cold_among_many, 0, 2);
+	tcase_add_loop_test(t, beside_a_huge_discard, 0, 2);
+	tcase_add_loop_test(t, after_a_flush, 0, 2);
 	tcase_add_loop_test(t, beside_flushes, 0, 2);
 	tcase_add_loop_test(t, beside_a_liar, 0, 2);
 	suite_add_tcase(s, t);
