@@ -108,7 +108,8 @@ static void make_file_name(char *label)
 }
 
 /* Lines NAME=VALUE.  udev asks for each device: one that carries no transport is no cause
- * for a message. */
+ * for a message, nor is one whose driver is not bound yet (ENXIO: it is not when the device
+ * is added). */
 static int show_to_udev(const char *path)
 {
 	struct cbd_transport_info info;
@@ -117,7 +118,7 @@ static int show_to_udev(const char *path)
 	int r = cbd_transport_open(path, CBD_TRANSPORT_READ_ONLY, &t);
 
 	if (r < 0)
-		return r == -ENOMEDIUM ? EXIT_FAILURE : library_failed(r);
+		return r == -ENOMEDIUM || r == -ENXIO ? EXIT_FAILURE : library_failed(r);
 	cbd_transport_get(t, &info, sizeof info);
 	cbd_transport_close(t);
 	make_file_name(info.label);
