@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
-# The units of systemd: systemd-analyze takes them, they are as closed as is said, the
-# groups and the folder are such as systemd can make, the rule of udev gets a name, and the
-# commands of the units do what the units count on, with the settings that are installed as
-# examples.
+# The units of systemd: systemd-analyze takes them, they are as closed as is said, disabling
+# one leaves the others alone, the groups and the folder are such as systemd can make, the
+# rule of udev gets a name, and the commands of the units do what the units count on, with
+# the settings that are installed as examples.
 
 . "$(dirname "$0")/functions.sh"
 
@@ -36,6 +36,36 @@ exposed()
 exposed cbd-backend@x.service 25
 exposed cbd-backend-next@x.service 25
 exposed cbd-nbdkit@x.service 11
+
+# --- Enabled at boot ---------------------------------------------------------
+
+# wanted UNIT...: these, and no others, are wanted by each of the two targets
+wanted()
+{
+	local target
+
+	for target in multi-user cbd; do
+		ls "$tmp/boot/etc/systemd/system/$target.target.wants" >"$tmp/wanted"
+		[ "$(paste -sd ' ' "$tmp/wanted")" = "$*" ] ||
+			fail "$target.target wants $(paste -sd ' ' "$tmp/wanted"), not $*"
+	done
+}
+
+# systemd is not asked: this makes and removes links
+boot_units()
+{
+	timeout "$(limit 60)" systemctl --root="$tmp/boot" "$@" >"$tmp/systemctl.log" 2>&1 ||
+		fail "systemctl $*: $(cat "$tmp/systemctl.log")"
+}
+
+mkdir -p "$tmp/boot/usr/lib/systemd/system"
+cp "$source"/systemd/*.target "$abs_top_builddir"/systemd/*.service "$tmp/boot/usr/lib/systemd/system"
+boot_units enable cbd-backend@a cbd-backend@b cbd-nbdkit@a
+wanted cbd-backend@a.service cbd-backend@b.service cbd-nbdkit@a.service
+boot_units disable cbd-backend@a
+wanted cbd-backend@b.service cbd-nbdkit@a.service
+boot_units disable cbd-nbdkit@a
+wanted cbd-backend@b.service
 
 # --- Groups and folder ------------------------------------------------------
 
@@ -99,14 +129,15 @@ command_of()
 }
 
 # run_unit UNIT CONF DIRECTIVE: as systemd would with these settings: ${X} is one word, $X
-# are several
+# are several. The command takes the place of the shell: in the background $! is its
+# number, in the foreground run_unit needs a shell of its own.
 run_unit()
 {
 	local command
 
 	command=$(command_of "$1" "$3" | sed 's/\${\([A-Z]*\)}/"$\1"/g')
 	# shellcheck disable=SC1090,SC2034 # made by this test; the commands use it
-	(set -a && WAIT=1 && . "$2" && set +a && eval "$command")
+	set -a && WAIT=1 && . "$2" && set +a && eval "exec $command"
 }
 
 mkdir "$tmp/run"
@@ -117,21 +148,16 @@ for conf in backend nbdkit; do
 		-e 's/^OPTIONS=\(.*\)/OPTIONS="\1"/' "$source/examples/$conf.conf" >"$tmp/$conf.conf"
 done
 
-backend_pid()
-{
-	cbdctl list -B --id 1 "$transport" 2>/dev/null | jq -e '.[0] | select(.alive) | .pid'
-}
-
 : >"$tmp/backend.log"
 run_unit cbd-backend@.service "$tmp/backend.conf" ExecStart 2>"$tmp/backend.log" &
 cleanup_fn stop $!
 first=$!
 wait_until 20 grep -q ": ready, " "$tmp/backend.log" || fail "the backend does not start"
-run_unit cbd-nbdkit@.service "$tmp/nbdkit.conf" ExecStartPre
-run_unit cbd-nbdkit@.service "$tmp/nbdkit.conf" ExecStart
+(run_unit cbd-nbdkit@.service "$tmp/nbdkit.conf" ExecStartPre)
+(run_unit cbd-nbdkit@.service "$tmp/nbdkit.conf" ExecStart)
 cleanup_fn stop_pidfile "$tmp/run/data.pid"
 wait_until 20 test -s "$tmp/run/data.pid" || fail "nbdkit does not start"
-run_unit cbd-nbdkit@.service "$tmp/nbdkit.conf" ExecStartPost
+(run_unit cbd-nbdkit@.service "$tmp/nbdkit.conf" ExecStartPost)
 [ "$(stat -c %a "$tmp/run/data.sock")" = 660 ] || fail "not the mode of the socket"
 uri="nbd+unix:///?socket=$tmp/run/data.sock"
 "$nbd_io" "$uri" write:1M:1M:3 read:1M:1M:3
@@ -146,10 +172,13 @@ wait $first || fail "the first process ended with status $?"
 "$nbd_io" "$uri" read:1M:1M:3 write:2M:1M:4
 run_unit cbd-backend@.service "$tmp/backend.conf" ExecStart 2>"$tmp/backend.log" &
 cleanup_fn stop $!
+third=$!
 wait_until 20 gone $second || fail "the second process does not end"
 wait $second || fail "the second process ended with status $?"
 "$nbd_io" "$uri" read:1M:1M:3 read:2M:1M:4
 
 stop_pidfile "$tmp/run/data.pid"
-run_unit cbd-nbdkit@.service "$tmp/nbdkit.conf" ExecStopPost
+(run_unit cbd-nbdkit@.service "$tmp/nbdkit.conf" ExecStopPost)
 [ -z "$(ls "$tmp/run")" ] || fail "left: $(ls "$tmp/run")"
+stop $third
+wait $third || fail "the third process ended with status $?"
