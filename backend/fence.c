@@ -78,7 +78,7 @@ static const char *meaning(int status)
 	case 126:
 		return "could not be run: it may not be executed, or is no program";
 	case 127:
-		return "was not found";
+		return "failed: the shell found no such command, or it ended so";
 	default:
 		return "has failed";
 	}

@@ -572,6 +572,7 @@ static int take_back(struct program *p)
 	const struct cbd_backend_options options = backend_options(p);
 	struct cbd_backend *old = p->backend;
 
+	notify_feed_now(); /* the disk's lock is waited for for 2 s */
 	if (lock_disk(p) < 0)
 		return -1;
 	/* With the disk's lock: from here on no other process begins to serve the disk, or
@@ -583,6 +584,7 @@ static int take_back(struct program *p)
 		return -1;
 	}
 	p->backend = NULL;
+	notify_feed_now(); /* another process of this host may be taking a slot */
 	if (start_workers(p) < 0 ||
 	    cbd_backend_open(p->transport, &options, sizeof(options), &p->backend) < 0 ||
 	    cbd_backend_publish(p->backend, &p->disk->geometry, sizeof(p->disk->geometry)) < 0) {
@@ -638,8 +640,12 @@ static void stop(struct program *p)
 {
 	stop_workers(p);
 	/* what was acknowledged is on the disk before another host may serve it */
-	if (p->backend != NULL && p->phase == DRAINING && disk_settle(p->disk) < 0)
-		cbd_backend_data_lost(p->backend);
+	if (p->backend != NULL && p->phase == DRAINING) {
+		notify_status("stopping: writing the page cache of %s back", p->disk->path);
+		notify_feed(0); /* once more what found the queue full: STOPPING=1 */
+		if (disk_settle(p->disk) < 0)
+			cbd_backend_data_lost(p->backend);
+	}
 	cbd_backend_close(p->backend);
 	if (p->disk != NULL)
 		disk_close(p->disk);

@@ -213,12 +213,27 @@ void notify_stopping(void)
 	set_state("STOPPING=1\n");
 }
 
+/* False: there is no watchdog, or not for this process yet. */
+static bool has_watchdog(void)
+{
+	return manager.fd >= 0 && manager.watchdog_us != 0 && !manager.unnamed;
+}
+
+void notify_feed_now(void)
+{
+	uint64_t now = monotonic_us();
+
+	send_due();
+	if (has_watchdog() && send_text("WATCHDOG=1", MSG_DONTWAIT) == 0)
+		manager.fed_us = now;
+}
+
 int notify_feed(int ms)
 {
 	uint64_t now, left_ms;
 
 	send_due();
-	if (manager.fd < 0 || manager.watchdog_us == 0 || manager.unnamed)
+	if (!has_watchdog())
 		return ms;
 	now = monotonic_us();
 	if (now - manager.fed_us >= manager.watchdog_us &&

@@ -43,4 +43,8 @@ void notify_stopping(void);
  */
 int notify_feed(int ms);
 
+/* The control thread comes to something that may take a part of the interval, and has a
+ * bound: feed the watchdog now, so that all of the interval is left for it. */
+void notify_feed_now(void);
+
 #endif

@@ -19,7 +19,7 @@ move() # OPTION...: from host a, which is killed, to host b
 	refused_on b 1 "backend 0: is owned by host 0" --takeover "$disk"
 	refused_on b 1 "host 0 is not fenced" --takeover --fence "exit 3" "$disk"
 	refused_on b 1 "host 0 is not fenced" --takeover --fence "kill -9 \$\$" "$disk"
-	refused_on b 1 "was not found (exit status 127)" --takeover --fence "$disks/none" "$disk"
+	refused_on b 1 "the shell found no such command, or it ended so (exit status 127)" --takeover --fence "$disks/none" "$disk"
 	refused_on b 1 "could not be run: it may not be executed" --takeover --fence "$disk" "$disk"
 	listed '.backends[0].host_id == 0 and .backends[0].state == "suspect"' ||
 		fail "a refused one has changed something"
