@@ -78,7 +78,9 @@ run() # TEST...: sets $how to what has failed; 0: nothing, 1: killed, 2: an erro
 
 	for test; do
 		mapfile -t with < <(objects "$test")
-		gcc -pthread -o "$work/test" "${with[@]}" "$work/mutant.o" \
+		# the library's objects may have bytecode, with which gcc would optimise all of
+		# them again for each mutant
+		gcc -pthread -fno-lto -o "$work/test" "${with[@]}" "$work/mutant.o" \
 			"$build/libcbd/.libs/libcbd-internal.a" "${libs[@]}" >"$work/out" 2>&1 || {
 			how="test-$test does not link: $(head -n 1 "$work/out")"
 			return 2
