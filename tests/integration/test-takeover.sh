@@ -47,12 +47,13 @@ refused 1 "handlers: 99 is more than the 4 channels of a backend" --handlers 99 
 refused 1 "max_blkdevs: 200 is more than" --max-blkdevs 200 "$disk"
 refused 1 "there is no such user" -u nobody-of-that-name "$disk"
 refused 1 "host id 60: the transport has 0..15" --host-id 60 "$disk"
-refused 1 "/none/pid: No such file" -P /none/pid "$disk"
+# --foreground: one that is not refused would stay behind as a daemon
+refused 1 "/none/pid: No such file" -f -P /none/pid "$disk"
 echo "not a number" >"$tmp/text"
-refused 1 "$tmp/text: is not a pid file" -P "$tmp/text" "$disk"
+refused 1 "$tmp/text: is not a pid file" -f -P "$tmp/text" "$disk"
 [ "$(cat "$tmp/text")" = "not a number" ] || fail "a file that is no pid file was changed"
 echo $$ >"$tmp/pid"
-refused 1 "$tmp/pid: names process $$, which is alive" -P "$tmp/pid" "$disk"
+refused 1 "$tmp/pid: names process $$, which is alive" -f -P "$tmp/pid" "$disk"
 [ "$(cat "$tmp/pid")" = $$ ] || fail "the pid file of another process was changed"
 # A process that has just begun is alive too.
 for ((i = 0; i < 3; i++)); do
@@ -60,7 +61,7 @@ for ((i = 0; i < 3; i++)); do
 	young=$!
 	cleanup_fn stop $young
 	echo $young >"$tmp/pid"
-	refused 1 "$tmp/pid: names process $young, which is alive" -P "$tmp/pid" "$disk"
+	refused 1 "$tmp/pid: names process $young, which is alive" -f -P "$tmp/pid" "$disk"
 done
 
 # --- Given up ---------------------------------------------------------------
