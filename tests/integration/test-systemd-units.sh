@@ -17,13 +17,18 @@ mkdir "$units"
 cp "$source"/systemd/*.target "$abs_top_builddir"/systemd/*.service "$units"
 # Nothing is installed.
 sed -i "s,^ExecStart=/[^ ]*/cbd-backend,ExecStart=$(command -v cbd-backend)," "$units"/*.service
+
+# verified UNIT...: started together
+verified()
+{
+	SYSTEMD_UNIT_PATH=$units: timeout "$(limit 60)" systemd-analyze verify --man=no \
+		"${@/#/$units/}" >"$tmp/verify.log" 2>&1 || fail "$*: $(cat "$tmp/verify.log")"
+	# also what it only warns of
+	if grep "^$units\|cbd" "$tmp/verify.log"; then fail "$*: systemd-analyze warns"; fi
+}
 for unit in cbd-backend@ cbd-backend-next@ cbd-nbdkit@; do
 	cp "$units/$unit.service" "$units/${unit}x.service"
-	SYSTEMD_UNIT_PATH=$units: timeout "$(limit 60)" systemd-analyze verify --man=no \
-		"$units/${unit}x.service" "$units/cbd.target" >"$tmp/verify.log" 2>&1 ||
-		fail "$unit: $(cat "$tmp/verify.log")"
-	# also what it only warns of
-	if grep "^$units\|cbd" "$tmp/verify.log"; then fail "$unit: systemd-analyze warns"; fi
+	verified "${unit}x.service" cbd.target
 done
 
 # exposed UNIT TENTHS: not more than so many tenths, of 100
@@ -36,6 +41,19 @@ exposed()
 exposed cbd-backend@x.service 25
 exposed cbd-backend-next@x.service 25
 exposed cbd-nbdkit@x.service 11
+
+# With the drop-ins that are installed as examples, on a host with both units: the backend
+# waits for the mount, nbdkit for the backend, and nothing for itself.
+mkdir "$units/cbd-backend@x.service.d"
+cp "$source"/examples/backend-*.conf "$units/cbd-backend@x.service.d"
+cat >"$units/srv-disks.mount" <<'END'
+[Mount]
+What=/dev/vg0/disks
+Where=/srv/disks
+Type=ext4
+Options=nofail
+END
+verified cbd-backend@x.service cbd-nbdkit@x.service srv-disks.mount
 
 # --- Enabled at boot ---------------------------------------------------------
 
