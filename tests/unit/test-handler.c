@@ -186,6 +186,10 @@ static void check_round(unsigned i)
 
 	submit(i, CBD_OP_READ, small, sizeof(small));
 	n = fetch(MAX);
+	/* under valgrind a liar's payload that is copied again can take all of a round's time,
+	 * when it is its turn */
+	if (n == 0)
+		n = fetch(MAX);
 	ck_assert_uint_ge(n, 1);
 	ck_assert_msg(is_of(r[0], i), "the small read does not come first");
 	ck_assert_uint_le(bytes(n), ROUND);

@@ -154,7 +154,7 @@ static int two_file_systems(char dir[2][UNIT_PATH])
 	int one, two;
 
 	if (unshare(CLONE_NEWNS | (geteuid() ? CLONE_NEWUSER : 0)) < 0 ||
-	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0 ||
 	    (one = first_file(dir[0])) < 0 || (two = first_file(dir[1])) < 0)
 		return NO_MOUNTS;
 	if (fstat(one, &st[0]) < 0 || fstat(two, &st[1]) < 0 || st[0].st_ino != st[1].st_ino)
