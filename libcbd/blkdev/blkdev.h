@@ -219,7 +219,9 @@ struct cbd_waiters {
 struct cbd_event {
 	struct cbd_watcher *watcher; /* NULL: nobody has asked for it */
 	bool armed;
-	uint64_t looked_ns; /* when an arm looked around */
+	struct cbd_watched watched; /* what it was told last to wait for; epoch 0: for nothing */
+	unsigned latest_us;	    /* and to fire after, in any case; 0: never */
+	uint64_t looked_ns;	    /* when an arm looked around */
 };
 
 /* lead.c: how long to wait, and how. */
@@ -397,6 +399,7 @@ void cbd_belief_drop(struct cbd_queue *q); /* the queue is broken: it flushes no
 void cbd_event_fire(struct cbd_queue *q);      /* something is there for cbd_queue_poll() */
 void cbd_event_watch(struct cbd_queue *q);     /* if it is armed and no thread leads */
 void cbd_event_submitted(struct cbd_queue *q); /* requests are in flight again */
+void cbd_event_review(struct cbd_queue *q);    /* watch what is to be watched by now */
 void cbd_event_disarm(struct cbd_queue *q);
 int cbd_event_arm(struct cbd_queue *q);	 /* 1: there is something; 0: armed */
 int cbd_event_open(struct cbd_queue *q); /* its descriptor */

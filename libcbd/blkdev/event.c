@@ -8,10 +8,16 @@
  * none does, the thread that holds the queue's lock.  So an armed queue that gets a leader
  * is not watched any more (the leader completes what comes, which fires), and is watched
  * again when the leader leaves.
+ *
+ * What there is to wait for changes while the queue is armed: an epoch is left, another one
+ * is entered, the backend moves from or to this host, requests are submitted.  The threads
+ * that may change it, that of the heartbeat and those that submit, compare it with what the
+ * watcher was told.
  */
 #include <config.h>
 
 #include <errno.h>
+#include <string.h>
 
 #include "blkdev/blkdev.h"
 #include "base/error.h"
@@ -42,35 +48,45 @@ void cbd_event_fire(struct cbd_queue *q)
 	cbd_watcher_fire(q->event.watcher);
 }
 
-/* What the thread is to wait for: nothing while somebody leads, without an epoch, or in one
- * that was left. */
-static unsigned entry(struct cbd_queue *q, struct cbd_watched *e)
+/* What the thread is to wait for.  EPOCH 0: for nothing, while somebody leads, without an
+ * epoch, or in one that was left. */
+static struct cbd_watched entry(const struct cbd_queue *q)
 {
+	struct cbd_watched e = { .bell = NULL };
+
 	if (q->waiters.leader || !cbd_queue_may_leave(q))
-		return 0;
+		return e;
 	if (cbd_flag_get(&q->b->same_boot)) {
-		e->bell = cbd_channel_backend_line(&q->ch, CBD_CHANNEL_CE_BELL);
-		return 1;
+		e.bell = cbd_channel_backend_line(&q->ch, CBD_CHANNEL_CE_BELL);
+	} else if (in_flight(q)) {
+		e.line = &q->ch.ce[q->cursors.ce_next & (q->ch.slots - 1)];
+		e.position = q->cursors.ce_next;
+	} else {
+		return e;
 	}
-	e->line = &q->ch.ce[q->cursors.ce_next & (q->ch.slots - 1)];
-	e->position = q->cursors.ce_next;
-	e->epoch = q->ch.epoch;
-	return in_flight(q);
+	e.epoch = q->ch.epoch; /* with a bell too: the sleep flag is set in each epoch */
+	return e;
+}
+
+/* When it is to fire at the latest; 0: never. */
+static unsigned latest_us(const struct cbd_queue *q)
+{
+	if (q->parts.n_retries)
+		return CBD_WAIT_RETRY_US;
+	return in_flight(q) ? CBD_ARMED_US : 0;
 }
 
 void cbd_event_watch(struct cbd_queue *q)
 {
-	struct cbd_watched e = { .bell = NULL };
-	unsigned n;
+	struct cbd_watched e;
 
 	if (!q->event.armed)
 		return;
-	n = entry(q, &e);
-	cbd_watcher_arm(q->event.watcher, &e, n,
-			q->parts.n_retries ? CBD_WAIT_RETRY_US
-			: in_flight(q)	   ? CBD_ARMED_US
-					   : 0);
-	if (n == 0)
+	e = entry(q);
+	q->event.watched = e;
+	q->event.latest_us = latest_us(q);
+	cbd_watcher_arm(q->event.watcher, &e, e.epoch != 0, q->event.latest_us);
+	if (e.epoch == 0)
 		return;
 	if (e.bell)
 		put_sleeps(q, 1);
@@ -78,9 +94,30 @@ void cbd_event_watch(struct cbd_queue *q)
 		cbd_event_fire(q);
 }
 
+static bool watches_entry(const struct cbd_queue *q)
+{
+	struct cbd_watched e = entry(q);
+
+	return memcmp(&e, &q->event.watched, sizeof(e)) == 0;
+}
+
+/* With a bell there is nothing to tell the thread. */
 void cbd_event_submitted(struct cbd_queue *q)
 {
-	if (q->event.armed && !cbd_flag_get(&q->b->same_boot))
+	if (q->event.armed && (!cbd_flag_get(&q->b->same_boot) || !watches_entry(q)))
+		cbd_event_watch(q);
+}
+
+/*
+ * Only what has changed: to arm the watcher again forgets that it has fired, and puts its
+ * time off.  What it had fired for is found again: an answer by the look that follows, all
+ * else by the time at the latest.  A leader does it when it leaves.
+ */
+void cbd_event_review(struct cbd_queue *q)
+{
+	if (!q->event.armed || q->waiters.leader)
+		return;
+	if (!watches_entry(q) || latest_us(q) != q->event.latest_us)
 		cbd_event_watch(q);
 }
 

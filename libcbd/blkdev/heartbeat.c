@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * heartbeat.c - the heartbeat thread of a blkdev: it beats, watches the backend, and
- * looks at each queue for a new grant, time-outs and a stall.
+ * looks at each queue for a new grant, time-outs, a stall, and what its descriptor waits for.
  */
 #include <config.h>
 
@@ -194,6 +194,7 @@ static void look_at_queue(struct cbd_blkdev *b, struct cbd_queue *q, uint64_t lo
 		cbd_queue_break(q, -EIO);
 	cbd_wake_one(q);
 	b->cleared |= cbd_queue_is_cleared(q);
+	cbd_event_review(q);
 	cbd_queue_unlock_and_tell(q);
 }
 

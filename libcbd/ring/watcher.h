@@ -14,7 +14,8 @@
 
 #include "ring/channel.h"
 
-/* What to wait for: a bell, or with BELL NULL the entry POSITION of EPOCH in a line. */
+/* What to wait for: a bell, or with BELL NULL the entry POSITION of EPOCH in a line.  With a
+ * bell the other three are not looked at. */
 struct cbd_watched {
 	const uint32_t *bell;
 	const void *line;

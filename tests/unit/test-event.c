@@ -23,12 +23,18 @@ static bool readable(int fd, int timeout_ms)
 	return poll(&f, 1, timeout_ms) == 1;
 }
 
+/* The backend takes the blkdev for one of another host: it does not ring. */
+static void stop_ringing(void)
+{
+	for (unsigned i = 0; i < p.backend->handlers[0].n_active; i++)
+		p.backend->handlers[0].active[i]->same_boot = false;
+}
+
 /* As if the other side were on another host: nobody rings. */
 static void part_hosts(void)
 {
 	cbd_flag_set(&p.blkdev->same_boot, false);
-	for (unsigned i = 0; i < p.backend->handlers[0].n_active; i++)
-		p.backend->handlers[0].active[i]->same_boot = false;
+	stop_ringing();
 }
 
 /* Ways of memory, on one host and on two. */
@@ -247,6 +253,160 @@ START_TEST(freed_by_another_queue)
 }
 END_TEST
 
+/* ------------------------------------------ armed, and then the epoch is another one */
+
+static void leave(struct cbd_queue *q)
+{
+	pthread_mutex_lock(&q->lock);
+	cbd_leave(q, CBD_LEAVE_STALLED);
+	cbd_queue_unlock_and_tell(q);
+}
+
+static void stop(struct cbd_queue *q)
+{
+	pthread_mutex_lock(&q->lock);
+	cbd_queue_stop(q);
+	cbd_queue_unlock_and_tell(q);
+}
+
+/* Nobody polls: the heartbeat thread enters the epoch that comes after OLD. */
+static void await_epoch_after(struct cbd_queue *q, uint64_t old)
+{
+	struct cbd_request *none[1];
+
+	unit_wait(pair_fetch(&p, none, 1) == 0 && queue_epoch(q) != old &&
+		  queue_state(q) == CBD_QUEUE_ATTACHED);
+}
+
+/* The loop learns of its answer, while the backend only beats. */
+static void expect_answer(struct cbd_queue *q, int fd)
+{
+	struct cbd_request *none[1];
+	struct cbd_completion c;
+
+	unit_wait(pair_fetch(&p, none, 1) == 0 && readable(fd, 0));
+	ck_assert_int_eq(cbd_queue_poll(q, &c, 1, 1, -1), 1);
+	ck_assert_int_eq(c.result, 0);
+}
+
+/* The queue is armed with nothing in flight, before or after its epoch has ended; then, in
+ * the next epoch, another thread submits.  Where the hosts were two, they are one then. */
+static void submitted_later(void (*end)(struct cbd_queue *q), bool arm_first)
+{
+	struct cbd_request *r[1];
+	uint64_t old;
+	int fd;
+
+	fd = cbd_queue_fd(p.q);
+	unit_ok(fd);
+	unit_ok(cbd_blkdev_start(p.blkdev));
+	old = queue_epoch(p.q);
+	if (!arm_first)
+		end(p.q);
+	ck_assert_uint_eq(reap_and_arm(), 0);
+	if (arm_first)
+		end(p.q);
+	await_epoch_after(p.q, old);
+	pair_submit(&p, CBD_OP_READ, buf, 0, 512, 1);
+	pair_fetch_all(&p, r, 1);
+	pair_complete(&p, r[0]);
+	expect_answer(p.q, fd);
+	pair_close(&p);
+}
+
+START_TEST(armed_when_left)
+{
+	open_place(_i);
+	submitted_later(leave, false);
+}
+END_TEST
+
+START_TEST(left_when_armed)
+{
+	open_place(_i);
+	submitted_later(leave, true);
+}
+END_TEST
+
+START_TEST(armed_when_stopped)
+{
+	open_place(_i);
+	submitted_later(stop, false);
+}
+END_TEST
+
+/* The same, and what comes in the next epoch is a write that another queue frees. */
+START_TEST(freed_in_another_epoch)
+{
+	struct pair_options o = stepping(_i);
+	struct cbd_io io = { .op = CBD_OP_WRITE, .buf = buf, .length = 512 };
+	struct cbd_completion c;
+	struct cbd_request *r[1];
+	struct cbd_queue *other;
+	uint64_t old;
+	int fd;
+
+	o.queues = 2;
+	pair_open(&p, &o);
+	other = cbd_blkdev_queue(p.blkdev, 1);
+	fd = cbd_queue_fd(other);
+	unit_ok(fd);
+	unit_ok(cbd_blkdev_start(p.blkdev));
+	pair_submit(&p, CBD_OP_WRITE, buf, 0, 512, 1);
+	pair_fetch_all(&p, r, 1);
+	old = queue_epoch(other);
+	leave(other);
+	ck_assert_int_eq(cbd_queue_submit(other, &io, 1), 1);
+	ck_assert_int_eq(cbd_queue_poll(other, &c, 0, 1, 0), 0);
+	unit_ok(cbd_queue_arm(other));
+	await_epoch_after(other, old);
+	pair_complete(&p, r[0]);
+	ck_assert_int_eq(pair_reap(&p).result, 0);
+	pair_fetch_all(&p, r, 1);
+	pair_complete(&p, r[0]);
+	expect_answer(other, fd);
+	pair_close(&p);
+}
+END_TEST
+
+/* The blkdev's, in its own eyes: for each epoch it looks whether the backend's is the same. */
+static void change_host(void)
+{
+	pthread_mutex_lock(&p.q->lock);
+	p.ct->identity.boot_id[0] ^= 1;
+	pthread_mutex_unlock(&p.q->lock);
+}
+
+/* Armed idle, then a request comes, and the backend moves to another host: the bell on
+ * which the thread sleeps is rung no more. */
+START_TEST(backend_moves_away)
+{
+	struct cbd_request *r[1];
+	uint64_t old;
+	int fd;
+
+	open_place(_i);
+	fd = cbd_queue_fd(p.q);
+	unit_ok(fd);
+	unit_ok(cbd_blkdev_start(p.blkdev));
+	ck_assert_uint_eq(reap_and_arm(), 0);
+	pair_submit(&p, CBD_OP_READ, buf, 0, 512, 1);
+	pair_fetch_all(&p, r, 1);
+	old = queue_epoch(p.q);
+	change_host();
+	stop_ringing();
+	leave(p.q);
+	pair_complete(&p, r[0]);
+	pair_fetch_all(&p, r, 1);
+	ck_assert_uint_ne(queue_epoch(p.q), old);
+	change_host();
+	stop_ringing();
+	pair_complete(&p, r[0]);
+	expect_answer(p.q, fd);
+	pair_close(&p);
+}
+END_TEST
+
 START_TEST(handler)
 {
 	struct cbd_request *r[4];
@@ -355,5 +515,13 @@ int main(void)
 	tcase_add_loop_test(t, freed_by_another_queue, 0, PLACES);
 	tcase_add_loop_test(t, handler, 0, PLACES);
 	tcase_add_loop_test(t, two_loops, 0, PLACES);
+	t = tcase_create("epochs");
+	tcase_set_timeout(t, UNIT_TIMEOUT);
+	suite_add_tcase(s, t);
+	tcase_add_loop_test(t, armed_when_left, 0, PLACES);
+	tcase_add_loop_test(t, left_when_armed, 0, PLACES);
+	tcase_add_loop_test(t, armed_when_stopped, 0, WAYS);
+	tcase_add_loop_test(t, freed_in_another_epoch, 0, WAYS);
+	tcase_add_loop_test(t, backend_moves_away, 0, WAYS);
 	return unit_main(s);
 }
