@@ -77,7 +77,7 @@ enum cbd_part_state {
 	CBD_PART_READY,	    /* tag and extent taken; not published in this epoch */
 	CBD_PART_PUBLISHED, /* its SE is in the ring */
 	CBD_PART_ARRIVED,   /* its CE was read */
-	CBD_PART_BEHIND,    /* it has timed out, and the epoch in which it was published was left:
+	CBD_PART_BEHIND,    /* it has timed out, and an epoch in which it was published was left:
 			     * free when the next one is certain (rule 7.9) */
 };
 
@@ -86,6 +86,8 @@ struct cbd_part {
 	enum cbd_part_state state;
 	uint64_t held_beat;  /* cbd_beat_now() since when its answer is held; 0: it is not */
 	bool busy;	     /* a thread copies its payload without the lock */
+	bool out;	     /* published, in whatever epoch, and its CE was not read: the
+			      * backend may have it */
 	uint16_t generation; /* upper half of the tid: old answers never match */
 	struct cbd_pending *pending; /* NULL: timed out, its answer is awaited */
 	struct cbd_se se;	     /* as published, without position and epoch */

@@ -5,7 +5,7 @@
  *
  * A part is free, ready (tag and extent taken), published, arrived (its CE was read),
  * and free again.  A new epoch makes published and arrived ones ready again; one that has
- * timed out is behind then.  Tag and extent are given back only when the CE was read or the
+ * timed out is behind then, as one is that times out before it is published again.  Tag and extent are given back only when the CE was read or the
  * epoch was left with a drain (rule 5).
  */
 #include <config.h>
@@ -55,6 +55,7 @@ struct cbd_part *cbd_part_take(struct cbd_queue *q, struct cbd_pending *io)
 	p->extent = extent;
 	p->units = units;
 	p->order = q->parts.order++;
+	p->out = false;
 	p->fill_epoch = 0;
 	p->resends = 0;
 	p->retry_until_ns = 0;
@@ -185,7 +186,7 @@ void cbd_parts_end_behind(struct cbd_queue *q)
  */
 static void end_part(struct cbd_queue *q, struct cbd_part *p)
 {
-	bool drained = q->error == -ESHUTDOWN, out = p->state != CBD_PART_READY;
+	bool drained = q->error == -ESHUTDOWN, out = p->out || p->state == CBD_PART_ARRIVED;
 
 	if (!p->pending && !drained) {
 		part_release(q, p);
@@ -228,15 +229,20 @@ void cbd_queue_stop(struct cbd_queue *q)
 	end_all(q);
 }
 
-/* Of a part that is published the user gets EIO now; tag and extent stay taken until
- * the CE is read (rule 9). */
+/*
+ * Of a part that is published the user gets EIO now; tag and extent stay taken until the CE
+ * is read (rule 9).  One that is ready, and was published in an epoch before, is behind: the
+ * grant of this epoch may be forged, and the backend has the part still (rule 7.9).
+ */
 static void part_timeout(struct cbd_queue *q, struct cbd_part *p, const char *why)
 {
 	struct cbd_pending *io = p->pending;
 
 	p->pending = NULL;
 	add_timed_out(q, 1);
-	if (p->state == CBD_PART_READY)
+	if (p->state == CBD_PART_READY && p->out)
+		cbd_part_leave_behind(q, p);
+	else if (p->state == CBD_PART_READY)
 		cbd_part_end(q, p, -EIO); /* the backend never saw it */
 	cbd_pending_fail(io, -EIO, why);
 	if (--io->parts == 0 && io->left == 0)

@@ -92,6 +92,7 @@ static void store_entries_inside(struct cbd_queue *q, struct batch *b)
 		if (b->error[i] < 0)
 			continue;
 		p->state = CBD_PART_PUBLISHED;
+		p->out = true;
 		p->se.position = q->cursors.se_next;
 		/* before the SE is there: a leader that sees its CE sees this too */
 		cbd_shared_set(&q->cursors.se_next, p->se.position + 1);

@@ -79,6 +79,7 @@ static void take_ce(struct cbd_queue *q, struct batch *b, struct cbd_part *p,
 	q->cursors.ce_next++;
 	p->ce = *ce;
 	p->state = CBD_PART_ARRIVED;
+	p->out = false;
 	b->part[b->n++] = p;
 }
 

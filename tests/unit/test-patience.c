@@ -361,6 +361,79 @@ START_TEST(forged_after_a_timeout)
 }
 END_TEST
 
+/* The user's time-out of the queue's requests is over. */
+static void time_out(void)
+{
+	pthread_mutex_lock(&p.q->lock);
+	cbd_queue_timeouts(p.q, cbd_now_ns() + 2 * SECOND, false);
+	pthread_mutex_unlock(&p.q->lock);
+	ck_assert_int_eq(pair_reap(&p).result, -EIO);
+}
+
+/* A grant that no backend has stored, which the queue follows. */
+static struct cbd_grant_line follow_forged(void)
+{
+	struct cbd_grant_line own = grant_now(), forged = own;
+
+	forged.epoch += NEWER;
+	unit_ok(cbd_line_put(p.ct, queue_grant(p.q), &forged));
+	look_at_grant();
+	ck_assert_uint_eq(queue_epoch(p.q), forged.epoch);
+	return own;
+}
+
+/* The queue goes back to the grant OWN, and its backend answers R and serves. */
+static void return_to(struct cbd_grant_line *own, struct cbd_request *r)
+{
+	unit_ok(cbd_line_put(p.ct, queue_grant(p.q), own));
+	look_at_grant();
+	see_beats(own->epoch);
+	look_at_grant();
+	ck_assert_uint_eq(queue_epoch(p.q), own->epoch);
+	pair_complete(&p, r);
+	server_start(&p);
+	unit_wait(look_at_grant() && queue_state(p.q) == CBD_QUEUE_ATTACHED);
+}
+
+/*
+ * A write was published, a forged grant is followed, and the write times out before it is
+ * published again (a thread copies a long payload that comes before it).  The backend has
+ * it from the first time: no queue may write, and its extent stays taken.
+ */
+START_TEST(forged_and_not_published_again)
+{
+	struct cbd_io write = { .op = CBD_OP_WRITE, .buf = buf, .length = 512 };
+	struct pair_options o = stepping(_i);
+	struct cbd_grant_line own;
+	struct cbd_request *r[1];
+	struct cbd_queue *other;
+
+	o.timeout_s = 1;
+	o.queues = 2;
+	pair_open(&p, &o);
+	other = cbd_blkdev_queue(p.blkdev, 1);
+	pair_submit(&p, CBD_OP_WRITE, buf, 0, 512, 1);
+	pair_fetch_all(&p, r, 1);
+	own = follow_forged();
+	pthread_mutex_lock(&p.q->lock);
+	for (unsigned tag = 0; tag < p.q->parts.depth; tag++)
+		if (p.q->parts.all[tag].state == CBD_PART_PUBLISHED)
+			p.q->parts.all[tag].state = CBD_PART_READY;
+	pthread_mutex_unlock(&p.q->lock);
+	time_out();
+	unit_fails(cbd_queue_submit(other, &write, 1), EIO);
+	ck_assert_uint_eq(p.q->parts.n_free, p.q->parts.depth - 1);
+	return_to(&own, r[0]);
+	unit_fails(cbd_queue_submit(other, &write, 1), EIO);
+	look_at_grant();
+	see_beats(own.epoch);
+	look_at_grant();
+	unit_ok(cbd_queue_write(other, buf, 512, 0, 0));
+	ck_assert_uint_eq(p.q->parts.n_free, p.q->parts.depth);
+	pair_close(&p);
+}
+END_TEST
+
 static void add(Suite *s, const char *name, const TTest *test)
 {
 	TCase *t = tcase_create(name);
@@ -384,5 +457,6 @@ int main(void)
 	add(s, "dies_in_its_beat", dies_in_its_beat);
 	add(s, "epoch_that_was_left_behind", epoch_that_was_left_behind);
 	add(s, "forged_after_a_timeout", forged_after_a_timeout);
+	add(s, "forged_and_not_published_again", forged_and_not_published_again);
 	return unit_main(s);
 }
