@@ -24,9 +24,11 @@
 #include "memory/fault.h"
 #include "memory/wait-times.h"
 
+/* Something that will complete.  Parts that are behind complete nothing, and the heartbeat
+ * thread ends them. */
 static bool in_flight(const struct cbd_queue *q)
 {
-	return q->parts.n_free != q->parts.depth || q->pending.waiting;
+	return !cbd_parts_await_nothing(&q->parts) || q->pending.waiting;
 }
 
 static void put_sleeps(struct cbd_queue *q, uint32_t value)

@@ -434,6 +434,41 @@ START_TEST(forged_and_not_published_again)
 }
 END_TEST
 
+/*
+ * All tags are behind: an armed descriptor has no reason to fire by itself, and a request
+ * waits until the backend means the next epoch.
+ */
+START_TEST(waits_for_a_tag_behind)
+{
+	struct pair_options o = stepping(_i);
+	struct cbd_completion c = { .result = -1 };
+	struct cbd_grant_line own;
+	struct cbd_request *r[1];
+
+	o.timeout_s = 1;
+	o.depth = 1;
+	pair_open(&p, &o);
+	pair_submit(&p, CBD_OP_WRITE, buf, 0, 512, 1);
+	pair_fetch_all(&p, r, 1);
+	time_out();
+	own = follow_forged();
+	ck_assert_uint_eq(p.q->parts.n_behind, p.q->parts.depth);
+	unit_ok(cbd_queue_fd(p.q));
+	ck_assert_int_eq(cbd_queue_arm(p.q), 0);
+	ck_assert_uint_eq(p.q->event.latest_us, 0);
+	pair_submit(&p, CBD_OP_READ, buf, 0, 512, 2);
+	ck_assert_ptr_nonnull(p.q->pending.waiting);
+	return_to(&own, r[0]);
+	look_at_grant();
+	ck_assert_ptr_nonnull(p.q->pending.waiting);
+	see_beats(own.epoch);
+	look_at_grant();
+	unit_wait(cbd_queue_poll(p.q, &c, 0, 1, 0) == 1);
+	ck_assert_int_eq(c.result, 0);
+	pair_close(&p);
+}
+END_TEST
+
 static void add(Suite *s, const char *name, const TTest *test)
 {
 	TCase *t = tcase_create(name);
@@ -458,5 +493,6 @@ int main(void)
 	add(s, "epoch_that_was_left_behind", epoch_that_was_left_behind);
 	add(s, "forged_after_a_timeout", forged_after_a_timeout);
 	add(s, "forged_and_not_published_again", forged_and_not_published_again);
+	add(s, "waits_for_a_tag_behind", waits_for_a_tag_behind);
 	return unit_main(s);
 }
