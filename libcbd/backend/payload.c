@@ -29,8 +29,9 @@ static bool writes_copy(const struct cbd_hchannel *hc)
 }
 
 /*
- * Does the disk read into private memory?  In hardware mode it reads into the extent,
- * and the CRC is taken there: until the CE is stored the backend is the only writer.
+ * Does the disk read into private memory?  In hardware mode it reads into the extent, and
+ * the CRC is taken there: until the CE is stored the backend is the only writer.  (From
+ * disk memory cbd_request_store() copies, and takes the CRC of each piece on the way.)
  * In software mode that would save nothing (the lines have to be fetched, read again
  * and written back, where a copy goes around the cache).
  */
