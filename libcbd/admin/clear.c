@@ -3,8 +3,9 @@
  * clear.c - free what a dead host, backend or blkdev has left.
  *
  * Rule 2: suspect is not dead.  A slot is cleared when its owner has released it, when
- * the lock proves on this host that its process is dead, when its host shows another
- * boot, or when the caller says that its host is off; never while its owner beats.
+ * the lock proves on this host that its process is dead, when its host is another identity
+ * of this boot, the lock is free and the beat stands still (rule 7.5), when its host shows
+ * another boot, or when the caller says that its host is off; never while its owner beats.
  * Rule 3: the incarnation stays.
  *
  * A slot without an owner is claimed as by any owner, marked free and released.  A slot
@@ -35,7 +36,8 @@ struct victim {
 	struct cbd_claim_line claim;
 	enum cbd_state state;
 	enum cbd_liveness liveness;
-	bool for_good; /* a backend that does not come back, not one whose host is gone */
+	uint64_t counter; /* its beat, when it had been watched */
+	bool for_good;	  /* a backend that does not come back, not one whose host is gone */
 };
 
 /* ----------------------------------------------------------------- victim */
@@ -47,6 +49,7 @@ static int find_victim(struct cbd_transport *t, enum cbd_side side, unsigned slo
 	int r;
 
 	*v = (struct victim){ .t = t, .side = side, .slot = slot };
+	v->counter = cbd_claim_counter(t, side, slot);
 	r = side == CBD_SIDE_BACKEND ? cbd_backend_get(t, slot, &backend, sizeof(backend))
 				     : cbd_blkdev_get(t, slot, &blkdev, sizeof(blkdev));
 	if (r < 0)
@@ -219,20 +222,22 @@ static int clear_unowned(struct victim *v)
 	return r;
 }
 
-/* The lock proves that the owner's process is dead, also where it had another identity of
- * this boot; the sweep writes back what it left. */
+/* The owner's process is dead, perhaps one of another identity of this boot; the sweep
+ * writes back what it left.  To join may take as long as a suspicion, so the beat is looked
+ * at once more. */
 static int clear_dead(struct victim *v)
 {
 	struct cbd_lock join = CBD_LOCK_NONE;
 	int r = cbd_host_join(v->t, -1);
+	bool still;
 
 	if (r == 0)
 		r = cbd_join_lock(v->t, &join);
 	if (r < 0)
 		return r;
-	cbd_claim_sweep_host(v->t, (unsigned)v->host);
+	still = cbd_claim_sweep_slot(v->t, v->side, v->slot, (unsigned)v->host, v->counter);
 	cbd_lock_release(&join);
-	return clear_unowned(v);
+	return still ? clear_unowned(v) : refuse_alive(v);
 }
 
 /* The owner's host is off: store in its place.  Its claim keeps others out until then. */
@@ -360,14 +365,28 @@ static int refuse_owner(struct cbd_transport *t, const struct victim *v)
 			 t->path, text, cbd_side_name(v->side), v->slot);
 }
 
-/* The slot is this machine's own: no process of it may run, and what dead ones left is
- * swept. */
+/* Another identity of this boot: what it owns has been watched, and must stand still. */
+static int check_still(struct cbd_transport *t, unsigned host)
+{
+	struct victim v;
+
+	for (int side = CBD_SIDE_BACKEND; side <= CBD_SIDE_BLKDEV; side++)
+		for (unsigned i = 0; i < cbd_side_slots(t, side); i++)
+			if (owns(t, host, side, i, &v) && v.liveness == CBD_ALIVE)
+				return refuse_alive(&v);
+	return 0;
+}
+
+/* The slot is of this boot: no process of it may run, and what dead ones left is swept. */
 static int prepare_own_host(struct cbd_transport *t, unsigned host)
 {
 	int r;
 
 	if (cbd_lock_held(t->fd, CBD_LOCK_HOST(host)))
 		return refuse_host(t, host);
+	r = cbd_host_is_own(t, host) ? 0 : check_still(t, host);
+	if (r < 0)
+		return r;
 	t->host = (int)host; /* joined, but without a beat: the slot is to be freed */
 	r = cbd_claim_sweep(t, true);
 	t->host = -1;

@@ -27,12 +27,16 @@ static void *backend_info(const struct cbd_blkdev *b, unsigned line)
 	return cbd_backend_info_at(b->t, b->backend, line);
 }
 
-/* It says that it is live; whether it beats is not watched. */
+/* It says that it is live; whether it beats is not watched.  To choose by, a free lock says
+ * enough, also under another identity of this boot. */
 static bool looks_live(struct cbd_transport *t, unsigned id)
 {
 	struct cbd_backend_info info;
+	struct cbd_claim_line claim;
 
-	return cbd_backend_get(t, id, &info, sizeof(info)) == 0 && info.state == CBD_STATE_LIVE &&
+	return cbd_claim_owner(t, CBD_SIDE_BACKEND, id, &claim) >= 0 &&
+	       !cbd_claim_is_dead(t, CBD_SIDE_BACKEND, id, &claim) &&
+	       cbd_backend_get(t, id, &info, sizeof(info)) == 0 && info.state == CBD_STATE_LIVE &&
 	       info.liveness != CBD_FREE && info.liveness != CBD_DEAD;
 }
 

@@ -422,13 +422,13 @@ static bool stays_damaged(struct cbd_transport *t, bool damaged)
 }
 
 /* Every slot of a side, but no further one after UNTIL_NS; *MORE: some are left. */
-static int sweep_side(struct cbd_transport *t, enum cbd_side side, unsigned host, bool damaged,
-		      uint64_t until_ns, bool *more)
+static int sweep_side(struct cbd_transport *t, enum cbd_side side, bool damaged, uint64_t until_ns,
+		      bool *more)
 {
 	int count = 0;
 
 	for (unsigned i = 0; i < cbd_side_slots(t, side) && !*more; i++) {
-		int swept = sweep_slot(t, side, i, host, damaged);
+		int swept = sweep_slot(t, side, i, (unsigned)t->host, damaged);
 
 		count += swept;
 		/* only what was swept has cost anything */
@@ -437,13 +437,12 @@ static int sweep_side(struct cbd_transport *t, enum cbd_side side, unsigned host
 	return count;
 }
 
-static int sweep_sides(struct cbd_transport *t, unsigned host, bool damaged, uint64_t until_ns,
-		       bool *more)
+static int sweep_sides(struct cbd_transport *t, bool damaged, uint64_t until_ns, bool *more)
 {
-	int count = sweep_side(t, CBD_SIDE_BLKDEV, host, damaged, until_ns, more);
+	int count = sweep_side(t, CBD_SIDE_BLKDEV, damaged, until_ns, more);
 
 	/* in this order: MORE ends the second */
-	return count + sweep_side(t, CBD_SIDE_BACKEND, host, damaged, until_ns, more);
+	return count + sweep_side(t, CBD_SIDE_BACKEND, damaged, until_ns, more);
 }
 
 static int sweep(struct cbd_transport *t, bool wait, uint64_t until_ns, bool *more)
@@ -459,7 +458,7 @@ static int sweep(struct cbd_transport *t, bool wait, uint64_t until_ns, bool *mo
 	r = wait ? cbd_join_lock(t, &join) : cbd_lock_take(&join, t->fd, CBD_LOCK_JOIN, false, 0);
 	if (r < 0)
 		return r;
-	count = sweep_sides(t, (unsigned)t->host, damaged, until_ns, more);
+	count = sweep_sides(t, damaged, until_ns, more);
 	cbd_lock_release(&join);
 	return count;
 }
@@ -477,6 +476,8 @@ int cbd_claim_sweep_some(struct cbd_transport *t, uint64_t until_ns, bool *more)
 	return sweep(t, false, until_ns, more);
 }
 
+/* -------------------------------------------------------- another identity */
+
 static bool owns_any(const struct cbd_transport *t, enum cbd_side side, unsigned host)
 {
 	struct cbd_claim_line line;
@@ -487,10 +488,37 @@ static bool owns_any(const struct cbd_transport *t, enum cbd_side side, unsigned
 	return false;
 }
 
-bool cbd_claim_sweep_host(struct cbd_transport *t, unsigned host)
+uint64_t cbd_claim_counter(const struct cbd_transport *t, enum cbd_side side, unsigned slot)
 {
-	bool more = false;
+	struct cbd_beat_line line;
 
-	sweep_sides(t, host, false, UINT64_MAX, &more);
+	return cbd_line_get(t, cbd_side_beat_at(t, side, slot), &line) < 0 ? 0 : line.counter;
+}
+
+void cbd_claim_note_beats(const struct cbd_transport *t, struct cbd_slot_beats *beats)
+{
+	for (int side = CBD_SIDE_BACKEND; side <= CBD_SIDE_BLKDEV; side++)
+		for (unsigned i = 0; i < cbd_side_slots(t, side); i++)
+			beats->counter[side][i] = cbd_claim_counter(t, side, i);
+}
+
+bool cbd_claim_sweep_slot(struct cbd_transport *t, enum cbd_side side, unsigned slot, unsigned host,
+			  uint64_t counter)
+{
+	if (cbd_claim_counter(t, side, slot) != counter)
+		return false;
+	sweep_slot(t, side, slot, host, false);
+	return true;
+}
+
+bool cbd_claim_sweep_host(struct cbd_transport *t, unsigned host,
+			  const struct cbd_slot_beats *beats)
+{
+	for (unsigned i = 0; i < t->header.blkdevs; i++)
+		cbd_claim_sweep_slot(t, CBD_SIDE_BLKDEV, i, host,
+				     beats->counter[CBD_SIDE_BLKDEV][i]);
+	for (unsigned i = 0; i < t->header.backends; i++)
+		cbd_claim_sweep_slot(t, CBD_SIDE_BACKEND, i, host,
+				     beats->counter[CBD_SIDE_BACKEND][i]);
 	return !owns_any(t, CBD_SIDE_BLKDEV, host) && !owns_any(t, CBD_SIDE_BACKEND, host);
 }

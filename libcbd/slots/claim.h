@@ -57,8 +57,12 @@ bool cbd_claim_raised(const struct cbd_transport *t, enum cbd_side side, unsigne
 int cbd_claim_owner(const struct cbd_transport *t, enum cbd_side side, unsigned slot,
 		    struct cbd_claim_line *line);
 
-/* Is the process dead that raised LINE?  Its lock proves that, to this boot only: false
- * for claims of other boots. */
+/*
+ * Is the process dead that raised LINE?  Its lock proves that, to this boot only: false
+ * for claims of other boots.  Where the claim is another identity's, the lock alone proves
+ * nothing: in a copy of a virtual machine, restored from a snapshot, boot id and file are
+ * the same, and the locks of the other copy are not seen (rule 7.5).
+ */
 bool cbd_claim_is_dead(const struct cbd_transport *t, enum cbd_side side, unsigned slot,
 		       const struct cbd_claim_line *line);
 
@@ -78,8 +82,27 @@ int cbd_claim_sweep(struct cbd_transport *t, bool wait);
  * channels of one back takes milliseconds.  *MORE: go on with another call. */
 int cbd_claim_sweep_some(struct cbd_transport *t, uint64_t until_ns, bool *more);
 
-/* What cbd_claim_sweep() does, with the lines of HOST: this host, or another identity of
- * this boot.  The caller has the join lock.  True: HOST owns nothing now. */
-bool cbd_claim_sweep_host(struct cbd_transport *t, unsigned host);
+/* The beats of all slots as they were at one time; [side][slot]. */
+struct cbd_slot_beats {
+	uint64_t counter[2][CBD_MAX_BLKDEVS];
+};
+
+/* The count of the slot's beat line; 0: it is damaged. */
+uint64_t cbd_claim_counter(const struct cbd_transport *t, enum cbd_side side, unsigned slot);
+
+void cbd_claim_note_beats(const struct cbd_transport *t, struct cbd_slot_beats *beats);
+
+/*
+ * What cbd_claim_sweep() does, with the line of HOST, another identity of this boot, for one
+ * slot.  COUNTER: the slot's beat before it was watched for as long as a suspicion takes.
+ * The caller has the join lock.  False: the slot has beaten since, so its owner lives and
+ * nothing was done.
+ */
+bool cbd_claim_sweep_slot(struct cbd_transport *t, enum cbd_side side, unsigned slot, unsigned host,
+			  uint64_t counter);
+
+/* The same with all slots.  True: HOST owns nothing now. */
+bool cbd_claim_sweep_host(struct cbd_transport *t, unsigned host,
+			  const struct cbd_slot_beats *beats);
 
 #endif

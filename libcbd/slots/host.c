@@ -41,6 +41,14 @@ bool cbd_host_is_local(const struct cbd_transport *t, unsigned h)
 	return cbd_host_boot(t, h, boot) && cbd_boot_is_local(t, boot);
 }
 
+bool cbd_host_is_own(const struct cbd_transport *t, unsigned h)
+{
+	struct cbd_host_line line;
+
+	return cbd_line_get(t, cbd_host_info_at(t, h, CBD_HOST_STATE), &line) == 0 &&
+	       line.state != 0 && memcmp(line.uuid, t->identity.uuid, 16) == 0;
+}
+
 const char *cbd_host_describe(const struct cbd_transport *t, unsigned h, char *text, size_t size)
 {
 	char name[CBD_TEXT_SIZE + 1] = "";

@@ -52,6 +52,10 @@ static inline bool cbd_boot_is_local(const struct cbd_transport *t, const uint8_
 /* The same of the boot that host slot H shows. */
 bool cbd_host_is_local(const struct cbd_transport *t, unsigned h);
 
+/* Does the state line of host slot H show this identity?  Of two identities of one boot each
+ * is a host of its own. */
+bool cbd_host_is_own(const struct cbd_transport *t, unsigned h);
+
 /* "host 2 (name)", or "host 2", into TEXT, which is returned. */
 const char *cbd_host_describe(const struct cbd_transport *t, unsigned h, char *text, size_t size);
 

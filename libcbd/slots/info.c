@@ -37,31 +37,51 @@ static const void *beat_line(const struct cbd_transport *t, unsigned i)
 
 /* ------------------------------------------------------------------ slots */
 
-/* Free; dead, which is proven; or undecided, until the beats are watched. */
-static enum cbd_liveness claim_liveness(const struct cbd_transport *t, enum cbd_side side,
-					unsigned slot, enum cbd_slot_state state, bool *local)
+/* The number of a slot among all heartbeats. */
+static unsigned watch_index(const struct cbd_transport *t, enum cbd_side side, unsigned slot)
 {
-	struct cbd_claim_line claim;
-	bool owned = cbd_claim_owner(t, side, slot, &claim) >= 0;
-
-	*local = owned && cbd_boot_is_local(t, claim.boot_id);
-	if (owned)
-		return cbd_claim_is_dead(t, side, slot, &claim) ? CBD_DEAD : CBD_UNDECIDED;
-	return state == CBD_SLOT_FREE || state == CBD_SLOT_GONE || state == CBD_SLOT_ABANDONED
-		       ? CBD_FREE
-		       : CBD_DEAD;
+	return t->header.hosts + (side == CBD_SIDE_BLKDEV ? t->header.backends : 0) + slot;
 }
 
-/* What the last cbd_transport_watch() found; several threads may read slots. */
-static enum cbd_liveness watched(struct cbd_transport *t, unsigned i, enum cbd_liveness l)
+/* What the last cbd_transport_watch() found of something that is in use; several threads may
+ * read slots. */
+static enum cbd_liveness watched(struct cbd_transport *t, unsigned i)
 {
+	enum cbd_liveness l = CBD_UNDECIDED;
+
 	pthread_mutex_lock(&t->liveness_mutex);
-	/* the slot has an owner: a result from when it had none does not count */
-	if (l == CBD_UNDECIDED && t->liveness && t->liveness[i] != CBD_FREE &&
-	    t->liveness[i] != CBD_DEAD)
+	/* a result from when the slot had no owner does not count */
+	if (t->liveness && t->liveness[i] != CBD_FREE)
 		l = t->liveness[i];
 	pthread_mutex_unlock(&t->liveness_mutex);
 	return l;
+}
+
+/* A free lock of another identity of this boot is no proof: see cbd_claim_is_dead(). */
+static bool is_proven_dead(const struct cbd_transport *t, enum cbd_side side, unsigned slot,
+			   unsigned owner, const struct cbd_claim_line *claim)
+{
+	return cbd_claim_is_dead(t, side, slot, claim) && cbd_host_is_own(t, owner);
+}
+
+/* Under another identity of this boot the dead hold no lock and stand still. */
+static enum cbd_liveness slot_liveness(struct cbd_transport *t, enum cbd_side side, unsigned slot,
+				       enum cbd_slot_state state, bool *local)
+{
+	struct cbd_claim_line claim;
+	int owner = cbd_claim_owner(t, side, slot, &claim);
+	enum cbd_liveness l;
+
+	*local = owner >= 0 && cbd_boot_is_local(t, claim.boot_id);
+	if (owner < 0)
+		return state == CBD_SLOT_FREE || state == CBD_SLOT_GONE ||
+				       state == CBD_SLOT_ABANDONED
+			       ? CBD_FREE
+			       : CBD_DEAD;
+	if (is_proven_dead(t, side, slot, (unsigned)owner, &claim))
+		return CBD_DEAD;
+	l = watched(t, watch_index(t, side, slot));
+	return l == CBD_SUSPECT && cbd_claim_is_dead(t, side, slot, &claim) ? CBD_DEAD : l;
 }
 
 /* INFO: where the caller wants it. */
@@ -97,7 +117,7 @@ int cbd_host_get(struct cbd_transport *t, unsigned id, struct cbd_host_info *out
 		return 0;
 	}
 	memcpy(info.uuid, claim.uuid, 16);
-	info.liveness = watched(t, id, CBD_UNDECIDED);
+	info.liveness = watched(t, id);
 	if (cbd_line_get(t, cbd_host_info_at(t, id, CBD_HOST_STATE), &line) == 0)
 		memcpy(info.boot_id, line.boot_id, 16);
 	info.local = cbd_boot_is_local(t, info.boot_id);
@@ -163,8 +183,7 @@ int cbd_backend_get(struct cbd_transport *t, unsigned id, struct cbd_backend_inf
 		.handlers = s.handlers,
 		.state = (enum cbd_state)s.state,
 	};
-	info.liveness = watched(t, t->header.hosts + id,
-				claim_liveness(t, CBD_SIDE_BACKEND, id, s.state, &info.local));
+	info.liveness = slot_liveness(t, CBD_SIDE_BACKEND, id, s.state, &info.local);
 	cbd_text_get(t, cbd_backend_info_at(t, id, CBD_BACKEND_NAME), CBD_NAME_LINES, info.name);
 	cbd_text_get(t, cbd_backend_info_at(t, id, CBD_BACKEND_PATH), CBD_PATH_LINES, info.path);
 	disk_get(t, id, &info);
@@ -197,8 +216,7 @@ int cbd_blkdev_get(struct cbd_transport *t, unsigned id, struct cbd_blkdev_info 
 		.read_only = q.flags & CBD_REQUEST_READ_ONLY,
 		.state = (enum cbd_state)s.state,
 	};
-	info.liveness = watched(t, t->header.hosts + t->header.backends + id,
-				claim_liveness(t, CBD_SIDE_BLKDEV, id, s.state, &info.local));
+	info.liveness = slot_liveness(t, CBD_SIDE_BLKDEV, id, s.state, &info.local);
 	cbd_sized_put(out, size, &info, sizeof(info));
 	return 0;
 }
@@ -272,25 +290,32 @@ int cbd_owner_pid(struct cbd_transport *t, enum cbd_object object, unsigned id)
 
 /* ------------------------------------------------------------------ watch */
 
-static bool slot_in_use(struct cbd_transport *t, unsigned i)
+static bool host_in_use(struct cbd_transport *t, unsigned h)
 {
-	const struct cbd_header *h = &t->header;
 	struct cbd_host_info host;
-	struct cbd_backend_info backend;
-	struct cbd_blkdev_info blkdev;
-	enum cbd_liveness l;
 
-	if (i < h->hosts) {
-		l = cbd_host_get(t, i, &host, sizeof(host)) == 0 ? host.liveness : CBD_FREE;
-	} else if (i < h->hosts + h->backends) {
-		i -= h->hosts;
-		l = cbd_backend_get(t, i, &backend, sizeof(backend)) == 0 ? backend.liveness
-									  : CBD_FREE;
-	} else {
-		i -= h->hosts + h->backends;
-		l = cbd_blkdev_get(t, i, &blkdev, sizeof(blkdev)) == 0 ? blkdev.liveness : CBD_FREE;
-	}
-	return l != CBD_FREE && l != CBD_DEAD;
+	return cbd_host_get(t, h, &host, sizeof(host)) == 0 && host.liveness != CBD_FREE;
+}
+
+/* Has it an owner that is not proven dead already? */
+static bool slot_in_use(const struct cbd_transport *t, enum cbd_side side, unsigned slot)
+{
+	struct cbd_claim_line claim;
+	int owner = cbd_claim_owner(t, side, slot, &claim);
+
+	return owner >= 0 && !is_proven_dead(t, side, slot, (unsigned)owner, &claim);
+}
+
+/* What the beats have to decide; other threads go on reading the last result until this
+ * one is there. */
+static void choose_watched(struct cbd_transport *t, enum cbd_liveness *l)
+{
+	for (unsigned h = 0; h < t->header.hosts; h++)
+		l[h] = host_in_use(t, h) ? CBD_UNDECIDED : CBD_FREE;
+	for (int side = CBD_SIDE_BACKEND; side <= CBD_SIDE_BLKDEV; side++)
+		for (unsigned i = 0; i < cbd_side_slots(t, side); i++)
+			l[watch_index(t, side, i)] = slot_in_use(t, side, i) ? CBD_UNDECIDED
+									     : CBD_FREE;
 }
 
 /* Sample every beat that is not decided; returns how many are left. */
@@ -301,9 +326,15 @@ static unsigned watch_round(struct cbd_transport *t, struct cbd_watch *watches,
 
 	for (unsigned i = 0; i < n_watched(t); i++) {
 		struct cbd_beat_line beat;
+		int r;
 
-		if (l[i] != CBD_UNDECIDED || cbd_line_get(t, beat_line(t, i), &beat) < 0)
+		if (l[i] != CBD_UNDECIDED)
 			continue;
+		r = cbd_line_get(t, beat_line(t, i), &beat);
+		if (r == -EIO)
+			continue;
+		if (r < 0)
+			beat.counter = 0; /* who lives stores it again, which is a beat */
 		l[i] = cbd_watch_sample(&watches[i], beat.counter, cbd_now_ns(), cbd_interval_ns(t),
 					t->header.dead_after);
 		left += l[i] == CBD_UNDECIDED;
@@ -329,9 +360,7 @@ int cbd_transport_watch(struct cbd_transport *t)
 		free(watches);
 		return cbd_error(ENOMEM, "%s: %m", t->path);
 	}
-	/* other threads go on reading the last result until this one is there */
-	for (unsigned i = 0; i < n; i++)
-		l[i] = slot_in_use(t, i) ? CBD_UNDECIDED : CBD_FREE;
+	choose_watched(t, l);
 	/* what is not decided by then stays CBD_UNDECIDED */
 	end = cbd_now_ns() + cbd_watch_most_ns(cbd_interval_ns(t), t->header.dead_after);
 	while (watch_round(t, watches, l) > 0 && cbd_now_ns() < end)

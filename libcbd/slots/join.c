@@ -231,6 +231,7 @@ struct left_behind {
 	bool is[CBD_MAX_HOSTS];
 	uint64_t counters[CBD_MAX_HOSTS];
 	uint64_t tokens[CBD_MAX_HOSTS];
+	struct cbd_slot_beats beats;
 };
 
 /* Does a backend slot go by this host slot to tell whose page cache may hold unwritten
@@ -278,6 +279,7 @@ static bool watch_left_behind(const struct cbd_transport *t, int host_id, struct
 {
 	bool any = false;
 
+	cbd_claim_note_beats(t, &left->beats);
 	for (unsigned h = 0; h < t->header.hosts; h++) {
 		left->is[h] = is_asked_for(h, host_id) && is_left_behind(t, h);
 		if (!left->is[h])
@@ -312,13 +314,13 @@ static bool slot_replace(struct cbd_transport *t, unsigned h, uint64_t seen)
 	       boot_first(t, h, line.incarnation + 1) == 0;
 }
 
-/* With the join lock.  What a dead process of that host owned is released; a claim that
- * stays is of a process that may live. */
+/* With the join lock.  What a dead process of that host owned is released, where that slot
+ * has stood still too; a claim that stays is of a process that may live. */
 static int slot_reuse(struct cbd_transport *t, const struct left_behind *left)
 {
 	for (unsigned h = 0; h < t->header.hosts; h++) {
 		if (!left->is[h] || cbd_host_counter(t, h) != left->counters[h] ||
-		    !is_left_behind(t, h) || !cbd_claim_sweep_host(t, h) ||
+		    !is_left_behind(t, h) || !cbd_claim_sweep_host(t, h, &left->beats) ||
 		    !slot_replace(t, h, left->tokens[h]))
 			continue;
 		cbd_log(CBD_LOG_INFO,

@@ -114,6 +114,13 @@ static inline void *cbd_side_state_at(const struct cbd_transport *t, enum cbd_si
 					: cbd_blkdev_info_at(t, slot, CBD_BLKDEV_STATE);
 }
 
+static inline void *cbd_side_beat_at(const struct cbd_transport *t, enum cbd_side side,
+				     unsigned slot)
+{
+	return side == CBD_SIDE_BACKEND ? cbd_backend_info_at(t, slot, CBD_BACKEND_BEAT)
+					: cbd_blkdev_info_at(t, slot, CBD_BLKDEV_BEAT);
+}
+
 /* The byte of the file that the owner's process locks. */
 static inline int64_t cbd_side_lock_byte(enum cbd_side side, unsigned slot)
 {

@@ -327,6 +327,41 @@ START_TEST(left_behind_but_beats)
 }
 END_TEST
 
+static void *beat_slot(void *t)
+{
+	struct cbd_beat_line line = { .incarnation = 1 };
+
+	while (!cbd_flag_get(&stop_beating)) {
+		line.counter++;
+		cbd_line_put(t, cbd_side_beat_at(t, CBD_SIDE_BLKDEV, 1), &line);
+		cbd_sleep_us(HEARTBEAT_MS * 200);
+	}
+	return NULL;
+}
+
+/* Host beat and locks say that nobody is there; a slot of the host beats nevertheless. */
+START_TEST(left_behind_but_a_slot_beats)
+{
+	struct cbd_claim claim = CBD_CLAIM_INIT;
+	struct cbd_claim_line line;
+	pthread_t thread;
+
+	fill();
+	keep_others();
+	unit_ok(cbd_claim_take(t2, CBD_SIDE_BLKDEV, 1, &claim));
+	die(t2, &claim);
+	stop_beating = false;
+	ck_assert_int_eq(pthread_create(&thread, NULL, beat_slot, t2), 0);
+	unit_fails(cbd_host_join(t1, -1), ENOSPC);
+	ck_assert_int_eq(cbd_claim_owner(t1, CBD_SIDE_BLKDEV, 1, &line), 3);
+	cbd_flag_set(&stop_beating, true);
+	pthread_join(thread, NULL);
+	unit_ok(cbd_host_join(t1, -1));
+	ck_assert_int_eq(t1->host, 3);
+	ck_assert_int_eq(cbd_claim_owner(t1, CBD_SIDE_BLKDEV, 1, &line), -1);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("host");
@@ -345,6 +380,7 @@ int main(void)
 	tcase_add_test(t, left_behind_and_taken);
 	tcase_add_test(t, left_behind_with_claims);
 	tcase_add_test(t, left_behind_but_beats);
+	tcase_add_test(t, left_behind_but_a_slot_beats);
 	suite_add_tcase(s, t);
 	t = tcase_create("of its own");
 	tcase_set_timeout(t, UNIT_TIMEOUT);

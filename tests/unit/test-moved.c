@@ -6,8 +6,10 @@
 #include <config.h>
 
 #include <errno.h>
+#include <pthread.h>
 #include <unistd.h>
 
+#include "slots/info.h"
 #include "unit.h"
 
 static char path[UNIT_PATH];
@@ -313,6 +315,112 @@ START_TEST(cleared_by_another_identity)
 }
 END_TEST
 
+static bool stop_beating;
+
+/* The owner in a copy of this virtual machine: boot and file are the same, its locks are not
+ * seen.  Only the slot's beat moves. */
+static void *beat(void *owner)
+{
+	struct cbd_backend *b = owner;
+
+	while (!cbd_flag_get(&stop_beating)) {
+		b->beat.counter++;
+		cbd_line_put(b->t, cbd_backend_info_at(b->t, b->id, CBD_BACKEND_BEAT), &b->beat);
+		cbd_sleep_us(10000);
+	}
+	return NULL;
+}
+
+static void fails_to_clear(struct cbd_transport *t, enum cbd_object object)
+{
+	const struct cbd_clear_options force = { .force = true };
+
+	unit_fails(cbd_clear(t, object, 0, NULL, 0), EBUSY);
+	ck_assert_ptr_nonnull(strstr(cbd_errmsg(), "is alive"));
+	unit_fails(cbd_clear(t, object, 0, &force, sizeof(force)), EBUSY);
+}
+
+/* Another identity of this boot whose lock is free, but which beats, is not dead: neither its
+ * slot nor that of its host is cleared, nor is the transport formatted. */
+START_TEST(cleared_while_it_beats)
+{
+	struct cbd_transport *container = open_machine(0);
+	struct cbd_backend_info info;
+	pthread_t thread;
+
+	unit_container(container, 0x40);
+	serve(here, false);
+	cbd_lock_release(&backend->claim.lock);
+	cbd_lock_release(&here->host_lock);
+	stop_beating = false;
+	ck_assert_int_eq(pthread_create(&thread, NULL, beat, backend), 0);
+	fails_to_clear(container, _i ? CBD_OBJECT_HOST : CBD_OBJECT_BACKEND);
+	unit_fails(cbd_transport_owned(container), EBUSY);
+	unit_ok(cbd_backend_get(container, 0, &info, sizeof(info)));
+	ck_assert_int_eq(info.liveness, CBD_ALIVE);
+	unit_ok(cbd_claim_check(&backend->claim));
+	cbd_flag_set(&stop_beating, true);
+	pthread_join(thread, NULL);
+	unit_ok(cbd_clear(container, _i ? CBD_OBJECT_HOST : CBD_OBJECT_BACKEND, 0, NULL, 0));
+	cbd_backend_close(backend);
+	cbd_transport_close(container);
+}
+END_TEST
+
+/* Only the slot that was asked for is swept, also where its beat was left damaged. */
+START_TEST(cleared_alone)
+{
+	struct cbd_transport *container = open_machine(0);
+	void *place = cbd_backend_info_at(container, 0, CBD_BACKEND_BEAT);
+	struct cbd_claim other = CBD_CLAIM_INIT;
+	struct cbd_line line;
+
+	unit_container(container, 0x40);
+	serve(here, false);
+	cbd_line_load(&container->mem, place, &line);
+	line.crc ^= 1;
+	cbd_line_store(&container->mem, place, &line);
+	unit_ok(cbd_claim_take(here, CBD_SIDE_BLKDEV, 1, &other));
+	cbd_lock_release(&backend->claim.lock);
+	cbd_lock_release(&other.lock);
+	clear(container);
+	unit_fails(cbd_claim_check(&backend->claim), ESTALE);
+	unit_ok(cbd_claim_check(&other));
+	cbd_backend_close(backend);
+	cbd_transport_close(container);
+}
+END_TEST
+
+static struct cbd_backend *serve_named(struct cbd_transport *t, unsigned id)
+{
+	const struct cbd_backend_options o = { .id = id, .handlers = 1, .name = "a name" };
+	const struct cbd_disk_geometry g = {
+		.size = 1u << 20, .logical_block = 512, .disk_id = "a disk", .verifier = 0x10000
+	};
+	struct cbd_backend *b;
+
+	unit_ok(cbd_backend_open(t, &o, sizeof(o), &b));
+	unit_ok(cbd_backend_publish(b, &g, sizeof(g)));
+	unit_ok(cbd_backend_tick(b));
+	return b;
+}
+
+/* A name finds the backend that lives, where one was killed under another identity. */
+START_TEST(named_as_one_that_was_killed)
+{
+	struct cbd_transport *container = open_machine(0);
+	struct cbd_backend *killed = serve_named(here, 0);
+
+	unit_container(container, 0x40);
+	cbd_lock_release(&killed->claim.lock);
+	backend = serve_named(container, 1);
+	ck_assert_int_eq(cbd_attach_find(container, "a name"), 1);
+	cbd_backend_close(backend);
+	cbd_backend_close(killed);
+	cbd_transport_close(container);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("moved");
@@ -333,5 +441,8 @@ int main(void)
 	tcase_add_test(t, never_served);
 	tcase_add_loop_test(t, host_is_expected_back, 0, 2);
 	tcase_add_loop_test(t, cleared_by_another_identity, 0, 2);
+	tcase_add_loop_test(t, cleared_while_it_beats, 0, 2);
+	tcase_add_test(t, cleared_alone);
+	tcase_add_test(t, named_as_one_that_was_killed);
 	return unit_main(s);
 }
