@@ -59,7 +59,7 @@ struct program {
 	ev_timer tick, watch, size, status;
 	enum phase phase;
 	bool stopped; /* a signal has asked for the end */
-	int gone;     /* what the successor does, while WATCHING: 1 it serves, -1 it has failed */
+	int gone;     /* what cbd_backend_successor() said last, while WATCHING */
 	bool locked;  /* the disk is */
 	bool moved;   /* another host served the slot last */
 	bool fenced;  /* that host is cut off: */
@@ -491,17 +491,25 @@ static void on_hangup(struct ev_loop *loop, ev_signal *watcher, int events)
 }
 
 /* Does the successor serve?  Does it still try? */
+static void look_at_successor(struct program *p)
+{
+	int r = cbd_backend_successor(p->backend);
+
+	if (r == -ESTALE)
+		log_error("%s", cbd_errmsg());
+	if (r != 0)
+		p->gone = r;
+}
+
 static void on_watch(struct ev_loop *loop, ev_timer *timer, int events)
 {
 	struct program *p = timer->data;
-	int r = cbd_backend_successor(p->backend);
 
 	(void)events;
 	notify_feed(WATCH_MS);
-	if (r == 0)
-		return;
-	p->gone = r;
-	ev_break(loop, EVBREAK_ALL);
+	look_at_successor(p);
+	if (p->gone != 0)
+		ev_break(loop, EVBREAK_ALL);
 }
 
 /* Called before anything is started: a signal that comes before the event loop runs ends
@@ -561,11 +569,17 @@ static void serve(struct program *p)
 
 /* ------------------------------------------------------------------ hand over */
 
+/* Is there nothing to take back?  The successor serves, or the transport was formatted
+ * again. */
+static bool is_over(const struct program *p)
+{
+	return p->gone > 0 || p->gone == -ESTALE;
+}
+
 /*
  * This process, which has handed over, serves again: it takes the disk, then the slot, and
  * publishes, as a start after a crash does, without the checks that it has passed already.
- * 0: it serves.  -1: nothing has changed, and it may be tried again; or p->gone is 1: a
- * successor has served the slot, and there is nothing to take back.
+ * 0: it serves.  -1: nothing has changed, and it may be tried again unless is_over().
  */
 static int take_back(struct program *p)
 {
@@ -577,10 +591,10 @@ static int take_back(struct program *p)
 		return -1;
 	/* With the disk's lock: from here on no other process begins to serve the disk, or
 	 * stops doing so.  A successor that was stopped in order is not replaced. */
-	if (cbd_backend_successor(old) > 0) {
+	look_at_successor(p);
+	if (is_over(p)) {
 		disk_unlock(p->disk);
 		p->locked = false;
-		p->gone = 1;
 		return -1;
 	}
 	p->backend = NULL;
@@ -621,11 +635,11 @@ static bool hand_over(struct program *p)
 		ev_timer_again(p->loop, &p->watch);
 		ev_run(p->loop, 0);
 		ev_timer_stop(p->loop, &p->watch);
-		if (p->gone > 0 || p->stopped)
+		if (is_over(p) || p->stopped)
 			return true;
 		if (take_back(p) == 0)
 			return false;
-		if (p->gone > 0)
+		if (is_over(p))
 			return true;
 		if (p->gone == -ETIMEDOUT)
 			tries--; /* the successor has the slot and the disk: it may go on */

@@ -613,7 +613,8 @@ bool cbd_backend_drained(const struct cbd_backend *b);
  * handler call under way, and cbd_backend_successor() tells whether the successor
  * serves, or has served and stopped in order since: 1; 0 while it is on its way; -ESRCH: it is dead or has given up, so this
  * process opens the disk's lock and the slot again, as a new backend; -ETIMEDOUT: the
- * same may be tried, it is too slow.
+ * same may be tried, it is too slow; -ESTALE: the transport was formatted again, so there
+ * is nothing to take back.
  */
 bool cbd_backend_handed_over(const struct cbd_backend *b);
 void cbd_backend_release(struct cbd_backend *b);

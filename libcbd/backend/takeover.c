@@ -188,7 +188,10 @@ int cbd_backend_successor(struct cbd_backend *b)
 	struct cbd_successor *w = &b->successor;
 	struct cbd_state_line s;
 	struct cbd_beat_line beat;
+	int r = cbd_transport_verify(b->t);
 
+	if (r < 0)
+		return r; /* neither beat nor slot are this process's to store any more */
 	beat_for_host(b);
 	if (cbd_takeover_is_asked(b->t, b->id)) {
 		w->incarnation = 0;

@@ -6,6 +6,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <unistd.h>
 
 #include "machines.h"
 
@@ -178,6 +179,33 @@ START_TEST(hangs)
 }
 END_TEST
 
+/* The transport is formatted again, by a process that does not see the locks: nothing of the
+ * old format is stored into the new one. */
+START_TEST(formatted_again)
+{
+	const struct cbd_format_options o = { .size = 6u << 20,
+					      .hosts = 4,
+					      .backends = 2,
+					      .blkdevs = 3,
+					      .channels = 2,
+					      .heartbeat_ms = HEARTBEAT_MS };
+	struct cbd_transport *fresh;
+	char path[UNIT_PATH];
+
+	cbd_takeover_end(hand_over(old, t2));
+	unit_path(path);
+	unit_ok(cbd_format(path, &o, sizeof(o)));
+	unit_ok(cbd_transport_open(path, 0, &fresh));
+	memcpy(t1->base, fresh->base, fresh->header.size);
+	old->tick_ns = 0; /* a beat is due */
+	unit_fails(cbd_backend_successor(old), ESTALE);
+	ck_assert_ptr_nonnull(strstr(cbd_errmsg(), "was formatted again"));
+	ck_assert(memcmp(t1->base, fresh->base, fresh->header.size) == 0);
+	cbd_transport_close(fresh);
+	unlink(path);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("takeover");
@@ -192,6 +220,7 @@ int main(void)
 	tcase_add_test(t, dies);
 	tcase_add_test(t, is_stopped_at_once);
 	tcase_add_test(t, hangs);
+	tcase_add_test(t, formatted_again);
 	suite_add_tcase(s, t);
 	return unit_main(s);
 }
