@@ -202,7 +202,7 @@ static int open_backend(struct sim_proc *p, struct actor_backend *a, struct cbd_
 		.handlers = a->handlers,
 		.max_blkdevs = a->max_blkdevs,
 		.poll = CBD_POLL_SLEEP,
-		.fenced_hosts = a->fenced ? 1ull << a->fenced_host : 0,
+		.fenced_hosts = a->fenced_hosts,
 	};
 	int r;
 
@@ -481,7 +481,7 @@ int actor_clear(struct sim_proc *p, void *arg)
 {
 	const struct actor_clear *a = arg;
 	struct cbd_clear_options o = {
-		.hosts_gone = a->host_gone < 0 ? 0 : 1ull << a->host_gone,
+		.hosts_gone = a->hosts_gone,
 	};
 	struct cbd_transport *t;
 	int r = open_transport(&t);

@@ -31,8 +31,7 @@ struct actor_backend {
 	unsigned id;
 	unsigned handlers, max_blkdevs;
 	bool takeover; /* from the process of this host that serves */
-	bool fenced;
-	unsigned fenced_host;
+	uint64_t fenced_hosts; /* bit i: host slot i is said to be off */
 	bool wanted_stop; /* the director: stop in order */
 	/* told by it */
 	bool serving, lost;
@@ -69,7 +68,7 @@ int actor_client(struct sim_proc *p, void *arg);
 struct actor_clear {
 	enum cbd_object object;
 	unsigned id;
-	int host_gone;
+	uint64_t hosts_gone; /* as fenced_hosts */
 };
 int actor_clear(struct sim_proc *p, void *arg);
 int actor_check(struct sim_proc *p, void *arg); /* bool *repair; the number of problems */

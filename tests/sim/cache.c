@@ -156,31 +156,36 @@ bool sim_cache_dirty(struct sim_host *h, uint32_t line)
 	return line_at(h, line)->state == DIRTY;
 }
 
-void sim_cache_write_back(struct sim_host *h, uint32_t line)
-{
-	if (line_at(h, line)->state == DIRTY)
-		sim_trace("host %u writes back %s", h->id, sim_line_name(line));
-	clean(h, line);
-}
-
-void sim_cache_write_back_at(struct sim_host *h, uint32_t line, uint64_t step)
-{
-	sim.due_host = h;
-	sim.due_line = line;
-	sim.due_step = step;
-}
-
-void sim_cache_write_back_all(struct sim_host *h)
-{
-	for (uint32_t i = 0; i < h->n_present; i++)
-		clean(h, h->present[i]);
-}
-
 /* ------------------------------------------------------------------ rules */
 
 static bool lives(const struct sim_proc *p)
 {
 	return p && p->alive && !p->ended;
+}
+
+void sim_cache_write_back_dead(struct sim_host *h)
+{
+	for (uint32_t i = 0; i < h->n_present; i++) {
+		struct sim_line *c = line_at(h, h->present[i]);
+
+		if (c->state != DIRTY || lives(c->owner))
+			continue;
+		sim_trace("host %u writes back %s", h->id, sim_line_name(h->present[i]));
+		clean(h, h->present[i]);
+	}
+}
+
+void sim_cache_write_back_dead_at(struct sim_host *h, uint64_t step)
+{
+	sim.due_host = h;
+	sim.due_step = step;
+}
+
+void sim_cache_damage(uint32_t line)
+{
+	for (unsigned i = 0; i < SIM_HOSTS; i++)
+		drop(&sim.hosts[i], line);
+	sim.memory[line][3] ^= 0x5a;
 }
 
 /* A store: nobody else has the line dirty whose process lives.  Host slots are taken by
@@ -503,6 +508,13 @@ void cbd_cpu_store(cbd_word64 *p, uint64_t value)
 	note_stored(sim.current, line);
 }
 
+static void die_behind(uint32_t line)
+{
+	me()->died_line = line;
+	sim_trace("dies behind the store of %s", sim_line_name(line));
+	sim_kill(me());
+}
+
 /* The last word of a line: the place to die before it is written back. */
 void cbd_cpu_store_release(cbd_word64 *p, uint64_t value)
 {
@@ -511,13 +523,10 @@ void cbd_cpu_store_release(cbd_word64 *p, uint64_t value)
 
 	cbd_cpu_store(p, value);
 	sim.count.lines_stored++;
-	proc->line_stores++;
+	proc->stores++;
 	sim_trace("stores %s", sim_line_name(line));
-	if (proc->line_stores == proc->die_at_store) {
-		proc->died_line = line;
-		sim_trace("dies behind the store of %s", sim_line_name(line));
-		sim_kill(proc);
-	}
+	if (proc->stores == proc->die_at_store)
+		die_behind(line);
 	sim_step();
 }
 
@@ -604,12 +613,18 @@ void cbd_cpu_write(void *dst, const void *src, size_t len)
 void cbd_cpu_stream(void *dst, const void *src, size_t len)
 {
 	char *to = dst;
+	const char *last = NULL; /* the line in which the process dies */
 
+	if (++me()->stores == me()->die_at_store)
+		last = to + sim_below(len);
 	while (len > 0) {
 		size_t in = (uintptr_t)to % SIM_LINE, n = SIM_LINE - in < len ? SIM_LINE - in : len;
+		bool dies = last && last < to + n;
 
-		if (n < SIM_LINE || sim_chance(16)) {
+		if (dies || n < SIM_LINE || sim_chance(16)) {
 			write_part(to, src, in, n);
+			if (dies)
+				die_behind(sim_line_of(to));
 		} else {
 			uint64_t word[8];
 
@@ -670,7 +685,7 @@ void sim_cache_noise(void)
 {
 	if (sim.due_step && sim.count.steps >= sim.due_step) {
 		sim.due_step = 0;
-		sim_cache_write_back(sim.due_host, sim.due_line);
+		sim_cache_write_back_dead(sim.due_host);
 	}
 	if (sim_chance(sim.noise.evict))
 		evict();

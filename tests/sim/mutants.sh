@@ -44,10 +44,11 @@ compile() # FILE of libcbd
 # of the clock, which a busy machine uses up without a fault of the mutant.
 run() # PROGRAM TIME: what has failed; 0: nothing, 1: killed, 2: an error
 {
-	local rc=0 how
+	local rc=0 how objects=("$sim/$1.o")
 
+	[ "$1" != systematic ] || objects+=("$sim/victims.o")
 	# what was compiled here stands before the same of the library
-	gcc -pthread -rdynamic -o "$work/$1" "$sim/$1.o" "$work"/*.o "$sim/.libs/libcbd-sim.a" \
+	gcc -pthread -rdynamic -o "$work/$1" "${objects[@]}" "$work"/*.o "$sim/.libs/libcbd-sim.a" \
 		"${wraps[@]}" "${libs[@]}" >"$work/out" 2>&1 || {
 		echo "does not link: $(head -n 1 "$work/out")"
 		return 2

@@ -188,8 +188,7 @@ static void serve_on(struct scene *s, struct sim_host *h, bool takeover, int fen
 					    .handlers = 1 + (unsigned)sim_below(2),
 					    .max_blkdevs = 4,
 					    .takeover = takeover,
-					    .fenced = fenced >= 0,
-					    .fenced_host = fenced >= 0 ? (unsigned)fenced : 0 };
+					    .fenced_hosts = fenced >= 0 ? 1ull << fenced : 0 };
 	server->proc = sim_spawn(h, "backend", actor_backend, &server->a);
 	s->server = server;
 }
@@ -296,8 +295,7 @@ static void crash_client(struct scene *s)
 	unsigned i = (unsigned)sim_below(s->n);
 
 	if (sim_chance(2)) {
-		s->client[i].proc->die_at_store = s->client[i].proc->line_stores + 1 +
-						  sim_below(40);
+		s->client[i].proc->die_at_store = s->client[i].proc->stores + 1 + sim_below(40);
 		any_pause();
 	}
 	sim_kill(s->client[i].proc);
@@ -308,7 +306,7 @@ static void crash_client(struct scene *s)
 static void crash_server(struct scene *s)
 {
 	if (sim_chance(2)) {
-		s->server->proc->die_at_store = s->server->proc->line_stores + 1 + sim_below(60);
+		s->server->proc->die_at_store = s->server->proc->stores + 1 + sim_below(60);
 		any_pause();
 	}
 	sim_kill(s->server->proc);

@@ -89,8 +89,9 @@ struct sim_proc {
 	int fds[64];
 	unsigned n_fds;
 	uint64_t stopped_until; /* no fibre of it runs before */
-	uint64_t line_stores;	/* whole lines stored so far */
-	uint64_t die_at_store;	/* killed right behind this one, before it is written back; 0 */
+	uint64_t stores;	/* lines, and pieces of payload, stored so far */
+	/* killed right behind this line, before it is written back, or inside this piece; 0 */
+	uint64_t die_at_store;
 	uint64_t died_line;
 	int (*fn)(struct sim_proc *, void *);
 	void *arg;
@@ -150,9 +151,8 @@ struct sim_world {
 	char path[64];
 	struct cbd_header header; /* to name lines */
 	bool trace;
-	uint64_t due_step; /* of sim_cache_write_back_at(); 0: nothing */
+	uint64_t due_step; /* of sim_cache_write_back_dead_at(); 0: nothing */
 	struct sim_host *due_host;
-	uint32_t due_line;
 };
 
 extern struct sim_world sim;
@@ -212,11 +212,12 @@ void sim_cache_noise(void);
 void sim_cache_drain(struct sim_fibre *f); /* its instructions take effect */
 void sim_cache_process_died(struct sim_proc *p);
 void sim_cache_power_off(struct sim_host *h, unsigned percent_lost);
-/* The same at a step to come. */
-void sim_cache_write_back_at(struct sim_host *h, uint32_t line, uint64_t step);
 void sim_cache_late_end(struct sim_host *h);
-void sim_cache_write_back(struct sim_host *h, uint32_t line);
-void sim_cache_write_back_all(struct sim_host *h);
+/* All that dead processes have left dirty; and the same at a step to come. */
+void sim_cache_write_back_dead(struct sim_host *h);
+void sim_cache_write_back_dead_at(struct sim_host *h, uint64_t step);
+/* In memory, and in no cache: as by a fault of the memory. */
+void sim_cache_damage(uint32_t line);
 void sim_cache_exit_check(struct sim_proc *p);
 bool sim_cache_dirty(struct sim_host *h, uint32_t line);
 /* Where a word of shared memory is, as another process may map it elsewhere; or itself. */

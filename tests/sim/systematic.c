@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * systematic.c - a process dies behind each line that it stores, before the line is
- * written back; then its host returns, another host goes on, an operator clears, or the
- * memory is formatted; and the line comes to memory before, meanwhile, or after.  At
- * the end everything works, if need be after check --repair.
+ * written back, and inside each piece of payload; then its host returns, another host
+ * goes on, an operator clears, or the memory is formatted; and what is dirty comes to
+ * memory before, meanwhile, or after.  At the end everything works, if need be after
+ * check --repair.  Who dies, and how it is followed, is victims.c's.
  *
  * Usage: sim-systematic [VICTIM STORE FOLLOW WHEN], as it prints a case that fails.
- * SIM_SEED: other schedules of the same cases (0).
+ * SIM_SEED: other schedules of the same cases (0); SIM_EVERY: one case in so many;
+ * SIM_VICTIM: of this victim alone.
  */
 #include <config.h>
 
@@ -18,19 +20,18 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "actors.h"
+#include "systematic.h"
 
-#define SIZE (4ull << 20)
+/* One case in so many; SIM_EVERY=1 for all. */
+#define EVERY_DEFAULT 3
 
-enum victim { CLIENT, BACKEND, VICTIMS };
 enum follow { RETURNS, OTHER, CLEARED, FORMATTED, FOLLOWS };
 enum when { BEFORE, MEANWHILE, AFTER, WHENS };
-static const char *const victims[] = { "client", "backend" };
 static const char *const follows[] = { "returns", "other", "cleared", "formatted" };
 static const char *const whens[] = { "before", "meanwhile", "after" };
 
 struct a_case {
-	enum victim victim;
+	const struct victim *victim;
 	uint64_t store;
 	enum follow follow;
 	enum when when;
@@ -38,244 +39,69 @@ struct a_case {
 
 enum { DIED = 0, NO_SUCH_STORE = 2, REPAIRED = 3 };
 
-static struct cbd_format_options format = {
-	.size = SIZE,
-	.hosts = 4,
-	.backends = 1,
-	.blkdevs = 4,
-	.channels = 2,
-	.channel_size = 1u << 20,
-	.depth = 4,
-	.heartbeat_ms = 20,
-	.dead_after = 4,
-	.coherence = CBD_COHERENCE_SOFTWARE,
-};
-
-static struct actor_disk disk;
-static struct shadow_block shadows[4][PART_BLOCKS];
-static struct actor_backend a[8];
-static unsigned n_a;
-static struct sim_proc *server;
-static int slots[3];
-static bool repaired;
 static int status;
 static uint32_t *line_seen; /* shared: the line at which the victim of this store died */
 
-/* The host of the victim, the one beside it, and that of the others. */
-#define VICTIM_HOST (&sim.hosts[1])
-#define OTHER_HOST (&sim.hosts[2])
-#define THIRD_HOST (&sim.hosts[0])
-
-static void serve_on(struct sim_host *h, int fenced)
-{
-	struct actor_backend *b = &a[n_a++ % 8];
-
-	*b = (struct actor_backend){ .disk = &disk,
-				     .handlers = 1,
-				     .max_blkdevs = 4,
-				     .fenced = fenced >= 0,
-				     .fenced_host = fenced >= 0 ? (unsigned)fenced : 0 };
-	server = sim_spawn(h, "backend", actor_backend, b);
-	while (server->alive && !b->serving)
-		sim_sleep(5 * SIM_MS);
-}
-
-static void stop_server(void)
-{
-	if (!server || !server->alive)
-		return;
-	a[(n_a - 1) % 8].wanted_stop = true;
-	actor_wait(server, SIM_NEVER);
-}
-
-static int use(struct sim_host *h, unsigned i)
-{
-	struct actor_client c = { .shadow = shadows[i],
-				  .first = i * PART_BLOCKS,
-				  .requests = 6,
-				  .threads = 1,
-				  .again = 20 };
-	int r = actor_run(h, "client", actor_client, &c);
-
-	/* of a write of the dead one, or of a line that came late */
-	if (c.leaves > 1 || c.resends > 1)
-		sim_fail("%llu left epochs, %llu resends", (unsigned long long)c.leaves,
-			 (unsigned long long)c.resends);
-	return r;
-}
-
-static int check(bool repair)
-{
-	/* a claim of a host that is in use is repaired there */
-	if (repair)
-		actor_run(VICTIM_HOST, "check", actor_check, &repair);
-	return actor_run(OTHER_HOST, "check", actor_check, &repair);
-}
-
-static void start_server(struct sim_host *h, int fenced)
-{
-	serve_on(h, fenced);
-	if (server->alive)
-		return;
-	repaired = true;
-	check(true);
-	serve_on(h, fenced);
-	if (!server->alive)
-		sim_fail("the backend does not start, repaired or not: %d", server->result);
-}
-
-static void must_use(struct sim_host *h, unsigned i)
-{
-	int r = use(h, i);
-
-	if (r < 0) {
-		repaired = true;
-		check(true);
-		r = use(h, i);
-	}
-	if (r < 0)
-		sim_fail("the client of host %u ends with %d, repaired or not", h->id, r);
-}
-
-static void format_again(struct sim_host *h)
-{
-	format.force = 2;
-	if (actor_run(h, "format", actor_format, &format) < 0)
-		sim_fail("format fails");
-	memset(shadows, 0, sizeof(shadows));
-	memset(&disk, 0, sizeof(disk));
-}
-
 static void follow(const struct a_case *k)
 {
-	struct actor_clear clear = { CBD_OBJECT_HOST, (unsigned)slots[1], slots[1] };
-
 	switch (k->follow) {
 	case RETURNS:
-		if (k->victim == BACKEND)
-			start_server(VICTIM_HOST, -1);
-		else
-			must_use(VICTIM_HOST, 1);
+		k->victim->returns();
 		break;
 	case OTHER:
-		if (k->victim == BACKEND)
-			start_server(THIRD_HOST, slots[1]);
-		else
-			must_use(OTHER_HOST, 2);
+		k->victim->other();
 		break;
 	case CLEARED:
-		/* a beat that comes late is one: then it is refused, and asked again */
-		if (actor_run(OTHER_HOST, "clear", actor_clear, &clear) == -EBUSY)
-			actor_run(OTHER_HOST, "clear", actor_clear, &clear);
-		if (k->victim == BACKEND)
-			start_server(THIRD_HOST, -1);
+		systematic_clear(k->victim);
 		break;
 	default:
-		if (server && server->alive)
-			sim_kill(server);
-		format_again(OTHER_HOST);
-		start_server(THIRD_HOST, -1);
+		systematic_format();
 		break;
 	}
 }
 
-/* What follows, and the line that comes when it is to. */
-static void follow_and_write_back(const struct a_case *k, uint32_t line)
+/* What follows, and what is dirty that comes when it is to. */
+static void follow_and_write_back(const struct a_case *k)
 {
 	if (k->when == BEFORE)
-		sim_cache_write_back(VICTIM_HOST, line);
+		sim_cache_write_back_dead(VICTIM_HOST);
 	else if (k->when == MEANWHILE)
-		sim_cache_write_back_at(VICTIM_HOST, line, sim.count.steps + 1 + sim_below(4000));
+		sim_cache_write_back_dead_at(VICTIM_HOST, sim.count.steps + 1 + sim_below(4000));
 	follow(k);
-	sim_cache_write_back(VICTIM_HOST, line);
-}
-
-/* Everybody works, in any order of who comes first. */
-static void all_work(void)
-{
-	if (!server || !server->alive)
-		start_server(THIRD_HOST, slots[1]);
-	must_use(OTHER_HOST, 2);
-	must_use(VICTIM_HOST, 1);
-	stop_server();
-	start_server(THIRD_HOST, -1);
-	must_use(VICTIM_HOST, 1);
-	stop_server();
-	if (check(false) != 0) {
-		repaired = true;
-		if (check(true) != 0)
-			sim_fail("check --repair leaves problems");
-	}
-}
-
-static struct sim_proc *run_victim(const struct a_case *k)
-{
-	static struct actor_client c;
-	static struct actor_backend b;
-	struct sim_proc *p;
-
-	c = (struct actor_client){ .shadow = shadows[1],
-				   .first = PART_BLOCKS,
-				   .requests = 6,
-				   .threads = 1,
-				   .again = 5,
-				   .hard = true };
-	b = (struct actor_backend){ .disk = &disk, .handlers = 1, .max_blkdevs = 4 };
-	if (k->victim == CLIENT) {
-		start_server(THIRD_HOST, -1);
-		p = sim_spawn(VICTIM_HOST, "victim", actor_client, &c);
-		p->die_at_store = k->store;
-		actor_wait(p, SIM_NEVER);
-		return p;
-	}
-	p = sim_spawn(VICTIM_HOST, "victim", actor_backend, &b);
-	p->die_at_store = k->store;
-	while (p->alive && !b.serving)
-		sim_sleep(SIM_MS);
-	if (p->alive) {
-		c.shadow = shadows[2];
-		c.first = 2 * PART_BLOCKS;
-		server = sim_spawn(OTHER_HOST, "client", actor_client, &c);
-		while (p->alive && server->alive)
-			sim_sleep(SIM_MS);
-		sim_kill(server); /* its requests would wait for long */
-		server = NULL;
-	}
-	b.wanted_stop = true;
-	actor_wait(p, SIM_NEVER);
-	return p;
+	sim_cache_write_back_dead(VICTIM_HOST);
 }
 
 static void one_case(void *arg)
 {
 	const struct a_case *k = arg;
-	struct sim_proc *victim;
+	const struct sim_proc *victim;
 
-	if (actor_run(THIRD_HOST, "format", actor_format, &format) < 0)
-		sim_fail("format fails");
-	sim.limit_ns = sim.now_ns + 200000 * SIM_MS;
+	sim.limit_ns = sim.now_ns + 300000 * SIM_MS;
 	sim.noise = (struct sim_noise){ .turn = 8, .early = 16 };
-	/* every other time the victim is the one that joins, in the next free slot */
-	slots[0] = actor_run(THIRD_HOST, "join", actor_join, NULL);
-	slots[1] = k->store % 2 ? 2 : actor_run(VICTIM_HOST, "join", actor_join, NULL);
-	slots[2] = actor_run(OTHER_HOST, "join", actor_join, NULL);
-	victim = run_victim(k);
-	if (victim->died_line == 0) {
+	/* a client or a backend joins by itself every other time */
+	systematic_begin(k->victim,
+			 k->victim->joins || (k->victim < systematic_victims + 2 && k->store % 2));
+	victim = k->victim->run(k->store);
+	if (victim->ended) {
 		status = NO_SUCH_STORE;
 		return;
 	}
 	*line_seen = (uint32_t)victim->died_line;
-	follow_and_write_back(k, (uint32_t)victim->died_line);
-	all_work();
-	status = repaired ? REPAIRED : DIED;
+	follow_and_write_back(k);
+	systematic_all_work();
+	status = systematic_repaired ? REPAIRED : DIED;
+}
+
+static uint64_t more_seed(void)
+{
+	const char *more = getenv("SIM_SEED");
+
+	return more ? strtoull(more, NULL, 0) : 0;
 }
 
 static uint64_t seed_of(const struct a_case *k)
 {
-	const char *more = getenv("SIM_SEED");
-
-	return (more ? strtoull(more, NULL, 0) : 0) * 65536 + k->store * 64 + k->follow * 8 +
-	       k->when;
+	return more_seed() * 65536 + k->store * 64 + k->follow * 8 + k->when;
 }
 
 static int run_case(const struct a_case *k)
@@ -286,7 +112,7 @@ static int run_case(const struct a_case *k)
 	fflush(stdout);
 	child = fork();
 	if (child == 0) {
-		sim_begin(seed_of(k), SIZE);
+		sim_begin(seed_of(k), SYSTEMATIC_SIZE);
 		sim_run(one_case, (void *)(uintptr_t)k);
 		sim_end();
 		_exit(status);
@@ -312,24 +138,40 @@ static void note_line(uint32_t line)
 		lines[n_lines++] = line;
 }
 
+static unsigned every = EVERY_DEFAULT;
+
+/* Others for the next store and the next seed; of each store one at least. */
+static bool is_chosen(const struct a_case *k)
+{
+	return (k->follow * WHENS + k->when + k->store + more_seed()) % every == 0;
+}
+
+static void one_result(const struct a_case *k, int how)
+{
+	runs++;
+	repairs += how == REPAIRED;
+	note_line(*line_seen);
+	if (how == DIED || how == REPAIRED)
+		return;
+	failures++;
+	printf("case: sim-systematic %s %llu %s %s\n", k->victim->name,
+	       (unsigned long long)k->store, follows[k->follow], whens[k->when]);
+}
+
 /* False: the victim ends before its store of this number. */
-static bool run_store(enum victim victim, uint64_t store)
+static bool run_store(const struct victim *victim, uint64_t store)
 {
 	for (int f = 0; f < FOLLOWS; f++)
 		for (int w = 0; w < WHENS; w++) {
 			struct a_case k = { victim, store, (enum follow)f, (enum when)w };
-			int how = run_case(&k);
+			int how;
 
+			if (!is_chosen(&k))
+				continue;
+			how = run_case(&k);
 			if (how == NO_SUCH_STORE)
 				return false;
-			runs++;
-			repairs += how == REPAIRED;
-			note_line(*line_seen);
-			if (how == DIED || how == REPAIRED)
-				continue;
-			failures++;
-			printf("case: sim-systematic %s %llu %s %s\n", victims[victim],
-			       (unsigned long long)store, follows[f], whens[w]);
+			one_result(&k, how);
 		}
 	return true;
 }
@@ -343,29 +185,54 @@ static int find(const char *const *names, int n, const char *name)
 	exit(2);
 }
 
+static const struct victim *find_victim(const char *name)
+{
+	for (unsigned i = 0; i < systematic_n_victims; i++)
+		if (strcmp(systematic_victims[i].name, name) == 0)
+			return &systematic_victims[i];
+	fprintf(stderr, "%s: unknown\n", name);
+	exit(2);
+}
+
+static int run_one(char **argv)
+{
+	struct a_case k = { find_victim(argv[1]), strtoull(argv[2], NULL, 0),
+			    (enum follow)find(follows, FOLLOWS, argv[3]),
+			    (enum when)find(whens, WHENS, argv[4]) };
+	int how = run_case(&k);
+
+	printf("status %d\n", how);
+	return how != DIED && how != REPAIRED && how != NO_SUCH_STORE;
+}
+
+static void run_victim(const struct victim *v)
+{
+	unsigned runs_before = runs;
+	uint64_t store = 1;
+
+	while (run_store(v, store))
+		store++;
+	printf("%s: %llu stores, %u cases\n", v->name, (unsigned long long)store - 1,
+	       runs - runs_before);
+}
+
 int main(int argc, char **argv)
 {
+	const char *more = getenv("SIM_EVERY"), *only = getenv("SIM_VICTIM");
+
 	line_seen = mmap(NULL, sizeof(*line_seen), PROT_READ | PROT_WRITE,
 			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (line_seen == MAP_FAILED)
 		return 1;
-	if (argc == 5) {
-		struct a_case k = { (enum victim)find(victims, VICTIMS, argv[1]),
-				    strtoull(argv[2], NULL, 0),
-				    (enum follow)find(follows, FOLLOWS, argv[3]),
-				    (enum when)find(whens, WHENS, argv[4]) };
-		int how = run_case(&k);
-
-		printf("status %d\n", how);
-		return how != DIED && how != REPAIRED && how != NO_SUCH_STORE;
-	}
-	for (int v = 0; v < VICTIMS; v++) {
-		uint64_t store = 1;
-
-		while (run_store((enum victim)v, store))
-			store++;
-		printf("%s: %llu stores\n", victims[v], (unsigned long long)store - 1);
-	}
+	if (more && strtoul(more, NULL, 0) > 0)
+		every = (unsigned)strtoul(more, NULL, 0);
+	if (every > FOLLOWS * WHENS)
+		every = FOLLOWS * WHENS;
+	if (argc == 5)
+		return run_one(argv);
+	for (unsigned v = 0; v < systematic_n_victims; v++)
+		if (!only || strcmp(only, systematic_victims[v].name) == 0)
+			run_victim(&systematic_victims[v]);
 	printf("%u cases over %u lines, %u of them needed check --repair, %u failed\n", runs,
 	       n_lines, repairs, failures);
 	return failures > 0;
