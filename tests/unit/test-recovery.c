@@ -427,15 +427,21 @@ START_TEST(damaged_grant)
 }
 END_TEST
 
-/* The slot is another host's by now: closing writes nothing there. */
+/* The slot was cleared and is another host's by now: closing writes nothing there. */
 START_TEST(closed_after_the_slot)
 {
 	struct pair_options o = stepping(_i);
-	struct cbd_claim_line claim = { .state = CBD_CLAIM_RAISED };
+	struct cbd_claim_line claim = { .state = CBD_CLAIM_RAISED }, own;
 	struct cbd_state_line before, after;
 	void *place;
 
 	pair_open(&p, &o);
+	own = p.blkdev->claim.line;
+	own.state = CBD_CLAIM_DEAD;
+	unit_ok(cbd_line_put(p.ct,
+			     cbd_side_claim_at(p.ct, CBD_SIDE_BLKDEV, p.blkdev->slot,
+					       (unsigned)p.ct->host),
+			     &own));
 	place = cbd_blkdev_line(p.bt, p.blkdev->slot, CBD_BLKDEV_INFO, CBD_BLKDEV_STATE);
 	claim.generation = p.blkdev->claim.line.generation + 1;
 	unit_ok(cbd_line_put(p.ct, cbd_blkdev_line(p.ct, p.blkdev->slot, CBD_BLKDEV_CLAIMS, 1),
