@@ -21,12 +21,16 @@
 
 /* ------------------------------------------------------------------- open */
 
-/* The first slot that no other process holds. */
+/* The first slot that no other process holds.  Of one that is locked cbd_claim_take() would
+ * look for the process, among all its descriptors and under the join lock, to name it. */
 static int claim_any(struct cbd_blkdev *b)
 {
 	for (unsigned d = 0; d < b->t->header.blkdevs; d++) {
-		int r = cbd_claim_take(b->t, CBD_SIDE_BLKDEV, d, &b->claim);
+		int r;
 
+		if (cbd_lock_held(b->t->fd, CBD_LOCK_BLKDEV(d)))
+			continue;
+		r = cbd_claim_take(b->t, CBD_SIDE_BLKDEV, d, &b->claim);
 		if (r == 0) {
 			b->slot = d;
 			return 0;

@@ -88,6 +88,32 @@ START_TEST(named_process)
 }
 END_TEST
 
+/* A blkdev passes by the slots that are in use without the join lock: to name a process for
+ * each, among thousands of descriptors, takes long. */
+START_TEST(all_in_use)
+{
+	const struct cbd_blkdev_options o = { .backend = "0" };
+	struct cbd_claim claims[3];
+	struct cbd_lock join = CBD_LOCK_NONE;
+	struct cbd_blkdev *blkdev;
+	uint64_t since;
+
+	unit_ok(cbd_host_join(t1, -1));
+	unit_ok(cbd_host_join(t2, -1));
+	for (unsigned d = 0; d < 3; d++)
+		unit_ok(claim(t1, CBD_SIDE_BLKDEV, d, &claims[d]));
+	unit_ok(cbd_join_lock(t1, &join));
+	since = cbd_now_ns();
+	unit_fails(cbd_blkdev_open(t2, &o, sizeof(o), &blkdev), EBUSY);
+	ck_assert_ptr_nonnull(strstr(cbd_errmsg(), "all 3 blkdev slots are taken"));
+	/* for that lock it would wait 5 s at least, for each slot */
+	ck_assert_uint_lt(cbd_now_ns() - since, 3 * 5000000000ull);
+	cbd_lock_release(&join);
+	for (unsigned d = 0; d < 3; d++)
+		cbd_claim_release(&claims[d]);
+}
+END_TEST
+
 /* Without any lock between them: the lines alone keep them apart. */
 START_TEST(two_machines)
 {
@@ -437,6 +463,7 @@ int main(void)
 	tcase_add_checked_fixture(t, machines_setup, machines_teardown);
 	tcase_add_loop_test(t, take_and_release, 0, 2);
 	tcase_add_loop_test(t, named_process, 0, 2);
+	tcase_add_test(t, all_in_use);
 	tcase_add_test(t, next_boot);
 	tcase_add_test(t, damaged_line);
 	tcase_add_loop_test(t, false_claim, 0, 3);
