@@ -101,9 +101,45 @@ static int slot_name(struct cbd_transport *t, unsigned h)
 	return r < 0 ? r : (int)h;
 }
 
+/* A backend slot that goes by host slot H to tell whose page cache may hold unwritten data
+ * (rule 7.5), or -1. */
+static int needed_by(const struct cbd_transport *t, unsigned h)
+{
+	for (unsigned b = 0; b < t->header.backends; b++)
+		if (cbd_leftover_in_page_cache(t, b) == (int)h)
+			return (int)b;
+	return -1;
+}
+
+static bool has_process(const struct cbd_transport *t, unsigned h)
+{
+	return cbd_lock_held(t->fd, CBD_LOCK_HOST(h)) || cbd_lock_held(t->fd, CBD_LOCK_MEMBER(h));
+}
+
+/* Host slot H is not this identity's: whose it is, and what to do. */
+static int refuse_configured(const struct cbd_transport *t, unsigned h)
+{
+	int backend = needed_by(t, h);
+	char text[100];
+
+	cbd_host_describe(t, h, text, sizeof(text));
+	if (!cbd_host_is_local(t, h))
+		return cbd_error(EEXIST, "%s: host id %u belongs to another machine, %s", t->path,
+				 h, text);
+	if (backend < 0 || has_process(t, h))
+		return cbd_error(EEXIST,
+				 "%s: host id %u belongs to another identity of this boot, %s, and "
+				 "is in use",
+				 t->path, h, text);
+	return cbd_error(EEXIST,
+			 "%s: host id %u belongs to another identity of this boot, %s, which is "
+			 "expected back: it served backend %d and did not stop in order; start it "
+			 "under that identity, or give it up with 'cbdctl clear host %u'",
+			 t->path, h, text, backend, h);
+}
+
 static int slot_configured(struct cbd_transport *t, unsigned h)
 {
-	char text[100];
 	enum slot_is is;
 
 	if (h >= t->header.hosts)
@@ -114,8 +150,7 @@ static int slot_configured(struct cbd_transport *t, unsigned h)
 		return slot_name(t, h);
 	if (is == SLOT_FREE && slot_take(t, h) == 0)
 		return (int)h;
-	return cbd_error(EEXIST, "%s: host id %u belongs to another machine, %s", t->path, h,
-			 cbd_host_describe(t, h, text, sizeof(text)));
+	return refuse_configured(t, h);
 }
 
 static int slot_find(struct cbd_transport *t)
@@ -234,16 +269,6 @@ struct left_behind {
 	struct cbd_slot_beats beats;
 };
 
-/* Does a backend slot go by this host slot to tell whose page cache may hold unwritten
- * data (rule 7.5)? */
-static bool is_needed(const struct cbd_transport *t, unsigned h)
-{
-	for (unsigned b = 0; b < t->header.backends; b++)
-		if (cbd_leftover_in_page_cache(t, b) == (int)h)
-			return true;
-	return false;
-}
-
 /* No process that opened this file belongs to the host of the slot, and none is expected
  * back for its disk. */
 static bool is_left_behind(const struct cbd_transport *t, unsigned h)
@@ -252,9 +277,8 @@ static bool is_left_behind(const struct cbd_transport *t, unsigned h)
 
 	return cbd_line_get(t, cbd_host_info_at(t, h, CBD_HOST_STATE), &line) == 0 &&
 	       line.state != 0 && cbd_boot_is_local(t, line.boot_id) &&
-	       memcmp(line.uuid, t->identity.uuid, 16) != 0 &&
-	       !cbd_lock_held(t->fd, CBD_LOCK_HOST(h)) &&
-	       !cbd_lock_held(t->fd, CBD_LOCK_MEMBER(h)) && !is_needed(t, h);
+	       memcmp(line.uuid, t->identity.uuid, 16) != 0 && !has_process(t, h) &&
+	       needed_by(t, h) < 0;
 }
 
 static bool is_asked_for(unsigned h, int host_id)

@@ -184,6 +184,11 @@ START_TEST(configured_and_left_behind)
 	unit_container(t3, 0x40);
 	unit_fails(cbd_host_join(t3, 3), EEXIST);
 	unit_fails(cbd_host_join(t3, 2), EEXIST);
+	ck_assert_ptr_nonnull(strstr(cbd_errmsg(), "another identity of this boot"));
+	ck_assert_ptr_nonnull(strstr(cbd_errmsg(), "is in use"));
+	cbd_host_leave(t3);
+	unit_machine(t3, 0x40);
+	unit_fails(cbd_host_join(t3, 2), EEXIST);
 	ck_assert_ptr_nonnull(strstr(cbd_errmsg(), "belongs to another machine"));
 	unit_ok(cbd_host_beat(t1));
 	unit_ok(cbd_host_beat(t2));

@@ -270,6 +270,9 @@ START_TEST(host_is_expected_back)
 		clear(here);
 	cbd_host_leave(here);
 	unit_fails(cbd_host_join(containers[3], -1), ENOSPC);
+	unit_fails(cbd_host_join(containers[3], 0), EEXIST);
+	ck_assert_ptr_nonnull(strstr(cbd_errmsg(), "expected back: it served backend 0"));
+	ck_assert_ptr_nonnull(strstr(cbd_errmsg(), "'cbdctl clear host 0'"));
 	cbd_host_leave(containers[2]);
 	unit_ok(cbd_host_join(containers[3], -1));
 	ck_assert_int_eq(containers[3]->host, 3);
