@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "slots/info.h"
+#include "slots/leftover.h"
 #include "unit.h"
 
 static char path[UNIT_PATH];
@@ -318,6 +319,36 @@ START_TEST(cleared_by_another_identity)
 }
 END_TEST
 
+/* The table is full, and a host is kept for its backend: the host is cleared first. */
+START_TEST(cleared_in_a_full_table)
+{
+	struct cbd_backend *killed;
+	struct cbd_transport *containers[4];
+
+	serve(here, false);
+	killed = backend;
+	for (unsigned i = 0; i < 4; i++) {
+		containers[i] = open_machine(0);
+		unit_container(containers[i], (unsigned char)(0x40 + i));
+		if (i < 3)
+			unit_ok(cbd_host_join(containers[i], -1));
+	}
+	cbd_lock_release(&backend->claim.lock);
+	cbd_host_leave(here);
+	unit_fails(cbd_clear(containers[3], CBD_OBJECT_BACKEND, 0, NULL, 0), ENOSPC);
+	unit_ok(cbd_clear(containers[3], CBD_OBJECT_HOST, 0, NULL, 0));
+	ck_assert_int_eq(cbd_leftover_in_page_cache(containers[3], 0), -1);
+	clear(containers[3]);
+	ck_assert_int_eq(containers[3]->host, 0);
+	/* of this machine still */
+	ck_assert_int_eq(cbd_leftover_in_page_cache(containers[3], 0), 0);
+	admitted(containers[3], false);
+	cbd_backend_close(killed);
+	for (unsigned i = 0; i < 4; i++)
+		cbd_transport_close(containers[i]);
+}
+END_TEST
+
 static bool stop_beating;
 
 /* The owner in a copy of this virtual machine: boot and file are the same, its locks are not
@@ -446,6 +477,7 @@ int main(void)
 	tcase_add_loop_test(t, cleared_by_another_identity, 0, 2);
 	tcase_add_loop_test(t, cleared_while_it_beats, 0, 2);
 	tcase_add_test(t, cleared_alone);
+	tcase_add_test(t, cleared_in_a_full_table);
 	tcase_add_test(t, named_as_one_that_was_killed);
 	return unit_main(s);
 }
