@@ -30,9 +30,9 @@ struct actor_backend {
 	struct actor_disk *disk;
 	unsigned id;
 	unsigned handlers, max_blkdevs;
-	bool takeover; /* from the process of this host that serves */
+	bool takeover;	       /* from the process of this host that serves */
 	uint64_t fenced_hosts; /* bit i: host slot i is said to be off */
-	bool wanted_stop; /* the director: stop in order */
+	bool wanted_stop;      /* the director: stop in order */
 	/* told by it */
 	bool serving, lost;
 	struct cbd_backend *b;
