@@ -389,12 +389,14 @@ static void *work(void *arg)
 		unsigned n = sim_chance(4) ? 1 + (unsigned)sim_below(w->n) : 1;
 		unsigned at = w->first + (unsigned)sim_below(w->n - n + 1);
 		unsigned what = (unsigned)sim_below(16);
+		uint64_t began = sim.now_ns;
 		int r = what < 8    ? write_blocks(w, at, n, false)
 			: what < 9  ? write_blocks(w, at, n, true)
 			: what < 10 ? cbd_queue_flush(w->q)
 				    : read_blocks(w, at, n);
 
 		c->done++;
+		c->slow += sim.now_ns - began >= SIM_MS;
 		if (r < 0) {
 			sim_trace("I/O: %s", cbd_errmsg());
 			c->errors++;

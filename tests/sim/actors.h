@@ -52,6 +52,7 @@ struct actor_client {
 	/* told by it */
 	bool attached;
 	unsigned done, errors;
+	unsigned slow; /* requests that took 1 ms and more */
 	uint64_t resends, bad_payloads, leaves;
 	struct cbd_blkdev *b;
 	bool failed;

@@ -405,14 +405,31 @@ static void must_join(struct sim_host *h)
 	systematic_slots[h->id] = slot;
 }
 
+/* Has joined behind the death: it keeps its slot, whatever comes late. */
+static struct sim_host *joined;
+
 static void return_join(void)
 {
-	must_join(VICTIM_HOST);
+	joined = VICTIM_HOST;
+	must_join(joined);
 }
 
 static void other_join(void)
 {
-	must_join(OTHER_HOST);
+	joined = OTHER_HOST;
+	must_join(joined);
+}
+
+static void must_keep_slot(void)
+{
+	int slot = joined ? systematic_slots[joined->id] : -1;
+
+	if (!joined)
+		return;
+	must_join(joined);
+	if (systematic_slots[joined->id] != slot)
+		sim_fail("host %u had slot %d and has slot %d", joined->id, slot,
+			 systematic_slots[joined->id]);
 }
 
 /* A virtual machine that starts again, with the cache of the boot before, in which a
@@ -714,6 +731,7 @@ void systematic_format(void)
 
 void systematic_all_work(void)
 {
+	must_keep_slot();
 	if (!GONE_HOST->on)
 		sim_boot(GONE_HOST, true);
 	if (!server || !server->alive)
