@@ -53,7 +53,7 @@ run() # PROGRAM TIME: what has failed; 0: nothing, 1: killed, 2: an error
 		echo "does not link: $(head -n 1 "$work/out")"
 		return 2
 	}
-	(ulimit -t 60 && SIM_STEPS=$steps exec timeout "$2" "$work/$1") >"$work/out" 2>&1 || rc=$?
+	(ulimit -t 60 && SIM_FIRST=1 SIM_STEPS=$steps exec timeout "$2" "$work/$1") >"$work/out" 2>&1 || rc=$?
 	[ $rc -ne 0 ] || return 0
 	how=$(sed -n 's/^FAIL seed \([0-9]*\), .* ms, [^:]*: /seed \1: /p' "$work/out" | head -n 1)
 	[ -n "$how" ] || how=$(sed -n 's/^seed [0-9]*: died by signal.*/&/p' "$work/out" | head -n 1)

@@ -8,7 +8,7 @@
  *
  * Usage: sim-systematic [VICTIM STORE FOLLOW WHEN], as it prints a case that fails.
  * SIM_SEED: other schedules of the same cases (0); SIM_EVERY: one case in so many;
- * SIM_VICTIM: of this victim alone.
+ * SIM_VICTIM: of this victim alone; SIM_FIRST: the first case that fails ends it.
  */
 #include <config.h>
 
@@ -156,6 +156,8 @@ static void one_result(const struct a_case *k, int how)
 	failures++;
 	printf("case: sim-systematic %s %llu %s %s\n", k->victim->name,
 	       (unsigned long long)k->store, follows[k->follow], whens[k->when]);
+	if (getenv("SIM_FIRST"))
+		exit(1);
 }
 
 /* False: the victim ends before its store of this number. */
