@@ -306,17 +306,12 @@ START_TEST(answer_of_a_replaced_backend)
 }
 END_TEST
 
-/* The same, and the backend goes on beating without a new grant for that channel: what
- * the other queue believes is not true of this one, so the answer counts, as one that
- * may be lost. */
-START_TEST(answer_that_was_held)
+/* Two queues, the second of which follows a forged grant of a newer backend; it is
+ * returned. */
+static struct cbd_queue *open_with_forged_other(struct pair_options o)
 {
-	static unsigned char buf[512];
-	struct pair_options o = stepping(_i);
-	struct cbd_request *r[1];
 	struct cbd_queue *other;
 	struct cbd_grant_line g;
-	struct cbd_completion c;
 
 	o.queues = 2;
 	pair_open(&p, &o);
@@ -326,6 +321,20 @@ START_TEST(answer_that_was_held)
 	g.verifier += 0x10000;
 	unit_ok(cbd_line_put(p.ct, queue_grant(other), &g));
 	check_grant(other);
+	return other;
+}
+
+/* The same, and the backend goes on beating without a new grant for that channel: what
+ * the other queue believes is not true of this one, so the answer counts, as one that
+ * may be lost. */
+START_TEST(answer_that_was_held)
+{
+	static unsigned char buf[512];
+	struct pair_options o = stepping(_i);
+	struct cbd_request *r[1];
+	struct cbd_completion c;
+
+	open_with_forged_other(o);
 	pair_submit(&p, CBD_OP_WRITE, buf, 0, 512, 1);
 	pair_fetch_all(&p, r, 1);
 	pair_complete(&p, r[0]);
@@ -418,18 +427,9 @@ START_TEST(broken_queue_believes_nothing)
 	static unsigned char buf[512];
 	struct pair_options o = stepping(_i);
 	struct cbd_request *r[1];
-	struct cbd_queue *other;
-	struct cbd_grant_line g;
+	struct cbd_queue *other = open_with_forged_other(o);
 	struct cbd_completion c;
 
-	o.queues = 2;
-	pair_open(&p, &o);
-	other = cbd_blkdev_queue(p.blkdev, 1);
-	g = grant_of(other);
-	g.epoch += NEWER;
-	g.verifier += 0x10000;
-	unit_ok(cbd_line_put(p.ct, queue_grant(other), &g));
-	check_grant(other);
 	pthread_mutex_lock(&other->lock);
 	cbd_queue_break(other, -EIO);
 	cbd_queue_unlock_and_tell(other);

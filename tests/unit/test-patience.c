@@ -296,6 +296,27 @@ START_TEST(epoch_that_was_left_behind)
 }
 END_TEST
 
+/* The user's time-out of the queue's requests is over. */
+static void time_out(void)
+{
+	pthread_mutex_lock(&p.q->lock);
+	cbd_queue_timeouts(p.q, cbd_now_ns() + 2 * SECOND, false);
+	pthread_mutex_unlock(&p.q->lock);
+	ck_assert_int_eq(pair_reap(&p).result, -EIO);
+}
+
+/* Two queues; on the first one the backend has fetched a write, *R.  The other one is
+ * returned. */
+static struct cbd_queue *open_with_a_write(struct pair_options o, struct cbd_request **r)
+{
+	o.timeout_s = 1;
+	o.queues = 2;
+	pair_open(&p, &o);
+	pair_submit(&p, CBD_OP_WRITE, buf, 0, 512, 1);
+	pair_fetch_all(&p, r, 1);
+	return cbd_blkdev_queue(p.blkdev, 1);
+}
+
 /*
  * A write has timed out, and a grant is forged on its channel: the backend still has the
  * write, and executes it when it likes.  So no queue may write, and its extent stays taken,
@@ -309,16 +330,8 @@ START_TEST(forged_after_a_timeout)
 	struct cbd_request *r[1];
 	struct cbd_queue *other;
 
-	o.timeout_s = 1;
-	o.queues = 2;
-	pair_open(&p, &o);
-	other = cbd_blkdev_queue(p.blkdev, 1);
-	pair_submit(&p, CBD_OP_WRITE, buf, 0, 512, 1);
-	pair_fetch_all(&p, r, 1);
-	pthread_mutex_lock(&p.q->lock);
-	cbd_queue_timeouts(p.q, cbd_now_ns() + 2 * SECOND, false);
-	pthread_mutex_unlock(&p.q->lock);
-	ck_assert_int_eq(pair_reap(&p).result, -EIO);
+	other = open_with_a_write(o, r);
+	time_out();
 	own = forged = grant_now();
 	forged.epoch += _i % 2 ? NEWER : 7;
 	unit_ok(cbd_line_put(p.ct, queue_grant(p.q), &forged));
@@ -361,15 +374,6 @@ START_TEST(forged_after_a_timeout)
 }
 END_TEST
 
-/* The user's time-out of the queue's requests is over. */
-static void time_out(void)
-{
-	pthread_mutex_lock(&p.q->lock);
-	cbd_queue_timeouts(p.q, cbd_now_ns() + 2 * SECOND, false);
-	pthread_mutex_unlock(&p.q->lock);
-	ck_assert_int_eq(pair_reap(&p).result, -EIO);
-}
-
 /* A grant that no backend has stored, which the queue follows. */
 static struct cbd_grant_line follow_forged(void)
 {
@@ -408,12 +412,7 @@ START_TEST(forged_and_not_published_again)
 	struct cbd_request *r[1];
 	struct cbd_queue *other;
 
-	o.timeout_s = 1;
-	o.queues = 2;
-	pair_open(&p, &o);
-	other = cbd_blkdev_queue(p.blkdev, 1);
-	pair_submit(&p, CBD_OP_WRITE, buf, 0, 512, 1);
-	pair_fetch_all(&p, r, 1);
+	other = open_with_a_write(o, r);
 	own = follow_forged();
 	pthread_mutex_lock(&p.q->lock);
 	for (unsigned tag = 0; tag < p.q->parts.depth; tag++)
