@@ -301,8 +301,8 @@ static void look_at_intervals(struct worker *w)
  * the other (the thread of libcbd that waits on the bells, then this one), so it serves
  * only where I/O in flight can end the wait too.  Once there is a descriptor, its thread
  * wakes at the bells of an idle handler as well, beside this one: it keeps its bells,
- * so that to arm again wakes nobody (ring/watcher.c).  Requests that wait for another handler's range, or for
- * a beat, have nothing that wakes this thread: it looks.
+ * so that to arm again wakes nobody (ring/watcher.c).  Requests that wait for another
+ * handler's range, or for a beat, have nothing that wakes this thread: it looks.
  */
 static void idle(struct worker *w)
 {

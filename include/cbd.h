@@ -611,10 +611,10 @@ bool cbd_backend_drained(const struct cbd_backend *b);
  * It has drained for a successor on this host, which shares the page cache: what was
  * written need not be synced.  Then cbd_backend_release() gives the slot up, with no
  * handler call under way, and cbd_backend_successor() tells whether the successor
- * serves, or has served and stopped in order since: 1; 0 while it is on its way; -ESRCH: it is dead or has given up, so this
- * process opens the disk's lock and the slot again, as a new backend; -ETIMEDOUT: the
- * same may be tried, it is too slow; -ESTALE: the transport was formatted again, so there
- * is nothing to take back.
+ * serves, or has served and stopped in order since: 1; 0 while it is on its way; -ESRCH: it
+ * is dead or has given up, so this process opens the disk's lock and the slot again, as a
+ * new backend; -ETIMEDOUT: the same may be tried, it is too slow; -ESTALE: the transport
+ * was formatted again, so there is nothing to take back.
  */
 bool cbd_backend_handed_over(const struct cbd_backend *b);
 void cbd_backend_release(struct cbd_backend *b);
@@ -650,6 +650,10 @@ struct cbd_request {
 /*
  * For engines whose disk is memory: copy the payload of a READ from FROM, that of
  * a WRITE to TO, which lie in the disk.  Any thread that owns the request.
+ * cbd_request_store() is the last that is done to a READ before cbd_handler_complete():
+ * with payload CRC it copies to the client at once, and buf stays as it was; what is
+ * stored in buf afterwards reaches nobody, or with a wrong CRC.  After -EFAULT the data
+ * may be brought into buf in another way.
  * -EFAULT: one of the two sides is poisoned or cut off by a truncation; a part may
  * have been copied.  cbd_request_persist() is cbd_request_load() to memory that is
  * durable itself (MAP_SYNC), and returns when the payload is.

@@ -4,9 +4,10 @@
  * take both back, and end what will not be answered.  Owns the tags and the data area.
  *
  * A part is free, ready (tag and extent taken), published, arrived (its CE was read),
- * and free again.  A new epoch makes published and arrived ones ready again; one that has
- * timed out is behind then, as one is that times out before it is published again.  Tag and extent are given back only when the CE was read or the
- * epoch was left with a drain (rule 5).
+ * and free again.  A new epoch makes published and arrived ones ready again.  A part that
+ * has timed out by then is behind instead; so is one that times out in the new epoch
+ * before it is published there.  Tag and extent are given back only when the CE was read
+ * or the epoch was left with a drain (rule 5).
  */
 #include <config.h>
 
