@@ -94,6 +94,13 @@ block_refused()
 		cbd-backend -f -t "$transport" --id 2 "$@" "$device"
 }
 
+# mounts_differ PID PID: they are in two namespaces of mounts, and one is this test's own
+mounts_differ()
+{
+	[ "$(readlink "/proc/$1/ns/mnt")" != "$(readlink "/proc/$2/ns/mnt")" ] &&
+		[ "$(readlink "/proc/$1/ns/mnt")" != "$(readlink /proc/self/ns/mnt)" ]
+}
+
 # block_exclusive DEVICE: not what is mounted, and once only, whoever was first
 block_exclusive()
 {
@@ -105,6 +112,10 @@ block_exclusive()
 	mount "$1" "$folder"
 	block_refused "$1" "is in use, mounted or by another process"
 	block_refused "$1" "is in use, mounted or by another process" -r
+	# a namespace of mounts that another test makes meanwhile
+	nsenter -t $PPID -m unshare --mount sleep 60 &
+	cleanup_fn stop $!
+	wait_until 10 mounts_differ $! $PPID
 	umount "$folder"
 	start_backend 1 "$1"
 	block_refused "$1" "is in use, mounted or by another process"

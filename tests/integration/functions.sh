@@ -15,6 +15,14 @@ set -eu -o pipefail
 export LC_ALL=C.UTF-8
 unset CDPATH
 
+# What a test mounts is seen by this test alone. A mount that other tests saw would be
+# copied by their `unshare -m`, and its device be in use until they end, long after this
+# test has unmounted it.
+if [ -z "${CBD_TEST_MOUNTS-}" ] && unshare --mount true 2>/dev/null; then
+	CBD_TEST_MOUNTS=own exec unshare --mount "$BASH" "$0" "$@"
+fi
+unset CBD_TEST_MOUNTS
+
 # Tests run under make: an answer on stdin would be somebody else's.
 exec </dev/null
 
