@@ -157,11 +157,19 @@ struct cbd_host_claim_line {
 };
 CBD_PIN(struct cbd_host_claim_line, 64);
 
+/* Of a host slot.  LEFT: it is the host's still, but the last process of that boot has
+ * closed the transport in order. */
+enum cbd_host_state {
+	CBD_HOST_FREE = 0,
+	CBD_HOST_IN_USE = 1,
+	CBD_HOST_LEFT = 2,
+};
+
 struct cbd_host_line {
 	uint8_t uuid[16];
 	uint8_t boot_id[16];
 	uint32_t incarnation; /* raised when the boot id changes */
-	uint32_t state;	      /* 0 free, 1 in use */
+	uint32_t state;	      /* enum cbd_host_state */
 	uint8_t reserved[20];
 	uint32_t crc;
 };

@@ -157,7 +157,7 @@ static const char *nonsense(const struct check *c, const struct spot *s, const v
 	case HOST_CLAIM:
 		return host_claim_sense(copy);
 	case HOST_STATE:
-		return host->state > 1 ? "has an impossible state" : NULL;
+		return host->state > CBD_HOST_LEFT ? "has an impossible state" : NULL;
 	case HOST_REQUEST:
 		return request->request > CBD_HOST_REQUEST_CLEAR ? "has an impossible request"
 								 : NULL;
@@ -385,7 +385,7 @@ static void compare_host(struct check *c, unsigned h)
 	struct spot at = { HOST_STATE, h, 0, cbd_host_info_at(c->t, h, CBD_HOST_STATE) };
 
 	if (cbd_line_get(c->t, cbd_host_claim_at(c->t, h), &claim) < 0 ||
-	    cbd_line_get(c->t, at.line, &state) < 0 || state.state != 1)
+	    cbd_line_get(c->t, at.line, &state) < 0 || state.state == CBD_HOST_FREE)
 		return;
 	if (memcmp(claim.uuid, state.uuid, 16) != 0)
 		damaged(c, &at, &state, "does not name the host that has the slot");

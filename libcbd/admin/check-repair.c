@@ -75,7 +75,7 @@ static int repair_host_claim(const struct check *c, const struct spot *s)
 	struct cbd_host_claim_line claim = { .token = 0 };
 
 	if (cbd_line_get(c->t, cbd_host_info_at(c->t, s->slot, CBD_HOST_STATE), &state) < 0 ||
-	    state.state != 1)
+	    state.state == CBD_HOST_FREE)
 		return -EBADMSG;
 	memcpy(&claim.token, state.uuid, sizeof(claim.token));
 	claim.token |= 1;

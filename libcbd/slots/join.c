@@ -26,6 +26,14 @@
 #define CLAIM_WAIT_US 20000
 #define ENTER_TRIES 8
 
+/* How long the last look at a slot that was left in order takes, in heartbeats.  A process of
+ * that boot at another node of the device stores IN_USE again within one. */
+#define LEFT_BEATS 2
+
+/* A process that closes the transport waits for others that do, but not for one that joins:
+ * that is a process of this host too, and so this one is not the last. */
+#define LEAVE_WAIT_MS 500
+
 /* ------------------------------------------------------------------- slot */
 
 enum slot_is { SLOT_FREE, SLOT_OWN, SLOT_FOREIGN };
@@ -169,10 +177,10 @@ static int slot_find(struct cbd_transport *t)
 
 /* ------------------------------------------------------------------- boot */
 
-/* Does the slot's heartbeat move?  As long as a suspicion takes. */
-static bool slot_beats(const struct cbd_transport *t, unsigned h)
+/* Does the slot's heartbeat move?  LOOK_NS: for how long that is looked at. */
+static bool slot_beats(const struct cbd_transport *t, unsigned h, uint64_t look_ns)
 {
-	uint64_t before = cbd_host_counter(t, h), until = cbd_now_ns() + cbd_suspect_ns(t);
+	uint64_t before = cbd_host_counter(t, h), until = cbd_now_ns() + look_ns;
 
 	do {
 		cbd_sleep_us(t->header.heartbeat_ms * 250);
@@ -184,7 +192,7 @@ static bool slot_beats(const struct cbd_transport *t, unsigned h)
 
 static int boot_write(struct cbd_transport *t, unsigned h, uint32_t incarnation)
 {
-	struct cbd_host_line line = { .incarnation = incarnation, .state = 1 };
+	struct cbd_host_line line = { .incarnation = incarnation, .state = CBD_HOST_IN_USE };
 	int r;
 
 	memcpy(line.uuid, t->identity.uuid, 16);
@@ -219,30 +227,84 @@ static int boot_first(struct cbd_transport *t, unsigned h, uint32_t incarnation)
 	return r == -EIO ? r : 0;
 }
 
+/* A slot of this boot. */
+static int boot_again(struct cbd_transport *t, unsigned h, const struct cbd_host_line *line)
+{
+	if (line->state == CBD_HOST_LEFT)
+		return boot_write(t, h, line->incarnation);
+	t->host_line = *line;
+	return 0;
+}
+
+/*
+ * Is the earlier boot of this identity gone?  Silence as long as a suspicion takes says so;
+ * where the last process of that boot has left, it is enough to wait for a process that its
+ * locks do not show (LEFT_BEATS).  -EADDRINUSE: it beats; -EAGAIN: somebody entered the slot
+ * meanwhile.
+ */
+static int boot_gone(const struct cbd_transport *t, unsigned h, bool left)
+{
+	uint64_t look_ns = t->header.heartbeat_ms * UINT64_C(1000000) * LEFT_BEATS;
+	struct cbd_host_line line;
+	int r;
+
+	if (slot_beats(t, h, left ? look_ns : cbd_suspect_ns(t)))
+		return cbd_error(EADDRINUSE,
+				 "%s: host id %u is in use by another machine with the same "
+				 "identity; write a uuid of its own to %s, or give host-id",
+				 t->path, h, CBD_HOST_ID_FILE);
+	if (!left)
+		return 0;
+	r = cbd_line_get(t, cbd_host_info_at(t, h, CBD_HOST_STATE), &line);
+	return r == 0 && line.state != CBD_HOST_LEFT ? -EAGAIN : r;
+}
+
 /* To others the boot id proves that the earlier boot of this host is gone (rule 2), so it
  * must not be stored while that boot still beats. */
 static int boot_enter(struct cbd_transport *t, unsigned h)
 {
 	struct cbd_host_line line;
-	int r = cbd_line_get(t, cbd_host_info_at(t, h, CBD_HOST_STATE), &line);
+	int r = cbd_line_get(t, cbd_host_info_at(t, h, CBD_HOST_STATE), &line), gone;
 
 	if (r == -EIO)
 		return r;
-	if (r == 0 && line.state == 0)
+	if (r == 0 && line.state == CBD_HOST_FREE)
 		return boot_first(t, h, line.incarnation + 1);
 	if (r == 0 && memcmp(line.uuid, t->identity.uuid, 16) != 0)
 		return -EAGAIN; /* another host has entered it meanwhile */
-	if (r == 0 && memcmp(line.boot_id, t->identity.boot_id, 16) == 0) {
-		t->host_line = line;
-		return 0;
-	}
-	if (slot_beats(t, h))
-		return cbd_error(EADDRINUSE,
-				 "%s: host id %u is in use by another machine with the same "
-				 "identity; write a uuid of its own to %s, or give host-id",
-				 t->path, h, CBD_HOST_ID_FILE);
+	if (r == 0 && memcmp(line.boot_id, t->identity.boot_id, 16) == 0)
+		return boot_again(t, h, &line);
+	gone = boot_gone(t, h, r == 0 && line.state == CBD_HOST_LEFT);
+	if (gone < 0)
+		return gone;
 	cbd_leftover_write_back_host(t, h);
 	return boot_write(t, h, r == 0 ? line.incarnation + 1 : 1);
+}
+
+/*
+ * This process closes the transport.  When it is the last one of the host (by the locks of
+ * this node of the device), its next boot need not wait for as long as a suspicion takes:
+ * nothing of this boot can be there to be robbed.  With the join lock, so that no process
+ * enters between the look and the store.  Where anything fails the line stays IN_USE, which
+ * costs the next boot time and nothing else.
+ */
+static void host_leave(struct cbd_transport *t)
+{
+	void *place = cbd_host_info_at(t, (unsigned)t->host, CBD_HOST_STATE);
+	struct cbd_lock lock = CBD_LOCK_NONE;
+	struct cbd_host_line line;
+
+	if (cbd_lock_take(&lock, t->fd, CBD_LOCK_JOIN, false, LEAVE_WAIT_MS) < 0)
+		return;
+	cbd_lock_release(&t->host_lock);
+	cbd_lock_release(&t->member_lock);
+	if (!has_process(t, (unsigned)t->host) && cbd_line_get(t, place, &line) == 0 &&
+	    memcmp(&line, &t->host_line, sizeof(line)) == 0) {
+		line.state = CBD_HOST_LEFT;
+		cbd_step("host-leaving");
+		(void)cbd_line_put(t, place, &line);
+	}
+	cbd_lock_release(&lock);
 }
 
 /* The slot that was entered. */
@@ -380,9 +442,10 @@ static int enter(struct cbd_transport *t, int host_id, const struct left_behind 
 	if (reused >= 0)
 		h = reused; /* else with the message of slot_enter() */
 	r = h < 0 ? h : cbd_lock_take(&t->member_lock, t->fd, CBD_LOCK_MEMBER(h), true, 0);
-	if (r == 0)
+	if (r == 0) {
 		t->host = h;
-	else if (h >= 0)
+		t->leave = host_leave;
+	} else if (h >= 0)
 		r = cbd_error(-r, "%s: cannot lock: %m", t->path);
 	cbd_lock_release(&lock);
 	return r;

@@ -126,6 +126,8 @@ int cbd_transport_open(const char *path, unsigned flags, struct cbd_transport **
 
 void cbd_host_leave(struct cbd_transport *t)
 {
+	if (t->host >= 0 && t->leave)
+		t->leave(t);
 	cbd_lock_release(&t->host_lock);
 	cbd_lock_release(&t->member_lock);
 	t->host = -1;

@@ -40,12 +40,13 @@ struct cbd_transport {
 	uint32_t seed;		/* CRC of the uuid: of every CRC in this memory */
 	struct cbd_lock in_use;
 	struct cbd_identity identity;
-	struct cbd_host_line host_line; /* as this host's boot wrote it */
-	int host;			/* slot, -1: not joined */
-	struct cbd_lock member_lock;	/* shared: this process is one of the host's */
-	struct cbd_lock host_lock;	/* the process that holds it beats for the host */
-	uint64_t host_counter;		/* as last stored in the host's beat line */
-	pthread_mutex_t host_mutex;	/* guards host_line, the locks, host_counter */
+	struct cbd_host_line host_line;		/* as this host's boot wrote it */
+	int host;				/* slot, -1: not joined */
+	void (*leave)(struct cbd_transport *t); /* set by the join: says that the host left */
+	struct cbd_lock member_lock;		/* shared: this process is one of the host's */
+	struct cbd_lock host_lock;		/* the process that holds it beats for the host */
+	uint64_t host_counter;			/* as last stored in the host's beat line */
+	pthread_mutex_t host_mutex;		/* guards host_line, the locks, host_counter */
 	uint64_t claims_damaged_ns;	/* since when a sweep sees damaged claims; 0: none */
 	pthread_mutex_t liveness_mutex; /* guards liveness */
 	enum cbd_liveness *liveness;	/* as last watched, of all slots; NULL: never */

@@ -143,6 +143,7 @@ NUMBERS = {
     "CBD_HEADER_": "struct cbd_header",
     "CBD_CLAIM_": "struct cbd_claim_line",
     "CBD_HOST_REQUEST_": "struct cbd_host_request_line",
+    "CBD_HOST_": "struct cbd_host_line",
     "CBD_SLOT_": "struct cbd_state_line",
     "CBD_GEOMETRY_": "struct cbd_geometry_line",
     "CBD_IDENTITY_": "struct cbd_identity_line",

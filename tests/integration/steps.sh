@@ -72,6 +72,7 @@ drained              stop_backend_in_order
 backend-settled      stop_backend_in_order
 backend-left         stop_backend_in_order
 claim-release        stop_backend_in_order
+host-leaving         leave_host
 leave                leave
 leave-written        leave
 grant-given:3        renew
@@ -399,6 +400,14 @@ stop_backend_in_order()
 	victim_backend "$1"
 	wait_until 20 is_listed live || fail "the backend is not ready in time"
 	begin_plugin
+	kill "$victim"
+}
+
+# The last process of the host.
+leave_host()
+{
+	victim_backend "$1"
+	wait_until 20 is_listed live || fail "the backend is not ready in time"
 	kill "$victim"
 }
 

@@ -66,7 +66,7 @@ while IFS='|' read -r line numbers text; do
 	"$patch" "$transport" line "$line" ${numbers/GRANT/$grant}
 	damaged "$text"
 done <<'EOF'
-host-state:1|36:4=2|host 1: state line has an impossible state
+host-state:1|36:4=3|host 1: state line has an impossible state
 host-request:1:0|8:4=9|host 1: request line for backend 0 has an impossible request
 backend-claim:1:2|56:4=4|backend 1: claim line of host 2 has an impossible state
 backend-claim:1:2|56:4=1|backend 1: claim line of host 2 is raised, and there is no such host

@@ -4,4 +4,4 @@
 
 . "$(dirname "$0")/steps.sh"
 
-steps_test hardware 'detach|abandon|let_go|stop_backend_in_order|takeover|hand_over|clear_gone|clear_stopped|clear_left|resize'
+steps_test hardware 'detach|abandon|let_go|stop_backend_in_order|leave_host|takeover|hand_over|clear_gone|clear_stopped|clear_left|resize'

@@ -124,6 +124,87 @@ START_TEST(cloned_machine)
 }
 END_TEST
 
+static struct cbd_host_line state_of(unsigned h)
+{
+	struct cbd_host_line line;
+
+	unit_ok(cbd_line_get(t1, cbd_host_line(t1, h, CBD_HOST_INFO, CBD_HOST_STATE), &line));
+	return line;
+}
+
+/* The last process of a host says that it has left; the next one of the same boot says that
+ * the slot is in use again. */
+START_TEST(last_process_leaves)
+{
+	unit_ok(cbd_host_join(t1, -1));
+	unit_ok(cbd_host_join(t2, -1));
+	cbd_host_leave(t1);
+	ck_assert_uint_eq(state_of(0).state, CBD_HOST_IN_USE);
+	cbd_host_leave(t2);
+	ck_assert_uint_eq(state_of(0).state, CBD_HOST_LEFT);
+	unit_ok(cbd_host_join(t1, -1));
+	ck_assert_uint_eq(state_of(0).state, CBD_HOST_IN_USE);
+	ck_assert_uint_eq(state_of(0).incarnation, 1);
+	unit_ok(cbd_host_beat(t1));
+}
+END_TEST
+
+/* The next boot of a host that has left does not wait for as long as a suspicion takes, which
+ * is minutes here. */
+START_TEST(next_boot_of_one_that_left)
+{
+	uint64_t start = cbd_now_ns();
+
+	unit_ok(cbd_host_join(t1, -1));
+	cbd_host_leave(t1);
+	unit_machine(t2, 0x30);
+	unit_clone(t2, t1);
+	t2->header.dead_after = 6000;
+	unit_ok(cbd_host_join(t2, -1));
+	ck_assert_uint_lt(cbd_now_ns() - start, cbd_suspect_ns(t2) / 2);
+	ck_assert_uint_eq(state_of(0).state, CBD_HOST_IN_USE);
+	ck_assert_uint_eq(state_of(0).incarnation, 2);
+	ck_assert_mem_eq(state_of(0).boot_id, t2->identity.boot_id, 16);
+}
+END_TEST
+
+/* A process of the earlier boot lives, at a node of the device where the lock of the one that
+ * left is not seen: it beats, and stores its line again. */
+START_TEST(left_by_one_of_two_nodes)
+{
+	struct cbd_host_line line;
+	pthread_t thread;
+	void *lost;
+
+	unit_ok(cbd_host_join(t1, -1));
+	unit_machine(t2, 0x30);
+	unit_clone(t2, t1);
+	line = state_of(0);
+	line.state = CBD_HOST_LEFT;
+	unit_ok(cbd_line_put(t2, cbd_host_line(t2, 0, CBD_HOST_INFO, CBD_HOST_STATE), &line));
+	stop_beating = false;
+	ck_assert_int_eq(pthread_create(&thread, NULL, beat, t1), 0);
+	unit_fails(cbd_host_join(t2, -1), EADDRINUSE);
+	cbd_flag_set(&stop_beating, true);
+	pthread_join(thread, &lost);
+	ck_assert_ptr_null(lost);
+	ck_assert_uint_eq(state_of(0).state, CBD_HOST_IN_USE);
+}
+END_TEST
+
+/* A process that has lost its slot does not say that it left. */
+START_TEST(leaves_what_it_has_lost)
+{
+	unit_ok(cbd_host_join(t1, -1));
+	unit_machine(t2, 0x30);
+	unit_clone(t2, t1);
+	unit_ok(cbd_host_join(t2, -1));
+	cbd_host_leave(t1);
+	ck_assert_uint_eq(state_of(0).state, CBD_HOST_IN_USE);
+	unit_ok(cbd_host_beat(t2));
+}
+END_TEST
+
 /* The slots of other identities are full; t2 is a process of the last one. */
 static void fill(void)
 {
@@ -380,6 +461,10 @@ int main(void)
 	tcase_add_test(t, hosts_full);
 	tcase_add_test(t, half_taken_host);
 	tcase_add_test(t, cloned_machine);
+	tcase_add_test(t, last_process_leaves);
+	tcase_add_test(t, next_boot_of_one_that_left);
+	tcase_add_test(t, left_by_one_of_two_nodes);
+	tcase_add_test(t, leaves_what_it_has_lost);
 	tcase_add_test(t, left_behind);
 	tcase_add_test(t, configured_and_left_behind);
 	tcase_add_test(t, left_behind_and_taken);
