@@ -478,25 +478,109 @@ CBD_PIN(struct cbd_ce, 64);
 
 /* -------------------------------------------------------------- counters */
 
-#define CBD_COUNTER_OPS 16
-#define CBD_LATENCY_OPS 6
-#define CBD_LATENCY_BUCKETS 64
+/*
+ * What an owner has counted since it took its slot: a block of sealed lines.  A value only
+ * goes up.  The owner stores its block at a beat: the lines whose values have changed,
+ * four of the others in turn (which heals what was damaged), and last the head, whose
+ * digest covers the CRCs of all of them.  So a reader knows whether the lines that it has read
+ * belong together.  A line that is zero, or of another incarnation than the head (an
+ * earlier owner's), counts as zero: in the digest too.
+ *
+ * There is a block in the counters page of each backend and blkdev slot, from its start;
+ * and two of each channel, from line CBD_CHANNEL_COUNTERS of its pages on: what its
+ * handler has counted (page 0) and what its queue has (page 1).
+ */
+#define CBD_COUNTED_OPS 12     /* enum cbd_se_op; a number beyond counts as 0 */
+#define CBD_LATENCIES 3	       /* READ, WRITE, all others */
+#define CBD_LATENCY_BUCKETS 36 /* of each */
+#define CBD_BUCKETS_PER_LINE 6
+#define CBD_LATENCY_LINES (CBD_LATENCY_BUCKETS / CBD_BUCKETS_PER_LINE)
+#define CBD_COUNTER_LINES 48
+#define CBD_COUNTER_RESERVED (CBD_COUNTER_LINES - 4 - CBD_COUNTED_OPS - 3 * CBD_LATENCY_LINES)
 
-/* Statistics, one page a writer, stored at each beat; no CRC, for people. */
-struct cbd_counters {
-	uint64_t ops[CBD_COUNTER_OPS]; /* by enum cbd_se_op */
-	uint64_t bytes[CBD_COUNTER_OPS];
-	uint64_t errors;
-	uint64_t resends;
-	uint64_t bad_lines;
-	uint64_t bad_payloads;
-	uint64_t leaves;
-	uint64_t reserved0[27];
-	/* bucket k: 2^k <= nanoseconds < 2^(k+1) */
-	uint64_t latency[CBD_LATENCY_OPS][CBD_LATENCY_BUCKETS];
-	uint64_t reserved1[64];
+struct cbd_counter_head {
+	uint64_t sequence;  /* of the block: raised by one at each store */
+	uint64_t uptime_ns; /* since the owner began to count, by its clock */
+	uint64_t stored_ns; /* time of the day there, since 1970, for people */
+	uint16_t slot;	    /* of a channel: its blkdev, */
+	uint16_t queue;	    /* and the queue of that */
+	uint32_t digest;    /* CRC32C, seeded by the uuid, of the CRCs of the 47 other lines */
+	uint8_t reserved[24];
+	uint32_t incarnation; /* of the owner, as in its state line */
+	uint32_t crc;
 };
-CBD_PIN(struct cbd_counters, 4096);
+CBD_PIN(struct cbd_counter_head, 64);
+
+/* Requests of one operation.  A handler counts SEs: parts of requests. */
+struct cbd_counter_op_line {
+	uint64_t sequence; /* of the block when the line has changed last */
+	uint64_t requests; /* ended */
+	uint64_t begun;	   /* the difference is in flight */
+	uint64_t bytes;	   /* of those that ended well */
+	uint64_t errors;   /* of those that ended */
+	uint64_t timed;	   /* of those that ended: their time was taken */
+	uint64_t time_ns;  /* of these together */
+	uint32_t incarnation;
+	uint32_t crc;
+};
+CBD_PIN(struct cbd_counter_op_line, 64);
+
+struct cbd_counter_event_line {
+	uint64_t sequence;
+	uint64_t bad_payloads; /* blkdev: a payload did not check; handler: BADCRC answered */
+	uint64_t resends;      /* blkdev: SEs that were sent again for that */
+	uint64_t retries;      /* payloads that were copied again, because their CRC was wrong */
+	uint64_t time_outs;    /* blkdev: requests that have timed out */
+	uint64_t losses;       /* that unflushed writes may have been lost */
+	uint64_t reserved;
+	uint32_t incarnation;
+	uint32_t crc;
+};
+CBD_PIN(struct cbd_counter_event_line, 64);
+
+struct cbd_counter_epoch_line {
+	uint64_t sequence;
+	uint64_t epochs;    /* blkdev: entered; backend: granted */
+	uint64_t left;	    /* blkdev: asked to leave; backend: left, or asked to be left */
+	uint64_t silent_ns; /* blkdev: its backend did not beat */
+	uint64_t reserved[3];
+	uint32_t incarnation;
+	uint32_t crc;
+};
+CBD_PIN(struct cbd_counter_epoch_line, 64);
+
+/* Time of the threads that wait for entries: the leader of a queue, a handler. */
+struct cbd_counter_wait_line {
+	uint64_t sequence;
+	uint64_t poll_ns;  /* awake: spins and yields */
+	uint64_t sleep_ns; /* asleep */
+	uint64_t sleeps;   /* how often */
+	uint64_t reserved[3];
+	uint32_t incarnation;
+	uint32_t crc;
+};
+CBD_PIN(struct cbd_counter_wait_line, 64);
+
+/* Bucket k counts times below 2^(k+8) ns that no lower bucket does; the last one all
+ * that are longer too. */
+struct cbd_counter_latency_line {
+	uint64_t sequence;
+	uint64_t bucket[CBD_BUCKETS_PER_LINE];
+	uint32_t incarnation;
+	uint32_t crc;
+};
+CBD_PIN(struct cbd_counter_latency_line, 64);
+
+struct cbd_counter_block {
+	struct cbd_counter_head head;
+	struct cbd_counter_event_line events;
+	struct cbd_counter_epoch_line epochs;
+	struct cbd_counter_wait_line waits;
+	struct cbd_counter_op_line ops[CBD_COUNTED_OPS];
+	struct cbd_counter_latency_line latency[CBD_LATENCIES][CBD_LATENCY_LINES];
+	struct cbd_line reserved[CBD_COUNTER_RESERVED]; /* zero */
+};
+CBD_PIN(struct cbd_counter_block, CBD_COUNTER_LINES *CBD_LINE_SIZE);
 
 /* ------------------------------------------------------- places in a slot */
 
@@ -505,7 +589,7 @@ CBD_PIN(struct cbd_counters, 4096);
 enum { CBD_HOST_CLAIM, CBD_HOST_INFO, CBD_HOST_REQUESTS };
 enum { CBD_HOST_STATE, CBD_HOST_BEAT, CBD_HOST_NAME };
 
-/* Backend slot: page 0 claims (line h: host h), page 1 and 2 written by the
+/* Backend slot: page 0 claims (line h: host h), page 1 and 2 (its counters) written by the
  * backend, then its reply pages, line d for blkdev slot d. */
 enum { CBD_BACKEND_CLAIMS, CBD_BACKEND_INFO, CBD_BACKEND_COUNTERS, CBD_BACKEND_REPLIES };
 enum {
@@ -528,6 +612,7 @@ enum { CBD_BLKDEV_STATE, CBD_BLKDEV_BEAT, CBD_BLKDEV_REQUEST, CBD_BLKDEV_DOORBEL
 enum { CBD_CHANNEL_BACKEND, CBD_CHANNEL_BLKDEV, CBD_CHANNEL_RINGS };
 enum { CBD_CHANNEL_GRANT, CBD_CHANNEL_CE_BELL, CBD_CHANNEL_HANDLER_SLEEPS };
 enum { CBD_CHANNEL_LEAVE, CBD_CHANNEL_SE_BELL, CBD_CHANNEL_BLKDEV_SLEEPS };
+#define CBD_CHANNEL_COUNTERS 16 /* in both pages: a struct cbd_counter_block, to the end */
 
 /*
  * OFD byte-range locks (fcntl(2)) on the transport's file or device node, one

@@ -170,6 +170,8 @@ enum cbd_channel_state {
 #define CBD_NAME_SIZE 64  /* of a name, with the terminating 0 */
 #define CBD_PATH_SIZE 256 /* the same of a path */
 
+enum cbd_object { CBD_OBJECT_HOST, CBD_OBJECT_BACKEND, CBD_OBJECT_BLKDEV };
+
 struct cbd_transport_info {
 	uint8_t uuid[16]; /* new at each format */
 	uint64_t size;	  /* bytes */
@@ -263,6 +265,66 @@ int cbd_blkdev_get(struct cbd_transport *t, unsigned id, struct cbd_blkdev_info 
 int cbd_channel_get(struct cbd_transport *t, unsigned backend, unsigned id,
 		    struct cbd_channel_info *info, size_t size);
 
+/* -------------------------------------------------------------- counters */
+
+#define CBD_COUNTED_OPS 12     /* by enum cbd_op */
+#define CBD_LATENCIES 3	       /* by enum cbd_latency */
+#define CBD_LATENCY_BUCKETS 36 /* bucket k: less than 2^(k+8) ns; the last one: all more too */
+
+enum cbd_latency { CBD_LATENCY_READ, CBD_LATENCY_WRITE, CBD_LATENCY_OTHER };
+
+/* Requests of one operation; of a backend: parts of requests. */
+struct cbd_op_counters {
+	uint64_t requests; /* ended */
+	uint64_t begun;	   /* at least as many: the difference is in flight */
+	uint64_t bytes;	   /* of those that ended well */
+	uint64_t errors;   /* of those that ended */
+	uint64_t timed;	   /* of those that ended: their time was taken */
+	uint64_t time_ns;  /* of these together */
+};
+
+/*
+ * What the owner of a slot has counted since it took it, as of its last beat.  The values
+ * are of one instant, but for a request or two that a handler ended meanwhile.  They are the
+ * owner's word: another host may have written any there.
+ */
+struct cbd_counters {
+	uint32_t incarnation; /* of the owner */
+	uint32_t reserved;
+	uint64_t sequence;  /* raised each time that they are stored */
+	uint64_t uptime_ns; /* since the owner began to count, by its clock: for rates */
+	uint64_t stored_ns; /* since 1970, by its clock: for people */
+	/* blkdev: payloads that did not check, SEs that were sent again for that; backend:
+	 * payloads that stayed bad.  Payloads that were copied again because of their CRC */
+	uint64_t bad_payloads, resends, retries;
+	uint64_t time_outs;   /* blkdev: requests that have timed out */
+	uint64_t losses;      /* that writes which were not flushed may be lost */
+	uint64_t epochs;      /* blkdev: entered; backend: granted */
+	uint64_t epochs_left; /* because something was damaged or stood still */
+	uint64_t silent_ns;   /* blkdev: in which its backend did not beat */
+	/* of the threads that wait for entries: awake, asleep, and how often */
+	uint64_t poll_ns, sleep_ns, sleeps;
+	struct cbd_op_counters ops[CBD_COUNTED_OPS];
+	uint64_t latency[CBD_LATENCIES][CBD_LATENCY_BUCKETS]; /* requests that were timed */
+};
+
+/*
+ * The counters of a backend (CBD_OBJECT_BACKEND: from fetched to answered) or blkdev
+ * (CBD_OBJECT_BLKDEV: from submitted to complete), living or not: those of the slot's last
+ * owner stay until the next one stores its own.  -ENODATA: it has stored none; -EBADMSG:
+ * they are damaged, or the owner died while it stored them; -EINVAL: no such slot or kind.
+ * Any thread.
+ */
+int cbd_counters_get(struct cbd_transport *t, enum cbd_object object, unsigned id,
+		     struct cbd_counters *counters, size_t size);
+
+/* The same of channel ID of a backend, while it is granted: as its handler counts
+ * (COUNTED_BY CBD_OBJECT_BACKEND) or its queue (CBD_OBJECT_BLKDEV).  Those of a handler
+ * have no waits, which are of all channels together. */
+int cbd_channel_counters_get(struct cbd_transport *t, unsigned backend, unsigned id,
+			     enum cbd_object counted_by, struct cbd_counters *counters,
+			     size_t size);
+
 /* -------------------------------------------------------- check and clear */
 
 enum cbd_verdict {
@@ -294,8 +356,6 @@ typedef void cbd_check_fn(void *opaque, const struct cbd_problem *problem);
  */
 #define CBD_CHECK_REPAIR 1u /* restore what no owner may be using */
 int cbd_transport_check(const char *path, unsigned flags, cbd_check_fn *fn, void *opaque);
-
-enum cbd_object { CBD_OBJECT_HOST, CBD_OBJECT_BACKEND, CBD_OBJECT_BLKDEV };
 
 struct cbd_clear_options {
 	uint64_t hosts_gone; /* bit h: the operator says that host h is off or was booted */
@@ -738,10 +798,12 @@ void cbd_handler_wake(struct cbd_handler *h);
 #define CBD_HAVE_BLKDEV_START 1
 #define CBD_HAVE_BLKDEV_STOP_WAITING 1
 #define CBD_HAVE_BLKDEV_SUSPECTS 1
+#define CBD_HAVE_CHANNEL_COUNTERS_GET 1
 #define CBD_HAVE_CHANNEL_GET 1
 #define CBD_HAVE_CLEAR 1
 #define CBD_HAVE_CONNECTION_CLOSE 1
 #define CBD_HAVE_CONNECTION_OPEN 1
+#define CBD_HAVE_COUNTERS_GET 1
 #define CBD_HAVE_ERRMSG 1
 #define CBD_HAVE_FORMAT 1
 #define CBD_HAVE_HANDLER_ARM 1

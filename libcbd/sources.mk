@@ -53,6 +53,9 @@ libcbd_files = \
 	%reldir%/slots/watch.h \
 	%reldir%/slots/info.c \
 	%reldir%/slots/info.h \
+	%reldir%/slots/counters.c \
+	%reldir%/slots/counters.h \
+	%reldir%/slots/counters-get.c \
 	%reldir%/blkdev/extent.c \
 	%reldir%/blkdev/extent.h \
 	%reldir%/blkdev/overlap.c \
@@ -96,6 +99,7 @@ libcbd_files = \
 	%reldir%/backend/adopt.h \
 	%reldir%/backend/admit.c \
 	%reldir%/backend/offer.c \
+	%reldir%/backend/counters.c \
 	%reldir%/backend/backend.c \
 	%reldir%/admin/foreign.c \
 	%reldir%/admin/foreign.h \

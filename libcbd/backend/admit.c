@@ -222,6 +222,7 @@ static bool look_at_channel(struct cbd_backend *b, struct cbd_bchannel *bc, bool
 	/* LEAVING, after the blkdev has left, tells it that the channel drains: it then
 	 * waits for as long as the disk needs */
 	cbd_grant_set_state(b, bc, CBD_GRANT_LEAVING);
+	cbd_count_add(&b->ended.epochs.left, 1);
 	cbd_backend_stop_channel(bc);
 	return true;
 }

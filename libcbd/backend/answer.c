@@ -75,8 +75,22 @@ void cbd_handler_put_sleeps(struct cbd_handler *h, uint32_t value)
 void cbd_handler_disarm(struct cbd_handler *h)
 {
 	h->armed = false;
+	cbd_wait_slept(&h->wait, h->armed_ns);
 	cbd_watcher_disarm(h->watcher);
 	cbd_handler_put_sleeps(h, 0);
+}
+
+/* A payload that stayed bad is no error: the blkdev sends it again. */
+static void count(struct cbd_hrequest *r, uint32_t result)
+{
+	struct cbd_counter_block *k = &r->hc->counted.now;
+
+	if (result == CBD_RESULT_BADCRC)
+		cbd_count_add(&k->events.bad_payloads, 1);
+	cbd_counters_end(k, r->se.op, result == CBD_RESULT_OK ? r->pub.length : 0,
+			 result != CBD_RESULT_OK && result != CBD_RESULT_BADCRC);
+	if (r->timed_ns)
+		cbd_counters_time(k, r->se.op, cbd_boottime_ns() - r->timed_ns);
 }
 
 void cbd_handler_send_ce(struct cbd_hrequest *r, uint32_t result, uint32_t data_crc)
@@ -90,6 +104,7 @@ void cbd_handler_send_ce(struct cbd_hrequest *r, uint32_t result, uint32_t data_
 					       : 0,
 			     .data_crc = data_crc };
 
+	count(r, result);
 	cbd_hrequest_put(r);
 	cbd_step("io-ce");
 	if (cbd_channel_send_ce(&hc->ch, &ce) < 0) {

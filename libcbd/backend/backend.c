@@ -124,6 +124,7 @@ static struct cbd_backend *new_backend(struct cbd_transport *t, const struct cbd
 		return NULL;
 	b->t = t;
 	b->id = o->id;
+	b->counting_ns = cbd_now_ns();
 	b->claim.lock.fd = -1;
 	b->n_handlers = o->handlers ? o->handlers : 1;
 	b->max_blkdevs = o->max_blkdevs ? o->max_blkdevs : 1;
@@ -393,6 +394,10 @@ static int do_beat(struct cbd_backend *b)
 		return r;
 	cbd_shared_set(&b->beaten_ns, cbd_boottime_ns());
 	b->sweeping = true;
+	if (b->published && b->tick_ns - b->counted_ns >= CBD_COUNTERS_EVERY_NS) {
+		b->counted_ns = b->tick_ns;
+		cbd_backend_put_counters(b);
+	}
 	return 0;
 }
 
@@ -481,6 +486,8 @@ static void leave_slot(struct cbd_backend *b)
 		cbd_lock_release(&b->claim.lock); /* the lines have another owner now */
 		return;
 	}
+	if (b->published)
+		cbd_backend_put_counters(b);
 	/* published and not drained: as after a crash, blkdevs wait */
 	if (!b->published && b->entered) {
 		put_back(b);

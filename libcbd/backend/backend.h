@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * backend.h - the control side of a backend, as its files share it: takeover.c,
- * precheck.c, grants.c, attachment.c, adopt.c, admit.c, offer.c, and backend.c (life,
- * beat, drain).
+ * precheck.c, grants.c, attachment.c, adopt.c, admit.c, offer.c, counters.c, and backend.c
+ * (life, beat, drain).
  *
  * All of it belongs to the control thread, the one that calls cbd_backend_tick();
  * but handlers call cbd_backend_data_lost(), so `verifier_lock` guards what that
@@ -82,7 +82,13 @@ struct cbd_backend {
 
 	struct cbd_successor successor; /* after cbd_backend_release() */
 
-	pthread_mutex_t verifier_lock; /* guards grant and identity lines */
+	pthread_mutex_t verifier_lock; /* guards grant and identity lines, and: */
+	uint64_t losses;	       /* how often a sync has failed; read without the lock */
+
+	struct cbd_counter_block ended; /* of channels that were given back, and of epochs */
+	struct cbd_counted counted;	/* of all channels and handlers */
+	uint64_t counting_ns;		/* since when this backend counts */
+	uint64_t counted_ns;		/* when its counters were stored last */
 };
 
 /* precheck.c: what tells that a disk is the same one; and FNV-1a (RFC
@@ -110,6 +116,9 @@ bool cbd_takeover_is_asked(const struct cbd_transport *t, unsigned id);
 /* admit.c: look at requests, leaves and stopping channels.  True while something is under
  * way, which the next call goes on with. */
 bool cbd_backend_admit(struct cbd_backend *b, bool beat);
+
+/* counters.c: store those of the backend and of each channel that is served. */
+void cbd_backend_put_counters(struct cbd_backend *b);
 
 /* grants.c: has a handler the channel? */
 bool cbd_backend_serves(const struct cbd_bchannel *bc);

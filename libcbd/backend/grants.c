@@ -119,6 +119,7 @@ int cbd_grant_give(struct cbd_backend *b, struct cbd_bchannel *bc, unsigned host
 	fill_grant(b, bc);
 	pthread_mutex_unlock(&b->verifier_lock);
 	cbd_channel_enter(&hc->ch, bc->grant.epoch);
+	cbd_count_add(&b->ended.epochs.epochs, 1);
 	if (!hc->h)
 		h->assigned++;
 	cbd_pool_become(bc, CBD_POOL_SERVED);
@@ -137,6 +138,8 @@ void cbd_grant_take_back(struct cbd_backend *b, struct cbd_bchannel *bc, bool st
 	bc->hc.h->assigned--;
 	bc->hc.h = NULL;
 	cbd_hchannel_work_become(&bc->hc, CBD_WORK_NONE);
+	cbd_counters_add(&b->ended, &bc->hc.counted.now);
+	cbd_counters_forget(&bc->hc.counted.now);
 	cbd_channel_write_back_bells(&bc->hc.ch,
 				     cbd_channel_backend_line(&bc->hc.ch, CBD_CHANNEL_CE_BELL));
 	cbd_hchannel_free(&bc->hc);

@@ -134,6 +134,7 @@ bool cbd_handler_wait(struct cbd_handler *h, unsigned max_us)
 	if (!something(h))
 		cbd_futex_wait_any(futexes, n, us);
 	cbd_handler_put_sleeps(h, 0);
+	cbd_wait_slept(&h->wait, 0);
 	return false;
 }
 
@@ -213,6 +214,7 @@ int cbd_handler_arm(struct cbd_handler *h)
 				 h->index);
 	cbd_handler_ring(h);
 	h->armed = true;
+	h->armed_ns = cbd_now_ns();
 	cbd_watcher_arm(h->watcher, h->watched, watched(h), longest_us(h));
 	/* rule 11, with a thread that sleeps in this one's place */
 	cbd_handler_put_sleeps(h, 1);

@@ -100,8 +100,10 @@ static void retry_later(struct cbd_hrequest *r)
 	r->hc->h->n_retries++;
 }
 
+#define TICK_BITS 22 /* 4 ms, of cbd_timing_is_due() */
+
 /* A fetched SE becomes a request for the engine, an answer, or a retry. */
-static struct cbd_request *take(struct cbd_hchannel *hc, const struct cbd_se *se)
+static struct cbd_request *take(struct cbd_hchannel *hc, const struct cbd_se *se, uint64_t now_ns)
 {
 	struct cbd_hrequest *r = cbd_hrequest_get(hc);
 	uint32_t result;
@@ -114,6 +116,8 @@ static struct cbd_request *take(struct cbd_hchannel *hc, const struct cbd_se *se
 	}
 	hc->position++;
 	r->se = *se;
+	cbd_counters_begin(&hc->counted.now, se->op);
+	r->timed_ns = cbd_timing_is_due(&hc->timing, now_ns >> TICK_BITS) ? now_ns : 0;
 	result = validate(hc, se);
 	if (result != CBD_RESULT_OK) {
 		cbd_handler_send_ce(r, result, 0);
@@ -162,6 +166,7 @@ struct round {
 	unsigned waiting;  /* how often note_waiting() was called */
 	uint64_t least;	   /* start_of() of the waiting channel that got least */
 	uint64_t began_ns; /* CLOCK_BOOTTIME; 0: no SE yet */
+	uint64_t now_ns;   /* the same, when the time was read last */
 };
 
 /* The time is read for the first SEs of a channel and again after each BATCH. */
@@ -170,6 +175,7 @@ static bool has_time(struct round *round)
 	uint64_t beaten = cbd_shared_get(round->h->beaten_ns); /* before the clock */
 	uint64_t now = cbd_boottime_ns();
 
+	round->now_ns = now;
 	if (!round->began_ns)
 		round->began_ns = now;
 	/* a slow or busy machine serves one SE a round nevertheless */
@@ -339,7 +345,7 @@ static bool take_se(struct round *round, struct cbd_hchannel *hc, const struct c
 		return false;
 	if (!may_take(round, hc, cost_of(se)))
 		return false;
-	request = take(hc, se);
+	request = take(hc, se, round->now_ns);
 	if (cbd_hchannel_is_broken(hc))
 		return false;
 	charge(round, hc, cost_of(se));
@@ -402,6 +408,7 @@ static void fetch_retries(struct round *round, struct cbd_hchannel *hc)
 		if (!may_take(round, hc, r->se.length) || !has_time(round))
 			return;
 		charge(round, hc, r->se.length);
+		cbd_count_add(&hc->counted.now.events.retries, 1);
 		e = cbd_payload_bring(r);
 		if (e == -EAGAIN && now < r->retry_until_ns) {
 			retry_after_pause(r, now);

@@ -28,7 +28,8 @@ struct cbd_handler {
 	struct cbd_se peeked_se;
 	struct cbd_hchannel *bells_due;
 	unsigned inflight, n_retries;
-	bool armed; /* the sleep flags are set, the watcher is waiting */
+	bool armed;	   /* the sleep flags are set, the watcher is waiting */
+	uint64_t armed_ns; /* since when */
 	const struct cbd_mem *mem;
 	unsigned room;
 	struct cbd_watched *watched; /* what it waits for: room for all channels */

@@ -12,6 +12,7 @@
 #define CBD_HCHANNEL_H
 
 #include "ring/channel.h"
+#include "slots/counters.h"
 
 /*
  * Where a channel of the backend's pool is.  Written by the control thread, in
@@ -51,6 +52,7 @@ struct cbd_hrequest {
 	uint32_t crc;
 	/* of a WRITE whose payload had a wrong CRC: copied again at retry_ns */
 	uint64_t retry_ns, retry_pause_ns, retry_until_ns;
+	uint64_t timed_ns; /* cbd_boottime_ns() when it was fetched; 0: its time is not taken */
 	struct cbd_hrequest *next; /* free or retrying */
 };
 
@@ -78,6 +80,10 @@ struct cbd_hchannel {
 	uint32_t work; /* enum cbd_work_state */
 
 	struct cbd_hchannel *next; /* in a handler's incoming list */
+
+	struct cbd_timing timing;
+	struct cbd_counted counted; /* SEs; `now` is of the thread that the channel belongs to,
+				     * and the control thread stores it (counters.c) */
 };
 
 static inline enum cbd_pool_state cbd_hchannel_pool(const struct cbd_hchannel *hc)

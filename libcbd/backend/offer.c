@@ -252,6 +252,7 @@ int cbd_backend_resize(struct cbd_backend *b, uint64_t size)
 void cbd_backend_data_lost(struct cbd_backend *b)
 {
 	pthread_mutex_lock(&b->verifier_lock);
+	cbd_count_add(&b->losses, 1);
 	b->identity.verifier = (b->identity.verifier & ~LOST_MASK) |
 			       ((b->identity.verifier + 1) & LOST_MASK);
 	cbd_line_put(b->t, cbd_backend_info_line(b, CBD_BACKEND_IDENTITY), &b->identity);

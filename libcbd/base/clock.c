@@ -29,6 +29,11 @@ uint64_t cbd_boottime_ns(void)
 	return clock_ns(CLOCK_BOOTTIME);
 }
 
+uint64_t cbd_day_ns(void)
+{
+	return clock_ns(CLOCK_REALTIME);
+}
+
 void cbd_sleep_us(unsigned us)
 {
 	struct timespec ts = { .tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000l };

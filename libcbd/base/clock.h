@@ -10,6 +10,9 @@
 uint64_t cbd_now_ns(void);
 uint64_t cbd_boottime_ns(void);
 
+/* The time of the day, since 1970: for people. */
+uint64_t cbd_day_ns(void);
+
 /* CLOCK_MONOTONIC as of the last tick: up to 10 ms less than cbd_now_ns(), never more,
  * at a quarter of its price.  For periods of seconds. */
 uint64_t cbd_coarse_ns(void);

@@ -121,6 +121,7 @@ static struct cbd_blkdev *new_blkdev(struct cbd_transport *t, const struct cbd_b
 	if (!b)
 		return NULL;
 	b->t = t;
+	b->counting_ns = cbd_now_ns();
 	b->claim.lock.fd = -1;
 	b->poll = o->poll;
 	b->timeout_s = o->timeout_s;

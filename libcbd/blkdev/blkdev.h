@@ -23,6 +23,7 @@
 #include "ring/channel.h"
 #include "ring/watcher.h"
 #include "slots/claim.h"
+#include "slots/counters.h"
 #include "slots/watch.h"
 #include "blkdev/extent.h"
 #include "blkdev/overlap.h"
@@ -70,6 +71,7 @@ struct cbd_pending {
 	struct cbd_overlap_node overlap; /* of a write, while it is inside (rule 13) */
 	uint64_t generation;		 /* FLUSH: the writes that it covers */
 	uint64_t losses;		 /* FLUSH: at its submission */
+	uint64_t timed_ns;		 /* when it was submitted; 0: its time is not taken */
 };
 
 enum cbd_part_state {
@@ -255,8 +257,9 @@ struct cbd_queue {
 	struct cbd_event event;
 	struct cbd_lead lead;
 	struct cbd_reap reap;
-	struct cbd_note *notes; /* notes.c: messages to be told after unlocking */
-	struct cbd_counters counters;
+	struct cbd_note *notes;	    /* notes.c: messages to be told after unlocking */
+	struct cbd_counted counted; /* lines.c stores them */
+	struct cbd_timing timing;
 	struct cbd_belief belief; /* durability.c, with blkdev->lock */
 };
 
@@ -309,6 +312,10 @@ struct cbd_blkdev {
 	uint64_t beating_ns;	      /* time in which the backend beats and its disk is the right
 				 * one, as the heartbeat thread sees it; read by all */
 	uint64_t round_ns;	      /* when the heartbeat thread began its last round */
+	struct cbd_counted counted;   /* of all queues; of the heartbeat thread once it runs: */
+	uint64_t counting_ns;	      /* since when this blkdev counts */
+	uint64_t counted_ns;	      /* when its counters were stored last */
+	uint64_t silent_sum_ns;	      /* in which the backend was suspect */
 	bool impatient;	       /* the program is to end: requests do not wait for a backend that
 				 * is suspect or has another disk, */
 	uint64_t impatient_ns; /* and for no other for longer than CBD_QUIT_MOST_NS from then */
@@ -468,6 +475,7 @@ int cbd_blkdev_put_state(struct cbd_blkdev *b, enum cbd_slot_state state);
 int cbd_ring_doorbell(struct cbd_blkdev *b);
 int cbd_blkdev_put_request(struct cbd_blkdev *b, enum cbd_request_state state);
 void cbd_blkdev_put_counters(struct cbd_blkdev *b);
+void cbd_queue_put_counters(struct cbd_queue *q); /* its channel is granted to it */
 int cbd_blkdev_beat(struct cbd_blkdev *b);
 
 /* epoch.c */

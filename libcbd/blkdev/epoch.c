@@ -139,6 +139,7 @@ void cbd_epoch_enter(struct cbd_queue *q, const struct cbd_grant_line *g)
 	cbd_queue_become(q, CBD_QUEUE_ATTACHED);
 	q->error = 0;
 	cbd_channel_enter(&q->ch, g->epoch);
+	cbd_count_add(&q->counted.now.epochs.epochs, 1);
 	q->ch.data = q->ch.base + (size_t)g->data_page * CBD_PAGE_SIZE;
 	q->ch.data_size = (uint64_t)g->data_pages * CBD_PAGE_SIZE;
 	q->epoch.backend_incarnation = (uint32_t)(g->epoch >> 32);
@@ -210,7 +211,7 @@ static bool count_leave(struct cbd_queue *q, enum cbd_leave_reason reason)
 {
 	q->epoch.left_epoch = q->ch.epoch;
 	q->epoch.leave_reason = reason;
-	q->counters.leaves++;
+	cbd_count_add(&q->counted.now.epochs.left, 1);
 	/* a slow disk is no reason to end requests; how long they wait for a backend that
 	 * does nothing else, cbd_queue_timeouts() bounds */
 	if (reason == CBD_LEAVE_STALLED) {

@@ -160,6 +160,8 @@ static uint64_t count_time(struct cbd_blkdev *b)
 	bool counts = !b->suspect && !b->foreign;
 
 	b->round_ns = now;
+	if (b->suspect)
+		b->silent_sum_ns += passed;
 	/* this thread was stopped, and so may the machine have been */
 	if (passed > cbd_interval_ns(b->t) + CBD_BUSY_NS)
 		counts = false;
@@ -175,7 +177,7 @@ static bool waits_no_longer(const struct cbd_blkdev *b, uint64_t now)
 		now >= cbd_shared_get(&b->impatient_ns) + CBD_QUIT_MOST_NS);
 }
 
-static void look_at_queue(struct cbd_blkdev *b, struct cbd_queue *q, uint64_t lost_ns)
+static void look_at_queue(struct cbd_blkdev *b, struct cbd_queue *q, uint64_t lost_ns, bool count)
 {
 	uint64_t now;
 
@@ -195,6 +197,8 @@ static void look_at_queue(struct cbd_blkdev *b, struct cbd_queue *q, uint64_t lo
 	cbd_wake_one(q);
 	b->cleared |= cbd_queue_is_cleared(q);
 	cbd_event_review(q);
+	if (count && cbd_queue_has_epoch(q))
+		cbd_queue_put_counters(q);
 	cbd_queue_unlock_and_tell(q);
 }
 
@@ -209,6 +213,14 @@ static void give_up(struct cbd_blkdev *b)
 		cbd_queue_unlock_and_tell(&b->queues[i]);
 	}
 	cbd_blkdev_issue_freed(b);
+}
+
+static bool counters_are_due(struct cbd_blkdev *b)
+{
+	if (b->round_ns - b->counted_ns < CBD_COUNTERS_EVERY_NS)
+		return false;
+	b->counted_ns = b->round_ns;
+	return true;
 }
 
 /* Sleep until the next beat is due.  False: the thread is to end. */
@@ -232,6 +244,7 @@ static void *heartbeat(void *arg)
 {
 	struct cbd_blkdev *b = arg;
 	uint64_t lost_ns;
+	bool count;
 
 	while (pause_beat(b)) {
 		if (cbd_blkdev_beat(b) < 0) {
@@ -242,11 +255,13 @@ static void *heartbeat(void *arg)
 		watch_disk(b);
 		lost_ns = count_time(b);
 		b->cleared = false;
+		count = counters_are_due(b);
 		for (unsigned i = 0; i < b->n_queues; i++)
-			look_at_queue(b, &b->queues[i], lost_ns);
+			look_at_queue(b, &b->queues[i], lost_ns, count);
 		tell_of_backend(b);
 		cbd_blkdev_issue_freed(b); /* by time-outs, or by a queue that has ended */
-		cbd_blkdev_put_counters(b);
+		if (count)
+			cbd_blkdev_put_counters(b);
 	}
 	return NULL;
 }

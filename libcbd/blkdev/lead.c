@@ -157,6 +157,8 @@ static bool rest_unlocks(struct cbd_queue *q, unsigned turn, uint64_t deadline_n
 	else
 		cbd_sleep_us(until(deadline_ns, turn));
 	pthread_mutex_lock(&q->lock);
+	if (turn != CBD_WAIT_YIELD && turn != CBD_WAIT_SPIN)
+		cbd_wait_slept(&q->lead.wait, 0);
 	return found;
 }
 

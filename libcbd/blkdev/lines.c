@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * lines.c - the lines that a blkdev writes in its slot: state, request, doorbell,
- * beat, and the page of counters.
+ * beat; and its counters, there and in its channels.
  */
 #include <config.h>
 
 #include "blkdev/blkdev.h"
-#include "memory/fault.h"
 #include "slots/host.h"
 
 void *cbd_blkdev_info(const struct cbd_blkdev *b, unsigned line)
@@ -43,27 +42,50 @@ int cbd_blkdev_put_request(struct cbd_blkdev *b, enum cbd_request_state state)
 	return r < 0 ? r : cbd_ring_doorbell(b);
 }
 
+/* Who counts, and since when; the rest is filled in when it is stored. */
+static struct cbd_counter_head head_of(const struct cbd_blkdev *b)
+{
+	return (struct cbd_counter_head){ .uptime_ns = b->counting_ns,
+					  .incarnation = b->state.incarnation };
+}
+
+static void take_waits(struct cbd_queue *q)
+{
+	q->counted.now.waits.poll_ns = q->lead.wait.poll_ns;
+	q->counted.now.waits.sleep_ns = q->lead.wait.sleep_ns;
+	q->counted.now.waits.sleeps = q->lead.wait.sleeps;
+}
+
+void cbd_queue_put_counters(struct cbd_queue *q)
+{
+	struct cbd_counter_head head = head_of(q->b);
+
+	head.slot = (uint16_t)q->b->slot;
+	head.queue = (uint16_t)q->index;
+	take_waits(q);
+	cbd_counters_put(q->b->t, cbd_channel_blkdev_line(&q->ch, CBD_CHANNEL_COUNTERS),
+			 &q->counted, head);
+}
+
 void cbd_blkdev_put_counters(struct cbd_blkdev *b)
 {
-	struct cbd_counters sum = { .errors = 0 };
-	const size_t words = sizeof(sum) / sizeof(uint64_t);
-	struct cbd_fault f;
+	struct cbd_counter_block *sum = &b->counted.now;
 
+	cbd_counters_forget(sum);
 	for (unsigned i = 0; i < b->n_queues; i++) {
 		struct cbd_queue *q = &b->queues[i];
-		const uint64_t *from = (const uint64_t *)&q->counters;
-		uint64_t *to = (uint64_t *)&sum;
 
 		pthread_mutex_lock(&q->lock);
-		for (size_t w = 0; w < words; w++)
-			to[w] += from[w];
+		take_waits(q);
+		cbd_counters_add(sum, &q->counted.now);
 		pthread_mutex_unlock(&q->lock);
 	}
-	if (!CBD_FAULT_TRY(&f))
-		return;
-	cbd_mem_store(&b->t->mem, cbd_blkdev_line(b->t, b->slot, CBD_BLKDEV_COUNTERS, 0), &sum,
-		      sizeof(sum));
-	cbd_fault_end(&f);
+	sum->epochs.silent_ns = b->silent_sum_ns;
+	pthread_mutex_lock(&b->lock);
+	sum->events.losses = b->losses;
+	pthread_mutex_unlock(&b->lock);
+	cbd_counters_put(b->t, cbd_side_counters_at(b->t, CBD_SIDE_BLKDEV, b->slot), &b->counted,
+			 head_of(b));
 }
 
 /* Rule 1.5: owners store their control lines again when they were lost. */

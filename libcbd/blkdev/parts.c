@@ -240,6 +240,8 @@ static void part_timeout(struct cbd_queue *q, struct cbd_part *p, const char *wh
 	struct cbd_pending *io = p->pending;
 
 	p->pending = NULL;
+	if (io->result == 0)
+		cbd_count_add(&q->counted.now.events.time_outs, 1);
 	add_timed_out(q, 1);
 	if (p->state == CBD_PART_READY && p->out)
 		cbd_part_leave_behind(q, p);

@@ -35,6 +35,7 @@ struct cbd_pending *cbd_pending_get(struct cbd_queue *q, const struct cbd_io *io
 	p->overlap = (struct cbd_overlap_node){ 0 };
 	p->generation = 0;
 	p->losses = 0;
+	p->timed_ns = 0;
 	return p;
 }
 
@@ -144,10 +145,11 @@ void cbd_pending_take_freed(struct cbd_queue *q)
 
 static void count(struct cbd_queue *q, const struct cbd_pending *p)
 {
-	q->counters.ops[p->io.op]++;
-	q->counters.bytes[p->io.op] += p->io.length;
-	if (p->result < 0)
-		q->counters.errors++;
+	struct cbd_counter_block *k = &q->counted.now;
+
+	cbd_counters_end(k, p->io.op, p->io.length, p->result < 0);
+	if (p->timed_ns)
+		cbd_counters_time(k, p->io.op, cbd_now_ns() - p->timed_ns);
 }
 
 void cbd_pending_complete(struct cbd_queue *q, struct cbd_pending *p)
@@ -235,6 +237,7 @@ void cbd_pending_timeouts(struct cbd_queue *q, uint64_t now_ns, bool patient)
 			continue;
 		}
 		*place = p->next;
+		cbd_count_add(&q->counted.now.events.time_outs, 1);
 		forget_rest(q, p, -EIO, why);
 	}
 	q->pending.waiting_tail = place;

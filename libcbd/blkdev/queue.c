@@ -118,6 +118,9 @@ static void enqueue(struct cbd_queue *q, struct cbd_pending *p)
 	p->vector = (struct cbd_vector){ p->io.iov, 0 };
 	p->next = NULL;
 	p->since_ns = cbd_coarse_ns();
+	cbd_counters_begin(&q->counted.now, p->io.op);
+	if (cbd_timing_is_due(&q->timing, p->since_ns))
+		p->timed_ns = cbd_now_ns();
 	p->since_beating = cbd_shared_get(&q->b->beating_ns);
 	if (p->io.op == CBD_OP_FLUSH)
 		cbd_flush_submitted(q->b, p);

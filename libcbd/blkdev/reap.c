@@ -246,7 +246,7 @@ static void count_bad_payload(struct cbd_queue *q)
 {
 	uint64_t now = cbd_now_ns();
 
-	q->counters.bad_payloads++;
+	cbd_count_add(&q->counted.now.events.bad_payloads, 1);
 	if (now - q->reap.bad_since_ns > BAD_NS) {
 		q->reap.bad_since_ns = now;
 		q->reap.bad_payloads = 0;
@@ -266,7 +266,7 @@ static void resend_unlocks(struct cbd_queue *q, struct cbd_part *p)
 		cbd_part_end(q, p, -EIO);
 		return;
 	}
-	q->counters.resends++;
+	cbd_count_add(&q->counted.now.events.resends, 1);
 	p->fill_epoch = 0;
 	cbd_part_publish_unlocks(q, p);
 }
@@ -275,6 +275,7 @@ static void bad_payload_unlocks(struct cbd_queue *q, struct cbd_part *p)
 {
 	uint64_t now = cbd_now_ns();
 
+	cbd_count_add(&q->counted.now.events.retries, 1);
 	if (!p->retry_until_ns)
 		cbd_part_retry(q, p, now + RETRY_NS);
 	else if (now >= p->retry_until_ns)

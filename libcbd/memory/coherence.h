@@ -92,6 +92,8 @@ struct cbd_mem {
  * bool cbd_flag_get(const bool *), void cbd_flag_set(bool *, bool)
  * uint64_t cbd_shared_get(const uint64_t *), void cbd_shared_set(uint64_t *, uint64_t)
  *	Private memory, between threads: acquire and release.
+ * void cbd_count_add(uint64_t *, uint64_t), uint64_t cbd_count_get(const uint64_t *)
+ *	The same without an order: a counter with one writer, which others may read.
  * bool cbd_flag_swap(bool *, bool)
  *	The same; stores and returns what was there, in one order for all threads.
  */

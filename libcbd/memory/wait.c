@@ -42,10 +42,17 @@ void cbd_wait_hit(struct cbd_wait *w)
 	w->sleep_us = CBD_FIRST_SLEEP_US;
 }
 
+void cbd_wait_slept(struct cbd_wait *w, uint64_t since_ns)
+{
+	cbd_count_add(&w->sleep_ns, cbd_now_ns() - (since_ns ? since_ns : w->last_ns));
+	cbd_count_add(&w->sleeps, 1);
+}
+
 static unsigned next_sleep(struct cbd_wait *w)
 {
 	unsigned us = w->sleep_us;
 
+	w->asleep = true;
 	if (us == CBD_FIRST_SLEEP_US && w->poll == CBD_POLL_ADAPTIVE &&
 	    w->yield_us > CBD_YIELD_LEAST_US)
 		w->yield_us -= w->yield_us / 4;
@@ -106,7 +113,10 @@ unsigned cbd_wait_next_at(struct cbd_wait *w, uint64_t now)
 
 	if (w->turns++ == 0)
 		w->since_ns = now;
+	else if (!w->asleep)
+		cbd_count_add(&w->poll_ns, now - w->last_ns);
 	w->last_ns = now;
+	w->asleep = false;
 	waited = now - w->since_ns;
 	if (may_spin(w, waited))
 		return CBD_WAIT_SPIN;

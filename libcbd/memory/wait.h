@@ -32,6 +32,11 @@ struct cbd_wait {
 	uint64_t last_ns;	 /* and of the last */
 	unsigned sleep_us;	 /* the next sleep */
 	unsigned most_us;	 /* the longest sleep */
+	/* counted, for people; with one writer, others may read */
+	bool asleep;	   /* the last turn was a sleep */
+	uint64_t poll_ns;  /* awake, up to the last turn of each wait */
+	uint64_t sleep_ns; /* asleep */
+	uint64_t sleeps;
 };
 
 /* -EINVAL: a number that is no policy. */
@@ -55,6 +60,9 @@ unsigned cbd_wait_next(struct cbd_wait *w);
 unsigned cbd_wait_next_at(struct cbd_wait *w, uint64_t now); /* as if it were NOW */
 #define CBD_WAIT_SPIN 0u
 #define CBD_WAIT_YIELD 0xffffffffu
+
+/* The caller has slept since SINCE_NS (cbd_now_ns(); 0: since cbd_wait_next() said so). */
+void cbd_wait_slept(struct cbd_wait *w, uint64_t since_ns);
 
 /*
  * Let others run.  Returns what it cost the caller, in nanoseconds: the time of the call

@@ -121,6 +121,14 @@ static inline void *cbd_side_beat_at(const struct cbd_transport *t, enum cbd_sid
 					: cbd_blkdev_info_at(t, slot, CBD_BLKDEV_BEAT);
 }
 
+/* A struct cbd_counter_block. */
+static inline void *cbd_side_counters_at(const struct cbd_transport *t, enum cbd_side side,
+					 unsigned slot)
+{
+	return side == CBD_SIDE_BACKEND ? cbd_backend_line(t, slot, CBD_BACKEND_COUNTERS, 0)
+					: cbd_blkdev_line(t, slot, CBD_BLKDEV_COUNTERS, 0);
+}
+
 /* The byte of the file that the owner's process locks. */
 static inline int64_t cbd_side_lock_byte(enum cbd_side side, unsigned slot)
 {

@@ -432,11 +432,11 @@ static void run_workers(struct sim_proc *p, struct actor_client *c)
 static void add_counters(struct actor_client *c)
 {
 	for (unsigned i = 0; i < cbd_blkdev_queues(c->b); i++) {
-		const struct cbd_counters *k = &cbd_blkdev_queue(c->b, i)->counters;
+		const struct cbd_counter_block *k = &cbd_blkdev_queue(c->b, i)->counted.now;
 
-		c->resends += k->resends;
-		c->bad_payloads += k->bad_payloads;
-		c->leaves += k->leaves;
+		c->resends += k->events.resends;
+		c->bad_payloads += k->events.bad_payloads;
+		c->leaves += k->epochs.left;
 	}
 }
 

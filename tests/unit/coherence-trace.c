@@ -381,3 +381,13 @@ void cbd_shared_set(uint64_t *value, uint64_t to)
 {
 	__atomic_store_n(value, to, __ATOMIC_RELEASE);
 }
+
+uint64_t cbd_count_get(const uint64_t *value)
+{
+	return __atomic_load_n(value, __ATOMIC_RELAXED);
+}
+
+void cbd_count_add(uint64_t *value, uint64_t more)
+{
+	__atomic_store_n(value, cbd_count_get(value) + more, __ATOMIC_RELAXED);
+}

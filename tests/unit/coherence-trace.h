@@ -34,6 +34,8 @@ void cbd_flag_set(bool *flag, bool value);
 bool cbd_flag_swap(bool *flag, bool value);
 uint64_t cbd_shared_get(const uint64_t *value);
 void cbd_shared_set(uint64_t *value, uint64_t to);
+uint64_t cbd_count_get(const uint64_t *value);
+void cbd_count_add(uint64_t *value, uint64_t more);
 
 /* What was seen. */
 struct trace {

@@ -194,12 +194,56 @@ static const struct field ce_fields[] = {
 	F(cbd_ce, crc, 60, 4),
 };
 
-static const struct field counters_fields[] = {
-	F(cbd_counters, ops, 0, 128),	     F(cbd_counters, bytes, 128, 128),
-	F(cbd_counters, errors, 256, 8),     F(cbd_counters, resends, 264, 8),
-	F(cbd_counters, bad_lines, 272, 8),  F(cbd_counters, bad_payloads, 280, 8),
-	F(cbd_counters, leaves, 288, 8),     F(cbd_counters, reserved0, 296, 216),
-	F(cbd_counters, latency, 512, 3072), F(cbd_counters, reserved1, 3584, 512),
+static const struct field counter_head_fields[] = {
+	F(cbd_counter_head, sequence, 0, 8),   F(cbd_counter_head, uptime_ns, 8, 8),
+	F(cbd_counter_head, stored_ns, 16, 8), F(cbd_counter_head, slot, 24, 2),
+	F(cbd_counter_head, queue, 26, 2),     F(cbd_counter_head, digest, 28, 4),
+	F(cbd_counter_head, reserved, 32, 24), F(cbd_counter_head, incarnation, 56, 4),
+	F(cbd_counter_head, crc, 60, 4),
+};
+
+static const struct field counter_op_line_fields[] = {
+	F(cbd_counter_op_line, sequence, 0, 8), F(cbd_counter_op_line, requests, 8, 8),
+	F(cbd_counter_op_line, begun, 16, 8),	F(cbd_counter_op_line, bytes, 24, 8),
+	F(cbd_counter_op_line, errors, 32, 8),	F(cbd_counter_op_line, timed, 40, 8),
+	F(cbd_counter_op_line, time_ns, 48, 8), F(cbd_counter_op_line, incarnation, 56, 4),
+	F(cbd_counter_op_line, crc, 60, 4),
+};
+
+static const struct field counter_event_line_fields[] = {
+	F(cbd_counter_event_line, sequence, 0, 8),   F(cbd_counter_event_line, bad_payloads, 8, 8),
+	F(cbd_counter_event_line, resends, 16, 8),   F(cbd_counter_event_line, retries, 24, 8),
+	F(cbd_counter_event_line, time_outs, 32, 8), F(cbd_counter_event_line, losses, 40, 8),
+	F(cbd_counter_event_line, reserved, 48, 8),  F(cbd_counter_event_line, incarnation, 56, 4),
+	F(cbd_counter_event_line, crc, 60, 4),
+};
+
+static const struct field counter_epoch_line_fields[] = {
+	F(cbd_counter_epoch_line, sequence, 0, 8),   F(cbd_counter_epoch_line, epochs, 8, 8),
+	F(cbd_counter_epoch_line, left, 16, 8),	     F(cbd_counter_epoch_line, silent_ns, 24, 8),
+	F(cbd_counter_epoch_line, reserved, 32, 24), F(cbd_counter_epoch_line, incarnation, 56, 4),
+	F(cbd_counter_epoch_line, crc, 60, 4),
+};
+
+static const struct field counter_wait_line_fields[] = {
+	F(cbd_counter_wait_line, sequence, 0, 8),   F(cbd_counter_wait_line, poll_ns, 8, 8),
+	F(cbd_counter_wait_line, sleep_ns, 16, 8),  F(cbd_counter_wait_line, sleeps, 24, 8),
+	F(cbd_counter_wait_line, reserved, 32, 24), F(cbd_counter_wait_line, incarnation, 56, 4),
+	F(cbd_counter_wait_line, crc, 60, 4),
+};
+
+static const struct field counter_latency_line_fields[] = {
+	F(cbd_counter_latency_line, sequence, 0, 8),
+	F(cbd_counter_latency_line, bucket, 8, 48),
+	F(cbd_counter_latency_line, incarnation, 56, 4),
+	F(cbd_counter_latency_line, crc, 60, 4),
+};
+
+static const struct field counter_block_fields[] = {
+	F(cbd_counter_block, head, 0, 64),	   F(cbd_counter_block, events, 64, 64),
+	F(cbd_counter_block, epochs, 128, 64),	   F(cbd_counter_block, waits, 192, 64),
+	F(cbd_counter_block, ops, 256, 768),	   F(cbd_counter_block, latency, 1024, 1152),
+	F(cbd_counter_block, reserved, 2176, 896),
 };
 /* clang-format on */
 
@@ -236,7 +280,13 @@ static const struct layout layouts[] = {
 	S(cbd_word_line, word_line_fields, 64),
 	S(cbd_se, se_fields, 64),
 	S(cbd_ce, ce_fields, 64),
-	S(cbd_counters, counters_fields, 4096),
+	S(cbd_counter_head, counter_head_fields, 64),
+	S(cbd_counter_op_line, counter_op_line_fields, 64),
+	S(cbd_counter_event_line, counter_event_line_fields, 64),
+	S(cbd_counter_epoch_line, counter_epoch_line_fields, 64),
+	S(cbd_counter_wait_line, counter_wait_line_fields, 64),
+	S(cbd_counter_latency_line, counter_latency_line_fields, 64),
+	S(cbd_counter_block, counter_block_fields, 3072),
 };
 
 /* Field after field without a gap: none is missing in the tables above. */
@@ -324,9 +374,14 @@ static const struct constant constants[] = {
 	C(CBD_SE_FLAGS_KNOWN, 7),
 	C(CBD_FEATURE_DATA_CRC, 1),
 	C(CBD_FEATURES_KNOWN, 1),
-	C(CBD_COUNTER_OPS, 16),
-	C(CBD_LATENCY_OPS, 6),
-	C(CBD_LATENCY_BUCKETS, 64),
+	C(CBD_COUNTED_OPS, 12),
+	C(CBD_LATENCIES, 3),
+	C(CBD_LATENCY_BUCKETS, 36),
+	C(CBD_BUCKETS_PER_LINE, 6),
+	C(CBD_LATENCY_LINES, 6),
+	C(CBD_COUNTER_LINES, 48),
+	C(CBD_COUNTER_RESERVED, 14),
+	C(CBD_CHANNEL_COUNTERS, 16),
 	C(CBD_LOCK_BASE, 0x4000000000000000ull),
 	C(CBD_LOCK_JOIN, 0x4000000000003000ull),
 	C(CBD_LOCK_FORMAT, 0x4000000000003001ull),

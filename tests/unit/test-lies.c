@@ -38,7 +38,7 @@ START_TEST(more_than_depth)
 	/* the blkdev was asked to leave, and leaves */
 	drive_sane();
 	ck_assert_uint_ne(p.q->ch.epoch, epoch);
-	ck_assert_uint_eq(p.q->counters.leaves, 1);
+	ck_assert_uint_eq(p.q->counted.now.epochs.left, 1);
 	pair_close(&p);
 }
 END_TEST
@@ -177,7 +177,7 @@ START_TEST(unknown_tid)
 	/* the right tag of another life, and tags that do not exist */
 	send_bogus(_i ? tid ^ 0x10000 : 0xffff);
 	pair_reap_none(&p);
-	ck_assert_uint_eq(p.q->counters.leaves, 1);
+	ck_assert_uint_eq(p.q->counted.now.epochs.left, 1);
 	ck_assert_uint_eq(leave_line().epoch, epoch);
 	ck_assert_uint_eq(leave_line().reason, CBD_LEAVE_UNKNOWN_TID);
 	/* no new epoch before what was taken is answered */
@@ -249,7 +249,7 @@ START_TEST(answered_twice)
 	pair_submit(&p, CBD_OP_READ, buf[0], 0, 512, 2);
 	ck_assert_uint_ne(p.q->parts.all[0].se.tid, tid);
 	pair_reap_none(&p);
-	ck_assert_uint_eq(p.q->counters.leaves, 1);
+	ck_assert_uint_eq(p.q->counted.now.epochs.left, 1);
 	drive_ok(2);
 	drive_sane();
 	pair_close(&p);
@@ -272,7 +272,7 @@ START_TEST(answered_again)
 	ck_assert_int_eq(p.q->parts.all[0].state, CBD_PART_FREE);
 	send_bogus(tid);
 	pair_reap_none(&p);
-	ck_assert_uint_eq(p.q->counters.leaves, 1);
+	ck_assert_uint_eq(p.q->counted.now.epochs.left, 1);
 	pair_complete(&p, r[1]);
 	drive_ok(2);
 	drive_sane();
@@ -292,7 +292,7 @@ START_TEST(keeps_failing)
 	for (unsigned leave = 1; leave <= CBD_MAX_LEAVES; leave++) {
 		send_bogus(0xffff);
 		pair_reap_none(&p);
-		ck_assert_uint_eq(p.q->counters.leaves, leave);
+		ck_assert_uint_eq(p.q->counted.now.epochs.left, leave);
 		pair_complete(&p, r[0]);
 		/* drained, granted anew and published again */
 		unit_wait(drive_reap_none() && pair_fetch(&p, r, 1) == 1);
@@ -316,7 +316,7 @@ START_TEST(damaged_ce)
 	pair_fetch_all(&p, r, 1);
 	pair_complete(&p, r[0]);
 	p.q->ch.ce[0].result ^= 1;
-	unit_wait(drive_reap_none() && p.q->counters.leaves == 1);
+	unit_wait(drive_reap_none() && p.q->counted.now.epochs.left == 1);
 	ck_assert_uint_eq(leave_line().reason, CBD_LEAVE_BAD_ENTRY);
 	drive_ok(1);
 	drive_sane();
@@ -332,7 +332,7 @@ START_TEST(damaged_se)
 	p.q->ch.se[0].length += 512;
 	unit_wait(drive_fetch_none() && drive_broken());
 	drive_ok(1);
-	ck_assert_uint_eq(p.q->counters.leaves, 1);
+	ck_assert_uint_eq(p.q->counted.now.epochs.left, 1);
 	ck_assert_mem_eq(unit_disk_data(&p.disk), buf[0], 512);
 	drive_sane();
 	pair_close(&p);

@@ -74,7 +74,7 @@ START_TEST(every_order)
 				ck_assert_mem_eq(buf[i], unit_disk_data(&p.disk) + i * 8192, 8192);
 		}
 	ck_assert_uint_gt(p.q->cursors.se_next, 5 * p.q->ch.slots);
-	ck_assert_uint_eq(p.q->counters.leaves, 0);
+	ck_assert_uint_eq(p.q->counted.now.epochs.left, 0);
 	pair_close(&p);
 }
 END_TEST

@@ -33,7 +33,7 @@ START_TEST(bad_write_payload)
 	corrupt_payload();
 	wait_badcrc();
 	pair_reap_none(&p); /* copied and submitted again */
-	ck_assert_uint_eq(p.q->counters.resends, 1);
+	ck_assert_uint_eq(p.q->counted.now.events.resends, 1);
 	drive_ok(1);
 	ck_assert_mem_eq(unit_disk_data(&p.disk), buf[0], 8192);
 	ck_assert_uint_eq(p.disk.ops[CBD_OP_WRITE], 1);
@@ -58,7 +58,7 @@ START_TEST(late_write_payload)
 	pair_fetch_all(&p, r, 1);
 	pair_complete(&p, r[0]);
 	ck_assert_int_eq(pair_reap(&p).result, 0);
-	ck_assert_uint_eq(p.q->counters.resends, 0);
+	ck_assert_uint_eq(p.q->counted.now.events.resends, 0);
 	ck_assert_mem_eq(unit_disk_data(&p.disk), buf[0], 8192);
 	pair_close(&p);
 }
@@ -79,7 +79,7 @@ START_TEST(persistent_bad_write)
 	}
 	c = pair_reap(&p);
 	ck_assert_int_eq(c.result, -EIO);
-	ck_assert_uint_eq(p.q->counters.bad_payloads, 4);
+	ck_assert_uint_eq(p.q->counted.now.events.bad_payloads, 4);
 	ck_assert_uint_eq(p.disk.ops[CBD_OP_WRITE], 0);
 	ck_assert_mem_eq(unit_disk_data(&p.disk), want, 8192);
 	drive_sane();
@@ -102,7 +102,7 @@ START_TEST(bad_read_payload)
 	drive_open(kinds[_i], 4, 1);
 	pair_submit(&p, CBD_OP_READ, buf[0], 0, 8192, 1);
 	serve_corrupted();
-	unit_wait(drive_reap_none() && p.q->counters.resends == 1);
+	unit_wait(drive_reap_none() && p.q->counted.now.events.resends == 1);
 	drive_ok(1);
 	ck_assert_mem_eq(unit_disk_data(&p.disk), buf[0], 8192);
 	drive_sane();
@@ -128,7 +128,7 @@ START_TEST(overwritten_read_payload)
 	drive_open(kinds[_i], 4, 1);
 	pair_submit(&p, CBD_OP_READ, buf[0], 4096, 20480, 1);
 	serve_overwritten();
-	unit_wait(drive_reap_none() && p.q->counters.resends == 1);
+	unit_wait(drive_reap_none() && p.q->counted.now.events.resends == 1);
 	drive_ok(1);
 	ck_assert_mem_eq(unit_disk_data(&p.disk) + 4096, buf[0], 20480);
 	drive_sane();
@@ -144,12 +144,12 @@ START_TEST(persistent_bad_read)
 	pair_submit(&p, CBD_OP_READ, buf[0], 0, 8192, 1);
 	for (unsigned i = 1; i <= CBD_MAX_RESENDS; i++) {
 		serve_corrupted();
-		unit_wait(drive_reap_none() && p.q->counters.resends == i);
+		unit_wait(drive_reap_none() && p.q->counted.now.events.resends == i);
 	}
 	serve_corrupted();
 	c = pair_reap(&p);
 	ck_assert_int_eq(c.result, -EIO);
-	ck_assert_uint_eq(p.q->counters.bad_payloads, 4);
+	ck_assert_uint_eq(p.q->counted.now.events.bad_payloads, 4);
 	drive_sane();
 	pair_close(&p);
 }
@@ -158,12 +158,12 @@ END_TEST
 /* One read that ends with EIO, its payload bad each time. */
 static void bad_read(void)
 {
-	uint64_t resends = p.q->counters.resends;
+	uint64_t resends = p.q->counted.now.events.resends;
 
 	pair_submit(&p, CBD_OP_READ, buf[0], 0, 8192, 1);
 	for (unsigned i = 1; i <= CBD_MAX_RESENDS; i++) {
 		serve_corrupted();
-		unit_wait(drive_reap_none() && p.q->counters.resends == resends + i);
+		unit_wait(drive_reap_none() && p.q->counted.now.events.resends == resends + i);
 	}
 	serve_corrupted();
 	ck_assert_int_eq(pair_reap(&p).result, -EIO);
@@ -181,10 +181,10 @@ START_TEST(bad_rate)
 	epoch = p.q->ch.epoch;
 	leave = cbd_channel_blkdev_line(&p.q->ch, CBD_CHANNEL_LEAVE);
 	bad_read();
-	ck_assert_uint_eq(p.q->counters.leaves, 0);
-	for (unsigned i = 0; i < 50 && p.q->counters.leaves == 0; i++)
+	ck_assert_uint_eq(p.q->counted.now.epochs.left, 0);
+	for (unsigned i = 0; i < 50 && p.q->counted.now.epochs.left == 0; i++)
 		bad_read();
-	ck_assert_uint_eq(p.q->counters.leaves, 1);
+	ck_assert_uint_eq(p.q->counted.now.epochs.left, 1);
 	ck_assert_uint_eq(leave->epoch, epoch);
 	ck_assert_uint_eq(leave->reason, CBD_LEAVE_BAD_RATE);
 	/* the backend drains and grants anew before it is asked for more */

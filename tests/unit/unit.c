@@ -421,7 +421,7 @@ unsigned queue_leaves(struct cbd_queue *q)
 	unsigned n;
 
 	pthread_mutex_lock(&q->lock);
-	n = (unsigned)q->counters.leaves;
+	n = (unsigned)q->counted.now.epochs.left;
 	pthread_mutex_unlock(&q->lock);
 	return n;
 }
