@@ -11,7 +11,8 @@
 #include "log.h"
 
 /* In the order of preference. */
-static const struct disk_engine *const engines[] = { &disk_uring, &disk_psync, &disk_mmap };
+static const struct disk_engine *const engines[] = { &disk_uring, &disk_psync, &disk_mmap,
+						     &disk_nbd };
 
 #define ENGINES (sizeof(engines) / sizeof(engines[0]))
 
@@ -38,10 +39,25 @@ const struct disk_engine *disk_engine_best(const struct disk *d, const struct di
 {
 	int err = disk_is_memory(d) ? disk_map_error(d) : -ENOTSUP;
 
+	if (d->nbd != NULL)
+		return &disk_nbd;
 	if (err < 0 && err != -ENOTSUP)
 		log_info("engine mmap: %s cannot be mapped: %s; engine %s serves it", d->name,
 			 strerror(-err), engine->name);
 	return err == 0 ? &disk_mmap : engine;
+}
+
+int disk_engine_check(const struct disk *d, const struct disk_engine *engine)
+{
+	if (d->nbd != NULL && engine != &disk_nbd)
+		log_error("engine %s: %s: an NBD URI is served by the engine nbd", engine->name,
+			  d->name);
+	else if (d->devdax && engine != &disk_mmap)
+		log_error("engine %s: %s: a devdax device is served by the engine mmap",
+			  engine->name, d->name);
+	else
+		return engine->check == NULL ? 0 : engine->check(d);
+	return -1;
 }
 
 const struct disk_engine *disk_engine_find(const char *name)

@@ -12,11 +12,13 @@
  * Of a file its file system (disk-filesystem.c), inode number and time of birth,
  * or generation where no birth is kept: a copy of a file, or a file restored
  * from a backup, is another disk; a file that was renamed, has grown, or whose
- * file system was mounted elsewhere, is the same.
+ * file system was mounted elsewhere, is the same.  Of an NBD server's disk the place of
+ * the server and the name of the export; of devdax what the kernel says of its region.
  *
  * Verifier: acknowledged data in the page cache survives the process and not
  * the kernel, so it is made from boot id and identity.  Its low 16 bits are
- * zero: room for libcbd to count failed syncs.
+ * zero: room for libcbd to count failed syncs.  With an NBD server it is made when the
+ * lock is taken (nbd-disk.c).
  */
 #include <config.h>
 
@@ -34,12 +36,13 @@
 
 #include "disk.h"
 #include "log.h"
+#include "nbd.h"
 
 #define SECTOR 512u
 #define VERIFIER_COUNT 0xffffull
 #define VERIFIER_DURABLE (VERIFIER_COUNT + 1) /* nothing is ever lost */
 
-enum { ID_FILE = 1, ID_DEVICE = 2 };
+enum { ID_FILE = 1, ID_DEVICE = 2, ID_SERVER = 3, ID_DEVDAX = 4 };
 
 struct file_id {
 	uint32_t kind;
@@ -137,6 +140,37 @@ static int identify_device(const struct disk *d, struct device_id *id)
 	return 0;
 }
 
+/* By a text: two digests of it. */
+static void identify_text(uint32_t kind, const char *text, struct device_id *id)
+{
+	*id = (struct device_id){ .kind = kind };
+	id->name[0] = disk_digest(0, text, strlen(text));
+	id->name[1] = disk_digest(1, text, strlen(text));
+}
+
+static int identify_devdax(const struct disk *d, struct device_id *id)
+{
+	char name[PATH_MAX];
+
+	disk_devdax_name(d, name, sizeof(name));
+	log_debug("%s: is identified by %s", d->name, name);
+	identify_text(ID_DEVDAX, name, id);
+	return 0;
+}
+
+static int identify_any(const struct disk *d, void *id)
+{
+	const struct disk_file f = { .name = d->name, .fd = d->fd };
+
+	if (d->nbd != NULL) {
+		identify_text(ID_SERVER, d->nbd->known_as, id);
+		return 0;
+	}
+	if (d->devdax)
+		return identify_devdax(d, id);
+	return d->block_device ? identify_device(d, id) : identify_file(&f, id);
+}
+
 static int read_boot_id(char *boot_id, size_t size)
 {
 	int fd;
@@ -176,12 +210,11 @@ static int make_verifier(struct disk *d)
 
 int disk_identify(struct disk *d)
 {
-	const struct disk_file f = { .name = d->name, .fd = d->fd };
 	union {
 		struct file_id file;
 		struct device_id device;
 	} id;
-	int err = d->block_device ? identify_device(d, &id.device) : identify_file(&f, &id.file);
+	int err = identify_any(d, &id);
 
 	if (err < 0)
 		return err;

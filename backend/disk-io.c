@@ -221,7 +221,7 @@ static int witness_open(struct disk_queue *q)
 
 	q->witness = -1;
 	/* direct I/O has its errors where they happen */
-	if (q->disk->direct != 0 || q->disk->read_only)
+	if (q->disk->direct != 0 || q->disk->read_only || q->disk->nbd != NULL || q->disk->devdax)
 		return 0;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", q->disk->fd);
 	q->witness = open(path, O_RDONLY | O_CLOEXEC);

@@ -14,6 +14,9 @@
  * helps a block that was being written when the process was killed: it is torn
  * until the client submits the write again.  cbd-backend(8) says so.
  *
+ * A devdax device is memory and nothing else: there are no system calls to fall back to,
+ * so what a copy cannot do there is an error, and zeroes are stored.
+ *
  * What makes writes durable depends on the mapping.  With MAP_SYNC (DAX, see
  * mmap(2)) the file system keeps its own part durable, and stores that go around
  * the cache or are written back by libpmem are on the medium.  Without it the
@@ -61,8 +64,10 @@ bool disk_is_memory(const struct disk *d)
 	struct statx stx;
 	struct statfs fs;
 
-	if (d->block_device || d->direct)
+	if (d->block_device || d->direct || d->nbd != NULL)
 		return false;
+	if (d->devdax)
+		return true;
 	if (statx(d->fd, "", AT_EMPTY_PATH, 0, &stx) == 0 && (stx.stx_attributes & STATX_ATTR_DAX))
 		return true;
 	return fstatfs(d->fd, &fs) == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
@@ -82,6 +87,7 @@ static int map_disk(const struct disk *d)
 {
 	void *base;
 
+	/* the device is as large as it is: a reconfiguration ends its mappings */
 	mapping.length = disk_size(d);
 	base = map(d, mapping.length, MAP_SHARED_VALIDATE | MAP_SYNC);
 	mapping.persistent = base != MAP_FAILED;
@@ -222,6 +228,46 @@ static int mmap_write(struct disk_queue *q, const struct cbd_request *r)
 	return 0;
 }
 
+/* Of a devdax device; never written to. */
+static char zeroes[64u << 10];
+
+static int store_zeroes(char *place, uint32_t length)
+{
+	int err = 0;
+
+	while (err == 0 && length > 0) {
+		uint32_t n = length < sizeof(zeroes) ? length : (uint32_t)sizeof(zeroes);
+		const struct cbd_request piece = {
+			.op = CBD_OP_WRITE,
+			.buf = zeroes,
+			.length = n,
+		};
+
+		err = cbd_request_persist(&piece, place);
+		place += n;
+		length -= n;
+	}
+	return err;
+}
+
+/* Every store is as durable as the memory is: there is nothing to flush, and nothing that
+ * could be freed. */
+static int execute_devdax(struct disk_queue *q, const struct cbd_request *r)
+{
+	char *place = ((struct mmap_queue *)q)->map + r->offset;
+
+	switch (r->op) {
+	case CBD_OP_READ:
+		return cbd_request_store(r, place);
+	case CBD_OP_WRITE:
+		return cbd_request_persist(r, place);
+	case CBD_OP_WRITE_ZEROES:
+		return r->flags & CBD_IO_FAST_ZERO ? -EOPNOTSUPP : store_zeroes(place, r->length);
+	default:
+		return 0;
+	}
+}
+
 /* With --write-through the file is O_DSYNC: system calls are durable.  What the disk
  * has grown by is not mapped. */
 static int execute(struct disk_queue *q, const struct cbd_request *r)
@@ -229,6 +275,8 @@ static int execute(struct disk_queue *q, const struct cbd_request *r)
 	struct mmap_queue *m = (struct mmap_queue *)q;
 	int err = -EFAULT;
 
+	if (q->disk->devdax)
+		return execute_devdax(q, r);
 	if (r->offset + r->length > mapping.length)
 		return disk_execute(q, r);
 	if (r->op == CBD_OP_READ)

@@ -22,6 +22,7 @@
 
 #include "disk.h"
 #include "log.h"
+#include "nbd.h"
 
 #define SECTOR 512u
 #define PAGE 4096u
@@ -37,12 +38,12 @@ static int check_type(const struct disk *d, mode_t mode)
 {
 	const char *what = "is neither a regular file nor a block device";
 
-	if (S_ISREG(mode) || S_ISBLK(mode))
+	if (S_ISREG(mode) || S_ISBLK(mode) || (S_ISCHR(mode) && d->devdax))
 		return 0;
 	if (S_ISDIR(mode))
 		what = "is a directory";
 	else if (S_ISCHR(mode))
-		what = "is a character device";
+		what = "is a character device, and no devdax one";
 	log_error("%s: %s", d->name, what);
 	return -EINVAL;
 }
@@ -57,10 +58,11 @@ static int check_before_open(struct disk *d)
 		log_error("%s: %s", d->name, strerror(errno));
 		return -errno;
 	}
+	d->devdax = S_ISCHR(st.st_mode) && disk_devdax_is(st.st_rdev);
 	if (check_type(d, st.st_mode) < 0)
 		return -EINVAL;
 	d->block_device = S_ISBLK(st.st_mode);
-	d->device = d->block_device ? st.st_rdev : st.st_dev;
+	d->device = d->block_device || d->devdax ? st.st_rdev : st.st_dev;
 	return 0;
 }
 
@@ -91,6 +93,8 @@ static void open_failed(const struct disk *d)
 {
 	if (errno == EBUSY)
 		log_error("%s: is in use, mounted or by another process%s", d->name, d->holder);
+	else if (d->devdax && (errno == ENXIO || errno == ENODEV))
+		log_error("%s: %s; is it in devdax mode? (daxctl list)", d->name, strerror(errno));
 	else if (errno == EINVAL && (d->flags & O_DIRECT))
 		log_error("%s: direct I/O is not supported there", d->name);
 	else if (!d->read_only && (errno == EACCES || errno == EPERM || errno == EROFS))
@@ -111,7 +115,7 @@ static int open_file(struct disk *d, const struct disk_options *o)
 		return -errno;
 	}
 	if (fstat(d->fd, &st) < 0 || S_ISBLK(st.st_mode) != d->block_device ||
-	    check_type(d, st.st_mode) < 0) {
+	    (d->devdax && st.st_rdev != d->device) || check_type(d, st.st_mode) < 0) {
 		log_error("%s: changes while it is being opened", d->name);
 		return -EINVAL;
 	}
@@ -377,6 +381,8 @@ static int setup_write_through(struct disk *d)
 
 void disk_forget(struct disk *d)
 {
+	if (d->nbd != NULL || d->devdax)
+		return;
 	if (d->block_device)
 		ioctl(d->fd, BLKFLSBUF, 0);
 	posix_fadvise(d->fd, 0, 0, POSIX_FADV_DONTNEED);
@@ -384,7 +390,10 @@ void disk_forget(struct disk *d)
 
 int disk_settle(struct disk *d)
 {
-	if (d->read_only || fdatasync(d->fd) == 0)
+	if (d->nbd != NULL)
+		return nbd_disk_settle(d);
+	/* what a copy has stored there needs no more */
+	if (d->devdax || d->read_only || fdatasync(d->fd) == 0)
 		return 0;
 	log_error("%s: cannot be synchronised: %s", d->name, strerror(errno));
 	return -errno;
@@ -410,13 +419,19 @@ static void set_size(struct disk *d, uint64_t end, uint64_t size)
 
 static int find_geometry(struct disk *d, const struct disk_options *o)
 {
-	int err = d->block_device ? device_geometry(d) : file_geometry(d);
+	int err = 0;
 
+	if (d->devdax)
+		err = disk_devdax_geometry(d);
+	else if (d->nbd == NULL)
+		err = d->block_device ? device_geometry(d) : file_geometry(d);
 	d->geometry.read_only = d->read_only;
 	if (err == 0)
 		err = check_size(d);
 	if (err == 0 && o->direct)
 		err = setup_direct(d);
+	if (err == 0 && d->nbd != NULL)
+		err = check_direct_size(d);
 	if (err == 0 && d->write_through)
 		err = setup_write_through(d);
 	d->backing_fd = open_backing(d);
@@ -433,7 +448,11 @@ static int read_size(const struct disk *d, uint64_t *size)
 	struct stat st;
 	int err = 0;
 
-	if (d->block_device)
+	if (d->nbd != NULL)
+		*size = nbd_disk_size(d);
+	else if (d->devdax)
+		*size = disk_devdax_size(d);
+	else if (d->block_device)
 		err = ioctl(d->fd, BLKGETSIZE64, size) < 0 ? -errno : 0;
 	else if (fstat(d->fd, &st) < 0)
 		err = -errno;
@@ -471,6 +490,27 @@ int disk_look_at_size(struct disk *d)
 
 /* ------------------------------------------------------------------ all */
 
+static int check_options(const struct disk *d, const struct disk_options *o)
+{
+	if (!o->direct || (!disk_is_uri(d->name) && !d->devdax))
+		return 0;
+	log_error("%s: there is no page cache to go around (--direct)", d->name);
+	return -EINVAL;
+}
+
+static int open_any(struct disk *d, const struct disk_options *o)
+{
+	int err = 0;
+
+	if (!disk_is_uri(d->name))
+		err = check_before_open(d);
+	if (err == 0)
+		err = check_options(d, o);
+	if (err < 0)
+		return err;
+	return disk_is_uri(d->name) ? nbd_disk_open(d) : open_file(d, o);
+}
+
 struct disk *disk_open(const char *name, const struct disk_options *options)
 {
 	struct disk *d = calloc(1, sizeof(*d));
@@ -484,8 +524,7 @@ struct disk *disk_open(const char *name, const struct disk_options *options)
 	d->read_only = options->read_only;
 	d->write_through = options->write_through && !options->read_only;
 	pthread_mutex_init(&d->ranges.lock, NULL);
-	if (check_before_open(d) < 0 || open_file(d, options) < 0 ||
-	    find_geometry(d, options) < 0) {
+	if (open_any(d, options) < 0 || find_geometry(d, options) < 0) {
 		disk_close(d);
 		return NULL;
 	}
@@ -516,6 +555,8 @@ int disk_lock(struct disk *d)
 		err = lock_file(d, &waited_ms);
 	if (err == 0)
 		err = lock_backing(d, &waited_ms);
+	if (err == 0 && d->nbd != NULL)
+		err = nbd_disk_locked(d);
 	if (err == 0)
 		err = look_again(d);
 	if (err < 0) {
@@ -533,6 +574,8 @@ void disk_unlock(struct disk *d)
 	struct flock lock = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
 	int fd;
 
+	if (d->nbd != NULL)
+		nbd_disk_unlock(d);
 	if (d->backing_fd >= 0)
 		close(d->backing_fd);
 	d->backing_fd = -1;
@@ -549,6 +592,7 @@ void disk_unlock(struct disk *d)
 
 void disk_close(struct disk *d)
 {
+	nbd_disk_close(d);
 	if (d->fd >= 0)
 		close(d->fd);
 	if (d->backing_fd >= 0)

@@ -2,8 +2,8 @@
 /*
  * disk.h - a disk, and the one small interface that every disk engine has.
  *
- * A disk is a regular file or a block device behind one file descriptor.  The
- * file descriptor carries the disk's lock, so all I/O of all handlers goes
+ * A disk is a regular file, a block device or a devdax device behind one file
+ * descriptor, or what an NBD server has (nbd.h).  The file descriptor carries the disk's lock, so all I/O of all handlers goes
  * through it, and it is never registered with io_uring, which would keep the
  * lock beyond the life of the process.
  *
@@ -31,6 +31,7 @@
 /* ------------------------------------------------------------------ disk */
 
 struct disk_io;
+struct nbd;
 
 /* Ranges of the disk that are being changed, in the order of arrival.  Only
  * with --direct; see disk-range.c. */
@@ -46,7 +47,10 @@ struct disk {
 	int fd;		  /* the one that is locked and does all I/O */
 	int backing_fd;	  /* of a loop device: its file, for the lock; or -1 */
 	bool block_device;
-	dev_t device; /* the block device, or that of the file system */
+	bool devdax;
+	struct nbd *nbd; /* of an NBD server (nbd.h), or NULL: then fd is only a lock */
+	bool moved;	 /* another host served it last */
+	dev_t device;	 /* the device, or that of the file system */
 	bool read_only;
 	bool write_through;		   /* opened with O_DSYNC */
 	uint32_t direct;		   /* alignment of O_DIRECT, 0 without it */
@@ -87,6 +91,18 @@ void disk_unlock(struct disk *d);
  */
 int disk_look_at_size(struct disk *d);
 
+/* The same for a disk that does not show its size without being asked: ask, without waiting
+ * for the answer.  disk_has_news() tells once when it is time for disk_look_at_size(). */
+void disk_ask_size(struct disk *d);
+bool disk_has_news(struct disk *d);
+
+/* Whether what executes the requests has not answered any for MS milliseconds.  Never of a
+ * kernel, which ends what it has begun. */
+bool disk_is_silent(const struct disk *d, unsigned ms);
+
+/* Whether NAME is an NBD URI and not a path. */
+bool disk_is_uri(const char *name);
+
 /* What is served, and how much of it is there.  Any thread. */
 uint64_t disk_size(const struct disk *d);
 uint64_t disk_end(const struct disk *d);
@@ -111,6 +127,13 @@ struct disk_file {
 /* Type and id of the file system of F; the id is the same after it was mounted
  * again (disk-filesystem.c).  Returns 0, or a negative errno after a message. */
 int disk_filesystem(const struct disk_file *f, uint32_t *type, uint64_t *id);
+
+/* devdax (disk-devdax.c): whether a character device is one; what it is like; its size now,
+ * 0 when that cannot be told; a text that names it, on any host and after a boot. */
+bool disk_devdax_is(dev_t device);
+int disk_devdax_geometry(struct disk *d);
+uint64_t disk_devdax_size(const struct disk *d);
+void disk_devdax_name(const struct disk *d, char *name, size_t size);
 
 /* Of bytes that nobody chooses in order to deceive. */
 uint64_t disk_digest(uint64_t seed, const void *data, size_t length);
@@ -231,7 +254,7 @@ struct disk_engine {
 	void (*wait)(struct disk_queue *q, int fd, int max_ms);
 };
 
-extern const struct disk_engine disk_psync, disk_uring, disk_mmap;
+extern const struct disk_engine disk_psync, disk_uring, disk_mmap, disk_nbd;
 
 /* The engine of --engine NAME, "auto" included, after its probe.  NULL after
  * a message.  Main thread. */
@@ -240,6 +263,9 @@ const struct disk_engine *disk_engine_find(const char *name);
 /* What "auto" is for this disk, once it is open: ENGINE, or mmap for a disk that
  * is memory. */
 const struct disk_engine *disk_engine_best(const struct disk *d, const struct disk_engine *engine);
+
+/* Whether ENGINE serves this disk: 0, or -1 after a message. */
+int disk_engine_check(const struct disk *d, const struct disk_engine *engine);
 
 /* A regular file on a file system that is memory itself: its pages are the disk
  * (disk-mmap.c). */

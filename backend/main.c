@@ -30,6 +30,7 @@
 /* While the backend drains, and while a successor starts, the main thread looks for the
  * end of that more often than the control work asks for. */
 #define DRAIN_POLL_MS 2
+#define DRAIN_SILENT_MS 10000 /* a server that does not answer is waited for no longer */
 #define WATCH_MS 5
 #define TAKEOVER_MS 30000
 #define TAKEOVER_POLL_US 200
@@ -59,10 +60,11 @@ struct program {
 	ev_timer tick, watch, size, status;
 	enum phase phase;
 	bool stopped; /* a signal has asked for the end */
-	int gone;     /* what cbd_backend_successor() said last, while WATCHING */
-	bool locked;  /* the disk is */
-	bool moved;   /* another host served the slot last */
-	bool fenced;  /* that host is cut off: */
+	ev_tstamp stopped_at;
+	int gone;    /* what cbd_backend_successor() said last, while WATCHING */
+	bool locked; /* the disk is */
+	bool moved;  /* another host served the slot last */
+	bool fenced; /* that host is cut off: */
 	unsigned last_host;
 };
 
@@ -180,7 +182,7 @@ static int check(struct program *p)
 		return library_failed();
 	if (strcmp(p->options.engine, "auto") == 0)
 		p->engine = disk_engine_best(p->disk, p->engine);
-	if (p->engine->check != NULL && p->engine->check(p->disk) < 0)
+	if (disk_engine_check(p->disk, p->engine) < 0)
 		return -1;
 	return start_workers(p);
 }
@@ -260,6 +262,7 @@ static int lock_disk(struct program *p)
 		return 0;
 	notify_status("waiting for the lock of %s", p->disk->name);
 	find_holder(p);
+	p->disk->moved = p->moved;
 	if (disk_lock(p->disk) < 0)
 		return -1;
 	p->locked = true;
@@ -399,6 +402,19 @@ static void slot_lost(const struct program *p)
 	_exit(EXIT_FAILURE);
 }
 
+/* What the server has not answered it may execute still; to clients this is a crash, so the
+ * next process sends it again. */
+static void give_up_drain(const struct program *p) __attribute__((noreturn));
+
+static void give_up_drain(const struct program *p)
+{
+	log_error("backend %u: %s: has not answered for %u s: ended as a crash does; requests wait "
+		  "for the next process",
+		  p->options.id, p->disk->name, DRAIN_SILENT_MS / 1000);
+	daemon_pidfile_remove();
+	_exit(EXIT_FAILURE);
+}
+
 static void show_status(const struct program *p)
 {
 	struct cbd_backend_info info;
@@ -417,6 +433,16 @@ static void on_status(struct ev_loop *loop, ev_timer *timer, int events)
 	show_status(timer->data);
 }
 
+static void look_at_size(struct program *p)
+{
+	uint64_t was = disk_size(p->disk);
+
+	if (disk_look_at_size(p->disk) <= 0 || disk_size(p->disk) == was)
+		return;
+	if (cbd_backend_resize(p->backend, disk_size(p->disk)) < 0)
+		library_failed();
+}
+
 static void on_tick(struct ev_loop *loop, ev_timer *timer, int events)
 {
 	struct program *p = timer->data;
@@ -432,6 +458,11 @@ static void on_tick(struct ev_loop *loop, ev_timer *timer, int events)
 	}
 	if (p->phase == DRAINING && ms > DRAIN_POLL_MS)
 		ms = DRAIN_POLL_MS;
+	if (p->phase == DRAINING && ev_now(loop) - p->stopped_at > DRAIN_SILENT_MS / 1000.0 &&
+	    disk_is_silent(p->disk, DRAIN_SILENT_MS))
+		give_up_drain(p);
+	if (disk_has_news(p->disk))
+		look_at_size(p);
 	ms = notify_feed(ms);
 	timer->repeat = ms > 0 ? ms / 1000.0 : 0.001;
 	ev_timer_again(loop, timer);
@@ -456,18 +487,9 @@ static void on_signal(struct ev_loop *loop, ev_signal *watcher, int events)
 		return;
 	}
 	p->phase = DRAINING;
+	p->stopped_at = ev_now(loop);
 	cbd_backend_drain(p->backend);
 	ev_feed_event(loop, &p->tick, EV_TIMER);
-}
-
-static void look_at_size(struct program *p)
-{
-	uint64_t was = disk_size(p->disk);
-
-	if (disk_look_at_size(p->disk) <= 0 || disk_size(p->disk) == was)
-		return;
-	if (cbd_backend_resize(p->backend, disk_size(p->disk)) < 0)
-		library_failed();
 }
 
 static void on_size(struct ev_loop *loop, ev_timer *timer, int events)
@@ -486,6 +508,7 @@ static void on_hangup(struct ev_loop *loop, ev_signal *watcher, int events)
 	if (p->phase != SERVING)
 		return;
 	notify_reloading();
+	disk_ask_size(p->disk);
 	look_at_size(p);
 	notify_ready();
 }

@@ -69,15 +69,15 @@ static const struct option long_options[] = {
 
 static const char help[] =
 	"Usage: cbd-backend -t TRANSPORT --id N [OPTION]... DISK\n"
-	"Offer DISK, a regular file or a block device, to the hosts that share the\n"
-	"memory TRANSPORT.\n"
+	"Offer DISK, a file, a block or devdax device, or the NBD URI of a server's disk,\n"
+	"to the hosts that share the memory TRANSPORT.\n"
 	"\n"
 	"  -t, --transport=T       devdax device or file, formatted by cbdctl (required)\n"
 	"      --id=N              backend slot of the transport (required)\n"
 	"      --name=NAME         a name for clients to find this backend by\n"
 	"      --host-id=H         host slot of this machine (default: found by identity)\n"
 	"      --handlers=N        threads that serve channels (default 1)\n"
-	"      --engine=ENGINE     how to do I/O: auto, psync, uring or mmap\n"
+	"      --engine=ENGINE     how to do I/O: auto, psync, uring, mmap or nbd\n"
 	"                          (default auto)\n"
 	"      --direct            go around the page cache (O_DIRECT)\n"
 	"  -r, --read-only         refuse writes\n"
@@ -161,8 +161,8 @@ static const char *parse_name(const char *text)
 static const char *parse_engine(const char *text)
 {
 	if (strcmp(text, "auto") != 0 && strcmp(text, "psync") != 0 && strcmp(text, "uring") != 0 &&
-	    strcmp(text, "mmap") != 0)
-		usage_error("--engine: '%s': must be auto, psync, uring or mmap", text);
+	    strcmp(text, "mmap") != 0 && strcmp(text, "nbd") != 0)
+		usage_error("--engine: '%s': must be auto, psync, uring, mmap or nbd", text);
 	return text;
 }
 

@@ -159,7 +159,12 @@ static void engine_lost(void *opaque, int error)
 	struct worker *w = opaque;
 
 	cbd_backend_data_lost(w->backend);
-	if (worth_logging(++w->losses))
+	if (!worth_logging(++w->losses))
+		return;
+	if (w->disk->nbd != NULL && error == -ECONNRESET)
+		log_error("%s: the server may have lost writes that were not flushed (loss %lu)",
+			  w->disk->name, w->losses);
+	else
 		log_error("%s: sync: %s: writes before it may be lost (error %lu)", w->disk->name,
 			  strerror(-error), w->losses);
 }

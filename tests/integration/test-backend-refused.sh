@@ -118,7 +118,7 @@ usage "--host-id: '64': must be a number from 0 to 63" "${t[@]}" --id 1 --host-i
 usage "--allow-host: '': must be a number from 0 to 63" "${t[@]}" --id 1 --allow-host "" x
 usage "--allow-host: '': must be a number from 0 to 63" "${t[@]}" --id 1 --allow-host 1, x
 usage "--allow-host: '64': must be a number from 0 to 63" "${t[@]}" --id 1 --allow-host 1,64 x
-usage "--engine: 'fast': must be auto, psync, uring or mmap" "${t[@]}" --id 1 --engine fast x
+usage "--engine: 'fast': must be auto, psync, uring, mmap or nbd" "${t[@]}" --id 1 --engine fast x
 usage "--poll: 'never': must be adaptive, busy or sleep" "${t[@]}" --id 1 --poll never x
 usage "--name: '12': must not be a number" "${t[@]}" --id 1 --name 12 x
 usage "--name: '': must have 1 to 56 bytes" "${t[@]}" --id 1 --name "" x
