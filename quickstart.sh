@@ -12,13 +12,15 @@ cd "$(dirname "$(readlink -f "$0")")"
 
 build_packages=(
 	autoconf automake e2fsprogs gcc libblkid-dev libc6-dev libdaxctl-dev libev-dev
-	libisal-dev libjson-c-dev libmount-dev libnbd-bin libnbd-dev libpmem-dev libtool
+	libisal-dev libjson-c-dev libmount-dev libnbd-bin libnbd-dev
+	libncurses-dev libpmem-dev libtool
 	liburing-dev check make nbdkit nbdkit-plugin-dev perl pkg-config
 	qemu-utils
 )
 check_packages=(
 	btrfs-progs busybox-static clang clang-format cpio cppcheck daxctl e2fsprogs fdisk fio fuse3 g++ gcovr
 	git jq kmod libclang-rt-14-dev llvm nbd-client ndctl procps python3 python3-libnbd
+	python3-prometheus-client tmux
 	qemu-system-common qemu-system-x86 shellcheck spin systemd valgrind xfsprogs xz-utils zstd
 )
 

@@ -20,6 +20,9 @@
 int cmd_format(int argc, char **argv);
 int cmd_list(int argc, char **argv);
 int cmd_list_transports(int argc, char **argv);
+int cmd_status(int argc, char **argv);
+int cmd_top(int argc, char **argv);
+int cmd_metrics(int argc, char **argv);
 int cmd_clear(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 

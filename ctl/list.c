@@ -9,12 +9,10 @@
 
 #include <cbd-format.h>
 #include <getopt.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "ctl.h"
+#include "held.h"
 
 enum kind {
 	HOSTS,
@@ -26,7 +24,7 @@ enum kind {
 
 struct list {
 	const char *path;
-	char word[4 * PATH_MAX + 3]; /* the path, quoted for the shell */
+	char word[WORD_SIZE]; /* the path, quoted for the shell */
 	struct cbd_transport *t;
 	struct cbd_transport_info info;
 	bool selected[KINDS];
@@ -75,40 +73,10 @@ static void add_bool(struct json_object *o, const char *key, bool value)
 	json_object_object_add(o, key, json_object_new_boolean(value));
 }
 
-static const char *slot_state(enum cbd_state state)
-{
-	static const char *const names[] = {
-		[CBD_STATE_FREE] = "free",	     [CBD_STATE_STARTING] = "starting",
-		[CBD_STATE_LIVE] = "live",	     [CBD_STATE_DRAINING] = "draining",
-		[CBD_STATE_HANDOVER] = "handover",   [CBD_STATE_GONE] = "gone",
-		[CBD_STATE_ABANDONED] = "abandoned",
-	};
-
-	return state < sizeof names / sizeof *names ? names[state] : "unknown";
-}
-
-static const char *grant_state(enum cbd_channel_state state)
-{
-	static const char *const names[] = {
-		[CBD_CHANNEL_STATE_FREE] = "free",
-		[CBD_CHANNEL_STATE_GRANTED] = "granted",
-		[CBD_CHANNEL_STATE_LEAVING] = "leaving",
-		[CBD_CHANNEL_STATE_QUARANTINED] = "quarantined",
-		[CBD_CHANNEL_STATE_CLOSED] = "closed",
-	};
-
-	return state < sizeof names / sizeof *names ? names[state] : "unknown";
-}
-
-/* What the heartbeat shows counts more than the state that the owner wrote: the owner may
- * be dead. */
 static void add_state(struct json_object *o, enum cbd_liveness liveness, const char *written)
 {
 	add_bool(o, "alive", liveness == CBD_ALIVE);
-	add_text(o, "state",
-		 liveness == CBD_SUSPECT ? "suspect"
-		 : liveness == CBD_DEAD	 ? "dead"
-					 : written);
+	add_text(o, "state", seen_state(liveness, written));
 }
 
 /* Why a slot is kept although its owner does not beat, and what frees it. */
@@ -121,63 +89,14 @@ static struct json_object *json_held(const char *reason, const char *free)
 	return o;
 }
 
-/* TEXT as one word of the shell, in quotes only where it needs them. */
-static void shell_quote(const char *text, char *word, size_t size)
-{
-	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-				    "0123456789/._-+:,@%=";
-	size_t n = 0;
-
-	if (*text != '\0' && strspn(text, plain) == strlen(text)) {
-		snprintf(word, size, "%s", text);
-		return;
-	}
-	word[n++] = '\'';
-	for (; *text != '\0' && n + 6 < size; text++)
-		n += (size_t)sprintf(word + n, *text == '\'' ? "'\\''" : "%c", *text);
-	strcpy(word + n, "'");
-}
-
-/* By a process of this host, which holds its lock and does not beat. */
-static struct json_object *held_by_process(const struct list *l, enum cbd_object object,
-					   unsigned id)
-{
-	/* the number that the slot names is a peer's word: kill(1) needs more */
-	int pid = cbd_owner_pid(l->t, object, id);
-	char free[30];
-
-	if (pid <= 0)
-		return json_held("its process does not beat, and holds its lock still",
-				 "end its process, whose number is not known here");
-	snprintf(free, sizeof free, "kill -9 %d", pid);
-	return json_held("its process does not beat, and holds its lock still", free);
-}
-
 /* Of slot ID of a kind; NULL, which is null in JSON: it is not held. */
 static struct json_object *slot_held(const struct list *l, enum cbd_object object, unsigned id,
 				     enum cbd_liveness liveness, bool local, unsigned host)
 {
-	bool backend = object == CBD_OBJECT_BACKEND;
-	const char *kind = backend ? "backend" : "blkdev";
-	char free[sizeof l->word + 80];
+	const struct owner o = { object, id, host, liveness, local };
+	struct held h;
 
-	if (liveness == CBD_DEAD) {
-		snprintf(free, sizeof free, "cbdctl clear %s %u %s", kind, id, l->word);
-		return json_held(backend ? "its process is dead; when it is started again its "
-					   "clients go on, and freeing the slot ends them"
-					 : "its process is dead",
-				 free);
-	}
-	if (liveness != CBD_SUSPECT)
-		return NULL;
-	if (local)
-		return held_by_process(l, object, id);
-	if (host >= l->info.hosts)
-		return json_held("it does not beat, and names no host of this transport",
-				 "wait until its owner has written its lines again");
-	snprintf(free, sizeof free, "cbdctl clear %s %u --host-gone %u %s", kind, id, host,
-		 l->word);
-	return json_held("it does not beat, which does not prove that it is dead", free);
+	return slot_is_held(l->t, l->word, &o, &h) ? json_held(h.reason, h.free) : NULL;
 }
 
 /* Backends and blkdevs whose owner HOST is. */
@@ -297,7 +216,7 @@ static struct json_object *json_backend(const struct list *l, const struct cbd_b
 	add_number(o, "host_id", info->host_id);
 	add_number(o, "pid", info->pid);
 	add_number(o, "incarnation", info->incarnation);
-	add_state(o, info->liveness, slot_state(info->state));
+	add_state(o, info->liveness, slot_state_name(info->state));
 	json_object_object_add(o, "held",
 			       slot_held(l, CBD_OBJECT_BACKEND, info->id, info->liveness,
 					 info->local, info->host_id));
@@ -319,7 +238,7 @@ static struct json_object *json_blkdev(const struct list *l, const struct cbd_bl
 	add_number(o, "backend_id", info->backend_id);
 	add_number(o, "pid", info->pid);
 	add_number(o, "incarnation", info->incarnation);
-	add_state(o, info->liveness, slot_state(info->state));
+	add_state(o, info->liveness, slot_state_name(info->state));
 	json_object_object_add(o, "held", blkdev_held(l, info));
 	add_number(o, "queues", info->queues);
 	add_bool(o, "read_only", info->read_only);
@@ -335,7 +254,7 @@ static struct json_object *json_channel(const struct list *l, const struct cbd_c
 	add_number(o, "blkdev_id", info->blkdev_id);
 	add_number(o, "queue", info->queue);
 	json_object_object_add(o, "epoch", json_hex(info->epoch));
-	add_text(o, "state", grant_state(info->state));
+	add_text(o, "state", grant_state_name(info->state));
 	json_object_object_add(o, "held", channel_held(l, info));
 	add_number(o, "depth", info->depth);
 	add_number(o, "ring_slots", info->ring_slots);

@@ -21,6 +21,9 @@ static const struct command {
 	{ "list", cmd_list, "show a transport and what is on it, as JSON" },
 	{ "list-transports", cmd_list_transports,
 	  "show which devices and files carry a transport" },
+	{ "status", cmd_status, "show what is on a transport and what it has done, as a table" },
+	{ "top", cmd_top, "show what backends, blkdevs and channels do, live" },
+	{ "metrics", cmd_metrics, "show counters for a monitoring system" },
 	{ "clear", cmd_clear, "free what a dead host, backend or blkdev has left" },
 	{ "check", cmd_check, "look for damage in a transport, and repair it" },
 };

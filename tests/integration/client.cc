@@ -5,6 +5,7 @@
  */
 #include <cbd.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -17,6 +18,18 @@ static int check(int r, const char *what)
 		std::exit(EXIT_FAILURE);
 	}
 	return r;
+}
+
+static void count(cbd_transport *t)
+{
+	cbd_counters c;
+	int r = cbd_counters_get(t, CBD_OBJECT_BACKEND, 0, &c, sizeof(c));
+
+	if (r == 0)
+		std::printf("%llu writes\n",
+			    static_cast<unsigned long long>(c.ops[CBD_OP_WRITE].requests));
+	else if (r != -ENODATA)
+		check(r, "counters");
 }
 
 static void list(cbd_transport *t)
@@ -46,6 +59,7 @@ int main(int argc, char **argv)
 		return 2;
 	check(cbd_transport_open(argv[1], 0, &t), "open");
 	list(t);
+	count(t);
 	options.backend = argv[2];
 	check(cbd_blkdev_open(t, &options, sizeof(options), &b), "attach");
 	check(cbd_blkdev_start(b), "start");

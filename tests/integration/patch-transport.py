@@ -106,9 +106,11 @@ class Transport:
                          "geometry": PAGE + 2 * LINE, "identity": PAGE + 3 * LINE,
                          "access": PAGE + 4 * LINE, "name": PAGE + 5 * LINE,
                          "path": PAGE + 6 * LINE + index * LINE,
+                         "counters": 2 * PAGE + index * LINE,
                          "reply": 3 * PAGE + index * LINE}),
             "blkdev": (3, {"claim": index * LINE, "state": PAGE, "beat": PAGE + LINE,
-                           "request": PAGE + 2 * LINE, "doorbell": PAGE + 3 * LINE}),
+                           "request": PAGE + 2 * LINE, "doorbell": PAGE + 3 * LINE,
+                           "counters": 2 * PAGE + index * LINE}),
         }[obj]
         return self.field(obj + "_offset") + slot * pages * PAGE + lines[line]
 

@@ -63,6 +63,7 @@ cbd.pc
 cbdctl
 cbdctl.1
 event-loop.c
+grafana-dashboard.json
 libcbd.3
 libcbd.la
 libcbd.so
