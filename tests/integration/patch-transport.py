@@ -96,7 +96,8 @@ class Transport:
         slot, index = int(slot), int(index)
         obj, line = kind.split("-")
         if obj == "channel":
-            return self.channel(slot, index) + {"grant": 0, "leave": PAGE}[line]
+            return self.channel(slot, index) + {"grant": 0, "counters": 16 * LINE, "leave": PAGE,
+                                                "counted": PAGE + 16 * LINE}[line]
         pages, lines = {
             "host": (2 + self.pages(self.field("backends")),
                      {"claim": 0, "state": PAGE, "beat": PAGE + LINE, "name": PAGE + 2 * LINE,
