@@ -303,4 +303,5 @@ const struct disk_engine disk_mmap = {
 	.open = mmap_open,
 	.close = mmap_close,
 	.submit = mmap_submit,
+	.block_status = disk_block_status,
 };

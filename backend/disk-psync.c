@@ -35,4 +35,5 @@ const struct disk_engine disk_psync = {
 	.open = psync_open,
 	.close = psync_close,
 	.submit = psync_submit,
+	.block_status = disk_block_status,
 };

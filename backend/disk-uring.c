@@ -348,6 +348,7 @@ const struct disk_engine disk_uring = {
 	.open = uring_open,
 	.close = uring_close,
 	.submit = uring_submit,
+	.block_status = disk_block_status,
 	.kick = uring_kick,
 	.reap = uring_reap,
 	.wait = uring_wait,

@@ -281,6 +281,7 @@ static int file_geometry(struct disk *d)
 	g->rotational = disk_sysfs_number(d->device, "queue/rotational") != 0;
 	g->discard = !d->read_only;
 	g->fast_zero = !d->read_only;
+	g->block_status = disk_has_holes(d);
 	d->granule = 1;
 	return 0;
 }
@@ -524,6 +525,7 @@ struct disk *disk_open(const char *name, const struct disk_options *options)
 	d->read_only = options->read_only;
 	d->write_through = options->write_through && !options->read_only;
 	pthread_mutex_init(&d->ranges.lock, NULL);
+	pthread_mutex_init(&d->data.lock, NULL);
 	if (open_any(d, options) < 0 || find_geometry(d, options) < 0) {
 		disk_close(d);
 		return NULL;

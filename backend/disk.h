@@ -40,6 +40,14 @@ struct disk_ranges {
 	struct disk_io *first, *last;
 };
 
+/* A piece of the disk that is known to be data; see disk-blocks.c. */
+struct disk_data {
+	pthread_mutex_t lock;
+	uint64_t start, end; /* end 0: none is */
+	uint64_t until_ns;   /* known until then */
+	unsigned changes;    /* discards and writes of zeroes that were done */
+};
+
 struct disk {
 	const char *name; /* as it was given, for messages */
 	char holder[96];  /* who has its lock, as the end of a message; or "" */
@@ -60,6 +68,7 @@ struct disk {
 	/* Written by the main thread, read by all: disk_size(), disk_end(). */
 	_Atomic uint64_t size, end; /* end <= size */
 	struct disk_ranges ranges;
+	struct disk_data data;
 };
 
 struct disk_options {
@@ -235,6 +244,18 @@ struct disk_engine {
 	 */
 	void (*submit)(struct disk_queue *q, struct disk_io *io);
 
+	/*
+	 * The same of a BLOCK_STATUS, which submit never gets: tell what the range is, from
+	 * its start on and as far as that takes no longer than another request, by
+	 * cbd_request_add_blocks() in this thread; then `done`, from within this call or reap.
+	 * With 0 the client asks on behind what was told; where nothing was told, all is data,
+	 * as it is with -EOPNOTSUPP.  Zeroes are what reads give after each request
+	 * that was done before this one was submitted, on this queue or another.  Optional:
+	 * without it, or without block_status in the disk's geometry, all is data, and
+	 * clients do not ask.
+	 */
+	void (*block_status)(struct disk_queue *q, struct disk_io *io);
+
 	/* Everything of this round is submitted: tell the kernel.  Optional. */
 	void (*kick)(struct disk_queue *q);
 
@@ -311,6 +332,15 @@ int disk_fallocate_mode(const struct disk *d, const struct cbd_request *r);
 
 /* Whether a failure means that there is no such operation here. */
 bool disk_unsupported(int error);
+
+/* A BLOCK_STATUS of a file, as the callback of an engine (disk-blocks.c). */
+void disk_block_status(struct disk_queue *q, struct disk_io *io);
+
+/* Whether that tells more of this disk than that all is data. */
+bool disk_has_holes(const struct disk *d);
+
+/* A discard or write of zeroes was done.  Any thread. */
+void disk_blocks_changed(struct disk *d);
 
 /* ---------------------------------------------------------------- ranges */
 

@@ -184,6 +184,8 @@ static int check(struct program *p)
 		p->engine = disk_engine_best(p->disk, p->engine);
 	if (disk_engine_check(p->disk, p->engine) < 0)
 		return -1;
+	if (p->engine->block_status == NULL)
+		p->disk->geometry.block_status = false;
 	return start_workers(p);
 }
 

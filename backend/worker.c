@@ -118,6 +118,8 @@ static const char *name_of(enum cbd_op op)
 		return "discard";
 	case CBD_OP_WRITE_ZEROES:
 		return "write of zeroes";
+	case CBD_OP_BLOCK_STATUS:
+		return "block status";
 	}
 	return "operation";
 }
@@ -137,6 +139,8 @@ static void complete(struct worker *w, struct disk_io *io, int result)
 
 	if (result < 0)
 		note_error(w, r, result);
+	if (r->op == CBD_OP_DISCARD || r->op == CBD_OP_WRITE_ZEROES)
+		disk_blocks_changed(w->disk);
 	disk_range_remove(w->disk, io);
 	io->next = w->unused;
 	w->unused = io;
@@ -179,7 +183,12 @@ static bool ready(struct worker *w, struct disk_io *io)
 static void submit(struct worker *w, struct disk_io *io)
 {
 	w->in_engine++;
-	w->engine->submit(w->queue, io);
+	if (io->request->op == CBD_OP_BLOCK_STATUS && w->engine->block_status == NULL)
+		engine_done(w, io, 0); /* nothing is told: all is data */
+	else if (io->request->op == CBD_OP_BLOCK_STATUS)
+		w->engine->block_status(w->queue, io);
+	else
+		w->engine->submit(w->queue, io);
 }
 
 /* libcbd has checked all this; but here is the last place before the disk. */
@@ -187,14 +196,16 @@ static int check(const struct disk *d, const struct cbd_request *r)
 {
 	uint64_t size = disk_size(d);
 
-	if (r->op < CBD_OP_READ || r->op > CBD_OP_WRITE_ZEROES)
+	if (r->op < CBD_OP_READ || r->op > CBD_OP_BLOCK_STATUS)
 		return -EOPNOTSUPP;
-	if (r->op != CBD_OP_READ && r->op != CBD_OP_FLUSH && d->read_only)
+	if (d->read_only && r->op != CBD_OP_READ && r->op != CBD_OP_FLUSH &&
+	    r->op != CBD_OP_BLOCK_STATUS)
 		return -EPERM;
 	if (r->op != CBD_OP_FLUSH && (r->offset > size || r->length > size - r->offset))
 		return -EINVAL;
-	/* a write would make a file longer again, with a hole that reads as zeroes */
-	return is_cut_off(d, r) ? -EIO : 0;
+	/* a write would make a file longer again, with a hole that reads as zeroes; what is
+	 * told of that part is that it is data, so that somebody reads it and gets the error */
+	return is_cut_off(d, r) && r->op != CBD_OP_BLOCK_STATUS ? -EIO : 0;
 }
 
 static void start(struct worker *w, struct cbd_request *r)

@@ -181,6 +181,7 @@ static void add_disk(struct json_object *o, const struct cbd_backend_info *info,
 	add_bool(o, "write_through", info->write_through);
 	add_bool(o, "discard", info->discard);
 	add_bool(o, "fast_zero", info->fast_zero);
+	add_bool(o, "block_status", info->block_status);
 	json_object_object_add(o, "disk_identity", json_hex(info->disk_identity));
 	json_object_object_add(o, "verifier", json_hex(info->verifier));
 }

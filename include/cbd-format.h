@@ -50,6 +50,8 @@ extern "C" {
 #define CBD_TEXT_SIZE 56  /* bytes of text in a text line, no terminator */
 #define CBD_NAME_LINES 1
 #define CBD_PATH_LINES 4
+#define CBD_MAX_RUNS 512	  /* in the answer to a BLOCK_STATUS, which fits into a unit */
+#define CBD_MAX_STATUS (1u << 31) /* bytes that one BLOCK_STATUS SE asks about */
 
 struct cbd_area {
 	uint64_t offset; /* bytes from the start of the transport */
@@ -418,7 +420,7 @@ enum cbd_se_op {
 	CBD_SE_OP_FLUSH = 3,
 	CBD_SE_OP_DISCARD = 4,
 	CBD_SE_OP_WRITE_ZEROES = 5,
-	CBD_SE_OP_EXTENTS = 6, /* reserved */
+	CBD_SE_OP_BLOCK_STATUS = 6, /* with CBD_FEATURE_BLOCK_STATUS */
 };
 
 #define CBD_SE_FUA 1u	    /* durable before its CE */
@@ -427,7 +429,8 @@ enum cbd_se_op {
 #define CBD_SE_FLAGS_KNOWN 7u
 
 #define CBD_FEATURE_DATA_CRC 1u
-#define CBD_FEATURES_KNOWN 1u
+#define CBD_FEATURE_BLOCK_STATUS 2u
+#define CBD_FEATURES_KNOWN 3u
 
 /* Submission entry at position p of an epoch, in slot p mod N.  Writer:
  * blkdev.  The CRC is seeded by transport, channel, direction and epoch. */
@@ -442,10 +445,25 @@ struct cbd_se {
 	uint32_t data_crc;    /* of a WRITE's payload, with CBD_FEATURE_DATA_CRC */
 	uint64_t data_offset; /* bytes from the start of the data area */
 	uint64_t auth;	      /* reserved for an authentication tag */
-	uint32_t reserved;
+	uint32_t room;	      /* bytes, of the data area for the answer to a BLOCK_STATUS */
 	uint32_t crc;
 };
 CBD_PIN(struct cbd_se, 64);
+
+/*
+ * The payload of the answer to a BLOCK_STATUS: up to CBD_MAX_RUNS of these, which follow
+ * one another from the offset of the SE on.  Writer: backend.  They may end before the
+ * range does, never behind it.
+ */
+struct cbd_run {
+	uint32_t length; /* bytes, not 0 */
+	uint32_t flags;	 /* CBD_RUN_*; 0: data */
+};
+CBD_PIN(struct cbd_run, 8);
+
+#define CBD_RUN_HOLE 1u /* not allocated */
+#define CBD_RUN_ZERO 2u /* reads as zeroes */
+#define CBD_RUN_FLAGS_KNOWN 3u
 
 /* Results are the project's own numbers: errno differs between systems. */
 enum cbd_result {
@@ -469,7 +487,7 @@ struct cbd_ce {
 	uint32_t result;   /* enum cbd_result */
 	uint64_t aux;	   /* reserved for operations with a 64-bit answer */
 	uint32_t length;   /* bytes of payload that came back */
-	uint32_t data_crc; /* of a READ's payload */
+	uint32_t data_crc; /* of the same */
 	uint64_t auth;	   /* reserved for an authentication tag */
 	uint8_t reserved[12];
 	uint32_t crc;

@@ -212,7 +212,8 @@ struct cbd_backend_info {
 	uint32_t logical_block, physical_block, optimal_block;
 	bool local; /* its process is of this boot of this machine */
 	bool rotational, read_only, write_through, discard, fast_zero;
-	uint8_t reserved[2];
+	bool block_status;
+	uint8_t reserved[1];
 	uint64_t size;	      /* bytes */
 	uint64_t allow_hosts; /* bit h: host h may attach; 0: all */
 	uint64_t disk_identity, verifier;
@@ -419,7 +420,8 @@ struct cbd_blkdev_geometry {
 	uint32_t logical_block, physical_block, optimal_block;
 	uint32_t max_data; /* bytes of one part; larger requests are split */
 	bool rotational, read_only, discard, fast_zero, write_through;
-	uint8_t reserved[3];
+	bool block_status; /* BLOCK_STATUS tells more than "data" */
+	uint8_t reserved[2];
 };
 
 /*
@@ -473,16 +475,27 @@ enum cbd_op {
 	CBD_OP_FLUSH = 3,
 	CBD_OP_DISCARD = 4,
 	CBD_OP_WRITE_ZEROES = 5,
+	CBD_OP_BLOCK_STATUS = 6, /* what is data, hole, zeroes */
 };
 
 #define CBD_IO_FUA 1u	    /* durable before it completes */
 #define CBD_IO_MAY_TRIM 2u  /* WRITE_ZEROES may deallocate */
 #define CBD_IO_FAST_ZERO 4u /* WRITE_ZEROES: -EOPNOTSUPP rather than slow */
 
+/* What LENGTH bytes of the disk are.  The bits have the values of NBD's base:allocation. */
+#define CBD_BLOCK_HOLE 1u /* not allocated: to write there takes space */
+#define CBD_BLOCK_ZERO 2u /* reads as zeroes */
+struct cbd_block_status {
+	uint64_t length; /* bytes, of any alignment */
+	uint32_t flags;	 /* CBD_BLOCK_*; 0: data, or not known */
+	uint32_t reserved;
+};
+
 /*
  * One request.  Any offset, length and alignment inside the device; 64 MiB is
  * as good as 512 bytes: libcbd splits.  What an operation does not need is not looked
- * at: offset and length of a FLUSH, the buffers of all but READ and WRITE.
+ * at: offset and length of a FLUSH, the buffers of all but READ and WRITE, blocks of all
+ * but BLOCK_STATUS.
  */
 struct cbd_io {
 	enum cbd_op op;
@@ -497,13 +510,17 @@ struct cbd_io {
 	uint32_t reserved0;
 	struct cbd_connection *connection; /* or NULL */
 	void *cookie;			   /* given back with the completion */
-	uint64_t reserved[3];
+	struct cbd_block_status *blocks;   /* BLOCK_STATUS: takes the answer; held by libcbd until
+					    * completion */
+	uint32_t n_blocks;		   /* room there, from 1 on; more than 512 is of no use */
+	uint32_t reserved1;
+	uint64_t reserved[1];
 };
 
 struct cbd_completion {
 	void *cookie;
 	const char *message; /* of an error, for people; NULL: none.  Static */
-	int result;	     /* 0 or a negative errno */
+	int result;	     /* 0 or a negative errno; of a BLOCK_STATUS the number of its blocks */
 	uint32_t reserved0;
 	uint64_t reserved;
 };
@@ -554,7 +571,8 @@ int cbd_queue_poll(struct cbd_queue *q, struct cbd_completion *completions, unsi
 int cbd_queue_fd(struct cbd_queue *q);
 int cbd_queue_arm(struct cbd_queue *q);
 
-/* Submit one request and wait for it; any thread.  io->cookie is not used. */
+/* Submit one request and wait for it; any thread.  io->cookie is not used.  Returns what
+ * `result` of a completion is. */
 int cbd_queue_execute(struct cbd_queue *q, const struct cbd_io *io);
 
 /* The same, by name.  Return 0 or a negative errno. */
@@ -564,6 +582,18 @@ int cbd_queue_write(struct cbd_queue *q, const void *buf, size_t length, uint64_
 int cbd_queue_flush(struct cbd_queue *q);
 int cbd_queue_discard(struct cbd_queue *q, uint64_t length, uint64_t offset, unsigned flags);
 int cbd_queue_write_zeroes(struct cbd_queue *q, uint64_t length, uint64_t offset, unsigned flags);
+
+/*
+ * Which parts of a range are data, which are holes or zeroes: fills in up to N of BLOCKS,
+ * which follow one another from OFFSET on, and returns how many, at least 1 unless LENGTH
+ * is 0.  The answer may end before the range does, never behind it: go on from there.  A
+ * backend that cannot tell, or is of a version that does not know this operation, makes
+ * the answer "data" (see block_status of the geometry); so does all that is in doubt.
+ * The answer is of a moment between submission and completion, as what a READ brings:
+ * a write that was complete before is in it, one that is in flight may be.
+ */
+int cbd_queue_block_status(struct cbd_queue *q, uint64_t length, uint64_t offset,
+			   struct cbd_block_status *blocks, unsigned n);
 
 /* --------------------------------------------------------- handler side */
 
@@ -578,7 +608,8 @@ struct cbd_disk_geometry {
 	/* bytes, powers of two from 512 on; 0: 512, or as the one before */
 	uint32_t logical_block, physical_block, optimal_block;
 	bool rotational, read_only, write_through, discard, fast_zero;
-	uint8_t reserved[7];
+	bool block_status; /* the engine answers BLOCK_STATUS; else no such request comes */
+	uint8_t reserved[6];
 };
 
 struct cbd_backend_options {
@@ -723,6 +754,17 @@ int cbd_request_load(const struct cbd_request *r, void *to);
 int cbd_request_persist(const struct cbd_request *r, void *to);
 
 /*
+ * For engines, of a BLOCK_STATUS, before cbd_handler_complete(): the next LENGTH bytes of
+ * its range, from its offset on, are FLAGS (CBD_BLOCK_*; 0: data).  What is said of bytes
+ * behind the range, or finds no room, is left out.  Say "zero" only of what is known to read as
+ * zeroes after every write that was answered before the request was fetched.  Returns how
+ * many bytes of the range were not told of yet; 0: it is done, or has no room for more.
+ * A request that is completed with 0 before that gets a shorter answer, and the client
+ * asks on; where nothing was told all is data.
+ */
+uint64_t cbd_request_add_blocks(struct cbd_request *r, uint64_t length, unsigned flags);
+
+/*
  * Fetch up to MAX new requests of this handler's channels, without waiting.
  * Returns their number.  Everything in them was validated against the
  * channel and the disk.
@@ -819,6 +861,7 @@ void cbd_handler_wake(struct cbd_handler *h);
 #define CBD_HAVE_OWNER_PID 1
 #define CBD_HAVE_POLL_PARSE 1
 #define CBD_HAVE_QUEUE_ARM 1
+#define CBD_HAVE_QUEUE_BLOCK_STATUS 1
 #define CBD_HAVE_QUEUE_DISCARD 1
 #define CBD_HAVE_QUEUE_EXECUTE 1
 #define CBD_HAVE_QUEUE_FD 1
@@ -828,6 +871,7 @@ void cbd_handler_wake(struct cbd_handler *h);
 #define CBD_HAVE_QUEUE_SUBMIT 1
 #define CBD_HAVE_QUEUE_WRITE 1
 #define CBD_HAVE_QUEUE_WRITE_ZEROES 1
+#define CBD_HAVE_REQUEST_ADD_BLOCKS 1
 #define CBD_HAVE_REQUEST_LOAD 1
 #define CBD_HAVE_REQUEST_PERSIST 1
 #define CBD_HAVE_REQUEST_STORE 1

@@ -14,6 +14,8 @@ libcbd_files = \
 	%reldir%/base/sized.h \
 	%reldir%/base/step.c \
 	%reldir%/base/step.h \
+	%reldir%/base/features.c \
+	%reldir%/base/features.h \
 	%reldir%/base/text.c \
 	%reldir%/base/text.h \
 	%reldir%/base/identity.c \
@@ -62,6 +64,8 @@ libcbd_files = \
 	%reldir%/blkdev/overlap.h \
 	%reldir%/blkdev/split.c \
 	%reldir%/blkdev/split.h \
+	%reldir%/blkdev/blocks.c \
+	%reldir%/blkdev/blocks.h \
 	%reldir%/blkdev/blkdev.h \
 	%reldir%/blkdev/state.c \
 	%reldir%/blkdev/notes.c \
@@ -83,6 +87,7 @@ libcbd_files = \
 	%reldir%/backend/hchannel.h \
 	%reldir%/backend/payload.c \
 	%reldir%/backend/payload.h \
+	%reldir%/backend/blocks.c \
 	%reldir%/backend/handler.h \
 	%reldir%/backend/hchannel.c \
 	%reldir%/backend/answer.c \

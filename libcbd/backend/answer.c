@@ -99,9 +99,7 @@ void cbd_handler_send_ce(struct cbd_hrequest *r, uint32_t result, uint32_t data_
 	struct cbd_ce ce = { .count = hc->count++,
 			     .tid = r->se.tid,
 			     .result = result,
-			     .length = r->se.op == CBD_OP_READ && result == CBD_RESULT_OK
-					       ? r->se.length
-					       : 0,
+			     .length = result == CBD_RESULT_OK ? cbd_payload_length(r) : 0,
 			     .data_crc = data_crc };
 
 	count(r, result);
@@ -124,7 +122,9 @@ void cbd_handler_complete(struct cbd_handler *h, struct cbd_request *request, in
 	uint32_t crc = 0;
 
 	(void)h;
-	if (result == 0 && r->se.op == CBD_OP_READ)
+	if (result == 0 && r->se.op == CBD_OP_BLOCK_STATUS && r->n_runs == 0)
+		cbd_request_add_blocks(request, r->se.length, 0);
+	if (result == 0 && cbd_op_brings(r->se.op))
 		result = cbd_payload_deliver(r, &crc);
 	cbd_handler_send_ce(r, cbd_result_from_errno(result), crc);
 }

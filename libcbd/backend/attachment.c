@@ -47,6 +47,8 @@ void cbd_attachment_begin(struct cbd_backend *b, unsigned d, const struct cbd_re
 	cbd_attachment_become(att, CBD_ATT_LIVE);
 	att->incarnation = q->incarnation;
 	att->host = q->host;
+	/* the payload CRC is the backend's decision: a blkdev that cannot do it gives up */
+	att->features = b->features & (q->features | CBD_FEATURE_DATA_CRC);
 	memcpy(att->owner, claim->owner, 16);
 }
 
@@ -106,7 +108,8 @@ bool cbd_reply_is_given(const struct cbd_backend *b, unsigned d, const struct cb
 
 void cbd_reply_grant(struct cbd_backend *b, unsigned d, const struct cbd_request_line *q)
 {
-	struct cbd_reply_line answer = { .state = CBD_REPLY_GRANTED, .features = b->features };
+	struct cbd_reply_line answer = { .state = CBD_REPLY_GRANTED,
+					 .features = b->att[d].features };
 
 	for (unsigned c = 0; c < b->t->header.channels; c++) {
 		const struct cbd_bchannel *bc = &b->channels[c];

@@ -33,6 +33,7 @@ enum cbd_attachment_state {
 struct cbd_attachment {
 	enum cbd_attachment_state state;
 	uint32_t incarnation;
+	uint32_t features; /* granted, CBD_FEATURE_* */
 	unsigned host;
 	uint8_t owner[16];
 };

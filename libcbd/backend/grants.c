@@ -80,7 +80,7 @@ static void fill_grant(struct cbd_backend *b, struct cbd_bchannel *bc)
 	g->disk_identity = b->identity.disk_identity;
 	g->verifier = b->identity.verifier;
 	g->geometry_generation = b->geometry.generation;
-	g->features = b->features;
+	g->features = b->att[g->blkdev].features;
 }
 
 static struct cbd_handler *least_loaded(struct cbd_backend *b)
@@ -93,9 +93,12 @@ static struct cbd_handler *least_loaded(struct cbd_backend *b)
 	return least;
 }
 
-static void describe_disk(const struct cbd_backend *b, struct cbd_hchannel *hc)
+static void describe_disk(const struct cbd_backend *b, struct cbd_bchannel *bc)
 {
+	struct cbd_hchannel *hc = &bc->hc;
+
 	hc->data_crc = b->features & CBD_FEATURE_DATA_CRC;
+	hc->block_status = b->att[bc->grant.blkdev].features & CBD_FEATURE_BLOCK_STATUS;
 	cbd_shared_set(&hc->disk_size, b->geometry.size);
 	hc->max_data = b->geometry.max_data;
 	hc->max_range = b->geometry.max_range;
@@ -110,7 +113,7 @@ int cbd_grant_give(struct cbd_backend *b, struct cbd_bchannel *bc, unsigned host
 	struct cbd_handler *h = hc->h ? hc->h : least_loaded(b);
 	int r;
 
-	describe_disk(b, hc);
+	describe_disk(b, bc);
 	hc->same_boot = cbd_host_is_local(b->t, host);
 	r = cbd_hchannel_prepare(hc, bc->grant.depth);
 	if (r < 0)

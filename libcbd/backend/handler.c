@@ -32,6 +32,7 @@
 #define ROUND_NS 500000ull
 #define SE_BYTES 4096	 /* an SE costs as much as so many bytes of payload */
 #define RANGE_BYTES 16	 /* so many bytes of a discard as much as one of payload */
+#define ROOM_COST 128	 /* a byte of room for runs: as many, for a look at the disk */
 #define COLD_MISSES 1024 /* looks without a request that make a channel cold */
 #define COLD_LOOKS \
 	4 /* cold channels looked at in a round, and one more for
@@ -39,26 +40,60 @@
 
 /* ------------------------------------------------------------- validation */
 
+/* The most bytes of the disk that an SE may be about; 0: there is no such operation, or it
+ * was not granted. */
+static uint32_t most_bytes(const struct cbd_hchannel *hc, unsigned op)
+{
+	switch (op) {
+	case CBD_OP_READ:
+	case CBD_OP_WRITE:
+		return hc->max_data;
+	case CBD_OP_DISCARD:
+	case CBD_OP_WRITE_ZEROES:
+		return hc->max_range;
+	case CBD_OP_BLOCK_STATUS:
+		return hc->block_status ? CBD_MAX_STATUS : 0;
+	default:
+		return 0;
+	}
+}
+
+/* Bytes of the data area. */
+static uint32_t room_of(const struct cbd_se *se)
+{
+	if (se->op == CBD_OP_BLOCK_STATUS)
+		return se->room;
+	return se->op == CBD_OP_READ || se->op == CBD_OP_WRITE ? se->length : 0;
+}
+
+/* For one run at least, and for no more than a unit has. */
+static bool is_room_for_runs(uint32_t room)
+{
+	return room > 0 && room <= CBD_MAX_RUNS * sizeof(struct cbd_run) &&
+	       room % sizeof(struct cbd_run) == 0;
+}
+
 static uint32_t validate(const struct cbd_hchannel *hc, const struct cbd_se *se)
 {
-	bool data = se->op == CBD_OP_READ || se->op == CBD_OP_WRITE;
-	bool range = se->op == CBD_OP_DISCARD || se->op == CBD_OP_WRITE_ZEROES;
+	uint32_t most = most_bytes(hc, se->op), room = room_of(se);
 	uint64_t size = cbd_shared_get(&hc->disk_size);
 
 	if (se->flags & ~CBD_SE_FLAGS_KNOWN)
 		return CBD_RESULT_INVAL;
 	if (se->op == CBD_OP_FLUSH)
 		return CBD_RESULT_OK;
-	if (!data && !range)
+	if (most == 0)
 		return CBD_RESULT_NOTSUP;
-	if (se->length == 0 || se->length > (data ? hc->max_data : hc->max_range))
+	if (se->length == 0 || se->length > most)
 		return CBD_RESULT_INVAL;
 	if (se->offset > size || se->length > size - se->offset)
 		return CBD_RESULT_INVAL;
-	if (data && (se->data_offset % CBD_UNIT_SIZE || se->data_offset > hc->ch.data_size ||
-		     se->length > hc->ch.data_size - se->data_offset))
+	if (se->op == CBD_OP_BLOCK_STATUS && !is_room_for_runs(room))
 		return CBD_RESULT_INVAL;
-	if (hc->read_only && se->op != CBD_OP_READ)
+	if (room && (se->data_offset % CBD_UNIT_SIZE || se->data_offset > hc->ch.data_size ||
+		     room > hc->ch.data_size - se->data_offset))
+		return CBD_RESULT_INVAL;
+	if (hc->read_only && cbd_op_writes(se->op))
 		return CBD_RESULT_PERM;
 	return CBD_RESULT_OK;
 }
@@ -194,6 +229,8 @@ static uint64_t cost_of(const struct cbd_se *se)
 		cost = se->length;
 	else if (se->op == CBD_OP_DISCARD || se->op == CBD_OP_WRITE_ZEROES)
 		cost = se->length / RANGE_BYTES;
+	else if (se->op == CBD_OP_BLOCK_STATUS)
+		cost = (uint64_t)se->room * ROOM_COST;
 	else if (se->op == CBD_OP_FLUSH)
 		cost = ROUND_BYTES; /* the disk may take as long as for the largest one */
 	return cost < ROUND_BYTES ? cost : ROUND_BYTES;

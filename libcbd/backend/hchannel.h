@@ -50,6 +50,9 @@ struct cbd_hrequest {
 	/* of a READ: the engine has copied it into the extent, this is its CRC (payload.c) */
 	bool delivered;
 	uint32_t crc;
+	/* of a BLOCK_STATUS: the answer, in private memory, and of how many bytes it tells */
+	struct cbd_run *runs;
+	uint32_t n_runs, told;
 	/* of a WRITE whose payload had a wrong CRC: copied again at retry_ns */
 	uint64_t retry_ns, retry_pause_ns, retry_until_ns;
 	uint64_t timed_ns; /* cbd_boottime_ns() when it was fetched; 0: its time is not taken */
@@ -60,6 +63,7 @@ struct cbd_hchannel {
 	struct cbd_channel ch;
 	struct cbd_handler *h;
 	bool same_boot, data_crc;
+	bool block_status; /* CBD_FEATURE_BLOCK_STATUS is granted */
 	uint64_t disk_size;
 	uint32_t max_data, max_range;
 	bool read_only;

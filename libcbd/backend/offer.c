@@ -11,6 +11,7 @@
 #include "backend/adopt.h"
 #include "backend/backend.h"
 #include "base/error.h"
+#include "base/features.h"
 #include "base/sized.h"
 #include "base/step.h"
 
@@ -187,7 +188,8 @@ int cbd_backend_publish(struct cbd_backend *b, const struct cbd_disk_geometry *g
 	if (r < 0)
 		return r;
 	crc = b->t->mem.software || (b->t->header.flags & CBD_HEADER_DATA_CRC);
-	b->features = crc ? CBD_FEATURE_DATA_CRC : 0;
+	b->features = (crc ? CBD_FEATURE_DATA_CRC : 0) |
+		      (g.block_status ? CBD_FEATURE_BLOCK_STATUS & cbd_features_known() : 0);
 	fill_geometry(b, &g);
 	fill_identity(b, &g);
 	b->access.allow_hosts = b->allow_hosts;

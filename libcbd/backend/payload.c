@@ -44,7 +44,7 @@ int cbd_payload_prepare(struct cbd_hchannel *hc)
 {
 	void *area;
 
-	if (!writes_copy(hc) || hc->private)
+	if ((!writes_copy(hc) && !hc->block_status) || hc->private)
 		return 0;
 	area = mmap(NULL, hc->ch.data_size, PROT_READ | PROT_WRITE,
 		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -84,6 +84,9 @@ int cbd_payload_bring(struct cbd_hrequest *r)
 	r->pub.buf = NULL;
 	r->pub.shared = false;
 	r->delivered = false;
+	r->n_runs = r->told = 0;
+	if (r->se.op == CBD_SE_OP_BLOCK_STATUS)
+		r->runs = (struct cbd_run *)(void *)(hc->private + r->se.data_offset);
 	if (r->se.op != CBD_SE_OP_READ && r->se.op != CBD_SE_OP_WRITE)
 		return 0;
 	if (r->se.op == CBD_SE_OP_WRITE ? writes_copy(hc) : reads_copy(hc)) {
@@ -111,7 +114,7 @@ static int deliver_in_place(struct cbd_hrequest *r, uint32_t *crc)
 	return 0;
 }
 
-static int deliver_copy(struct cbd_hrequest *r, uint32_t *crc)
+static int deliver_copy(struct cbd_hrequest *r, const void *from, uint32_t *crc)
 {
 	struct cbd_hchannel *hc = r->hc;
 	struct cbd_fault f;
@@ -119,9 +122,17 @@ static int deliver_copy(struct cbd_hrequest *r, uint32_t *crc)
 	cbd_step("io-deliver");
 	if (!CBD_FAULT_TRY(&f))
 		return -EIO;
-	cbd_copy_in(&hc->ch.t->mem, hc->ch.data + r->se.data_offset, r->pub.buf, r->se.length, crc);
+	cbd_copy_in(&hc->ch.t->mem, hc->ch.data + r->se.data_offset, from, cbd_payload_length(r),
+		    crc);
 	cbd_fault_end(&f);
 	return 0;
+}
+
+uint32_t cbd_payload_length(const struct cbd_hrequest *r)
+{
+	if (r->se.op == CBD_SE_OP_BLOCK_STATUS)
+		return r->n_runs * (uint32_t)sizeof(r->runs[0]);
+	return r->se.op == CBD_SE_OP_READ ? r->se.length : 0;
 }
 
 int cbd_payload_deliver(struct cbd_hrequest *r, uint32_t *crc)
@@ -133,8 +144,10 @@ int cbd_payload_deliver(struct cbd_hrequest *r, uint32_t *crc)
 		return 0;
 	}
 	*crc = has_crc ? r->hc->ch.ce_seed : 0;
+	if (r->se.op == CBD_SE_OP_BLOCK_STATUS)
+		return deliver_copy(r, r->runs, has_crc ? crc : NULL);
 	return r->pub.shared ? deliver_in_place(r, has_crc ? crc : NULL)
-			     : deliver_copy(r, has_crc ? crc : NULL);
+			     : deliver_copy(r, r->pub.buf, has_crc ? crc : NULL);
 }
 
 /*

@@ -22,8 +22,11 @@ void cbd_payload_free(struct cbd_hchannel *hc);
  * -EAGAIN: its CRC is wrong, perhaps only for now; -EIO: the memory is gone. */
 int cbd_payload_bring(struct cbd_hrequest *r);
 
-/* The disk has filled the buffer of a READ: bring it to where the blkdev reads it.
- * CRC, where the channel has one.  -EIO: the memory is gone. */
+/* The payload of an answer without an error, in bytes; 0: it has none. */
+uint32_t cbd_payload_length(const struct cbd_hrequest *r);
+
+/* The disk has filled the buffer of a READ, or the engine has told of the blocks of a
+ * BLOCK_STATUS: bring that to where the blkdev reads it.  CRC, where the channel has one.  -EIO: the memory is gone. */
 int cbd_payload_deliver(struct cbd_hrequest *r, uint32_t *crc);
 
 #endif

@@ -13,6 +13,7 @@
 
 #include "blkdev/blkdev.h"
 #include "base/error.h"
+#include "base/features.h"
 #include "base/sized.h"
 #include "slots/host.h"
 #include "base/step.h"
@@ -86,7 +87,7 @@ static int enter_slot(struct cbd_blkdev *b)
 		.queues = (uint16_t)b->n_queues,
 		.depth = (uint16_t)b->depth,
 		.flags = b->read_only ? CBD_REQUEST_READ_ONLY : 0,
-		.features = CBD_FEATURES_KNOWN,
+		.features = cbd_features_known(),
 	};
 	/* rule 4.2: an answer to a former owner that had, or forged, this incarnation */
 	cbd_random(&b->request.sequence, sizeof(b->request.sequence));
@@ -312,6 +313,7 @@ void cbd_blkdev_geometry(const struct cbd_blkdev *b, struct cbd_blkdev_geometry 
 		.discard = l->flags & CBD_GEOMETRY_DISCARD,
 		.fast_zero = l->flags & CBD_GEOMETRY_FAST_ZERO,
 		.write_through = l->flags & CBD_GEOMETRY_WRITE_THROUGH,
+		.block_status = cbd_flag_get(&b->block_status),
 	};
 
 	cbd_sized_put(geometry, size, &g, sizeof(g));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * blkdev.h - the blkdev side, as its files share it.  Each file calls only files that
- * stand before it: extent.c, overlap.c, split.c, state.c, notes.c, vector.c, durability.c,
+ * stand before it: extent.c, overlap.c, split.c, blocks.c, state.c, notes.c, vector.c, durability.c,
  * event.c, waiters.c, pending.c, parts.c, publish.c, lines.c, epoch.c, attach.c, reap.c,
  * lead.c, heartbeat.c, queue.c, blkdev.c.
  *
@@ -206,6 +206,7 @@ struct cbd_epoch {
 	unsigned leaves; /* in a row, but for slowness: */
 	unsigned stalls;
 	bool drains;	      /* RETURNING: the backend says that it drains the epoch */
+	bool block_status;    /* the backend has granted CBD_FEATURE_BLOCK_STATUS */
 	uint64_t left_behind; /* the epoch that was left without a drain, to go back; 0: none */
 };
 
@@ -270,6 +271,7 @@ struct cbd_blkdev {
 	enum cbd_poll poll;
 	unsigned timeout_s;
 	bool read_only, data_crc, same_boot;
+	bool block_status; /* as granted last; set with a queue's lock, and read without */
 	struct cbd_geometry_line geometry; /* size and generation change: with lock, and
 					    * read without */
 	uint64_t disk_identity;
@@ -447,7 +449,10 @@ void cbd_pendings_free(struct cbd_requests *r);
 struct cbd_part *cbd_part_take(struct cbd_queue *q, struct cbd_pending *io);
 void cbd_part_retry(struct cbd_queue *q, struct cbd_part *p, uint64_t until_ns);
 const char *cbd_why_ended(const struct cbd_queue *q); /* STOPPED, BROKEN: for people */
+/* RESULT: a negative errno; the number of blocks that a BLOCK_STATUS was answered with; 0. */
 void cbd_part_end(struct cbd_queue *q, struct cbd_part *p, int result);
+/* A BLOCK_STATUS of which nobody can tell more. */
+void cbd_part_end_as_data(struct cbd_queue *q, struct cbd_part *p);
 void cbd_part_leave_behind(struct cbd_queue *q, struct cbd_part *p);
 void cbd_parts_end_behind(struct cbd_queue *q); /* all of these */
 

@@ -144,6 +144,8 @@ void cbd_epoch_enter(struct cbd_queue *q, const struct cbd_grant_line *g)
 	q->ch.data_size = (uint64_t)g->data_pages * CBD_PAGE_SIZE;
 	q->epoch.backend_incarnation = (uint32_t)(g->epoch >> 32);
 	q->epoch.verifier = g->verifier;
+	q->epoch.block_status = g->features & CBD_FEATURE_BLOCK_STATUS;
+	cbd_flag_set(&q->b->block_status, q->epoch.block_status);
 	cbd_shared_set(&q->cursors.se_next, 0); /* by definition (rule 4) */
 	q->cursors.ce_next = 0;
 	q->cursors.moved_ns = cbd_now_ns();

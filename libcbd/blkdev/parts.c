@@ -14,26 +14,39 @@
 #include <errno.h>
 
 #include "blkdev/blkdev.h"
+#include "blkdev/blocks.h"
 #include "blkdev/split.h"
 
 static uint32_t most_bytes(const struct cbd_queue *q, enum cbd_op op)
 {
 	const struct cbd_geometry_line *g = &q->b->geometry;
 
+	if (op == CBD_OP_BLOCK_STATUS)
+		return CBD_MAX_STATUS;
 	return op == CBD_OP_READ || op == CBD_OP_WRITE ? g->max_data : g->max_range;
 }
 
-/* Whether the part needs room in the data area. */
-static bool has_data(enum cbd_op op)
+/* Of the data area, for the answer to a BLOCK_STATUS; 0: it is another operation. */
+static uint32_t room_of(const struct cbd_io *io)
 {
-	return op == CBD_OP_READ || op == CBD_OP_WRITE;
+	uint32_t n = io->n_blocks < CBD_MAX_RUNS ? io->n_blocks : CBD_MAX_RUNS;
+
+	return io->op == CBD_OP_BLOCK_STATUS ? n * (uint32_t)sizeof(struct cbd_run) : 0;
+}
+
+/* What a part of LENGTH bytes needs of the data area. */
+static uint32_t units_of(const struct cbd_io *io, uint32_t length)
+{
+	uint32_t bytes = io->op == CBD_OP_READ || io->op == CBD_OP_WRITE ? length : room_of(io);
+
+	return (bytes + CBD_UNIT_SIZE - 1) / CBD_UNIT_SIZE;
 }
 
 /* Take a tag and an extent for the next piece of IO; NULL when either is short. */
 struct cbd_part *cbd_part_take(struct cbd_queue *q, struct cbd_pending *io)
 {
 	uint32_t length = cbd_split_first(io->at, io->left, most_bytes(q, io->io.op));
-	uint32_t units = has_data(io->io.op) ? (length + CBD_UNIT_SIZE - 1) / CBD_UNIT_SIZE : 0;
+	uint32_t units = units_of(&io->io, length);
 	struct cbd_part *p;
 	int extent = -1;
 	unsigned tag;
@@ -68,9 +81,11 @@ struct cbd_part *cbd_part_take(struct cbd_queue *q, struct cbd_pending *io)
 		.offset = io->at,
 		.length = length,
 		.data_offset = units ? (uint64_t)extent * CBD_UNIT_SIZE : 0,
+		.room = room_of(&io->io),
 	};
 	io->at += length;
-	io->left -= length;
+	/* a BLOCK_STATUS has one part: its answer may end before the range does */
+	io->left = io->io.op == CBD_OP_BLOCK_STATUS ? 0 : io->left - length;
 	io->parts++;
 	return p;
 }
@@ -159,10 +174,22 @@ void cbd_part_end(struct cbd_queue *q, struct cbd_part *p, int result)
 		add_timed_out(q, -1);
 		return;
 	}
-	cbd_pending_fail(io, result, why);
+	if (result > 0)
+		io->result = result; /* the blocks of a BLOCK_STATUS, which has no other part */
+	else
+		cbd_pending_fail(io, result, why);
 	io->parts--;
 	if (io->parts == 0 && io->left == 0)
 		cbd_pending_complete(q, io);
+}
+
+void cbd_part_end_as_data(struct cbd_queue *q, struct cbd_part *p)
+{
+	int n = 0;
+
+	if (p->pending) /* else it has timed out */
+		n = (int)cbd_blocks_take(NULL, 0, p->se.length, p->pending->io.blocks);
+	cbd_part_end(q, p, n);
 }
 
 void cbd_part_leave_behind(struct cbd_queue *q, struct cbd_part *p)

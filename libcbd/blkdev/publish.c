@@ -184,6 +184,10 @@ static void add_unlocks(struct cbd_queue *q, struct batch *b, struct cbd_part *p
 	/* without an epoch: the thread that enters the next one publishes it */
 	if (!cbd_queue_has_epoch(q) || p->state != CBD_PART_READY)
 		return;
+	if (p->se.op == CBD_OP_BLOCK_STATUS && !q->epoch.block_status) {
+		cbd_part_end_as_data(q, p); /* the backend of this epoch does not know it */
+		return;
+	}
 	b->error[b->n] = 0;
 	b->part[b->n++] = p;
 	if (b->n == BATCH)

@@ -31,6 +31,17 @@ static bool has_buffer(enum cbd_op op)
 	return op == CBD_OP_READ || op == CBD_OP_WRITE;
 }
 
+static bool has_blocks(enum cbd_op op)
+{
+	return op == CBD_OP_BLOCK_STATUS;
+}
+
+static bool is_known(enum cbd_op op)
+{
+	return cbd_op_writes(op) || op == CBD_OP_READ || op == CBD_OP_FLUSH ||
+	       op == CBD_OP_BLOCK_STATUS;
+}
+
 /* What an operation does not look at is nothing from here on. */
 static void forget_unused(struct cbd_io *io)
 {
@@ -40,6 +51,10 @@ static void forget_unused(struct cbd_io *io)
 		io->buf = NULL;
 		io->iov = NULL;
 		io->iovcnt = 0;
+	}
+	if (!has_blocks(io->op)) {
+		io->blocks = NULL;
+		io->n_blocks = 0;
 	}
 }
 
@@ -70,6 +85,12 @@ static int check_buffer(const struct cbd_io *io)
 	return io->length && !io->buf ? cbd_error(EINVAL, "no buffer") : 0;
 }
 
+static int check_blocks(const struct cbd_io *io)
+{
+	return !io->blocks || !io->n_blocks ? cbd_error(EINVAL, "no place for the blocks given")
+					    : 0;
+}
+
 static int check_range(struct cbd_blkdev *b, const struct cbd_io *io)
 {
 	uint64_t size = cbd_shared_get(&b->geometry.size);
@@ -80,6 +101,8 @@ static int check_range(struct cbd_blkdev *b, const struct cbd_io *io)
 		return cbd_error(EINVAL, "%llu bytes at %llu: beyond the end of the device (%llu)",
 				 (unsigned long long)io->length, (unsigned long long)io->offset,
 				 (unsigned long long)size);
+	if (has_blocks(io->op))
+		return check_blocks(io);
 	return has_buffer(io->op) ? check_buffer(io) : 0;
 }
 
@@ -90,11 +113,11 @@ static int check_io(struct cbd_blkdev *b, const struct cbd_io *io)
 	if (!io)
 		return cbd_error(EINVAL, "no request given");
 	writes = cbd_op_writes(io->op);
-	if (!writes && io->op != CBD_OP_READ && io->op != CBD_OP_FLUSH)
+	if (!is_known(io->op))
 		return cbd_error(EINVAL, "operation %d: unknown", (int)io->op);
 	if (io->flags & ~CBD_SE_FLAGS_KNOWN)
 		return cbd_error(EINVAL, "flags %#x: unknown", io->flags);
-	if (io->reserved0 || io->reserved[0] || io->reserved[1] || io->reserved[2])
+	if (io->reserved0 || io->reserved1 || io->reserved[0])
 		return cbd_reserved_error("cbd_io");
 	if (io->connection && io->connection->b != b)
 		return cbd_error(EINVAL, "the connection is of another blkdev");
@@ -251,6 +274,8 @@ static const char *verb(enum cbd_op op)
 		return "discard";
 	case CBD_OP_WRITE_ZEROES:
 		return "write zeroes";
+	case CBD_OP_BLOCK_STATUS:
+		return "block status";
 	}
 	return "operation";
 }
@@ -281,7 +306,7 @@ int cbd_queue_execute(struct cbd_queue *q, const struct cbd_io *io)
 	cbd_queue_issue_unlocks(q);
 	/* also when it is done: what completed on the way may leave no thread awake */
 	cbd_queue_await_answer_and_unlock(q, &p);
-	return p.result < 0 ? failed(q, &p) : 0;
+	return p.result < 0 ? failed(q, &p) : p.result;
 }
 
 int cbd_queue_read(struct cbd_queue *q, void *buf, size_t length, uint64_t offset)
@@ -321,6 +346,16 @@ int cbd_queue_write_zeroes(struct cbd_queue *q, uint64_t length, uint64_t offset
 						      .length = length,
 						      .offset = offset,
 						      .flags = flags });
+}
+
+int cbd_queue_block_status(struct cbd_queue *q, uint64_t length, uint64_t offset,
+			   struct cbd_block_status *blocks, unsigned n)
+{
+	return cbd_queue_execute(q, &(struct cbd_io){ .op = CBD_OP_BLOCK_STATUS,
+						      .length = length,
+						      .offset = offset,
+						      .blocks = blocks,
+						      .n_blocks = n });
 }
 
 /* -------------------------------------------------------- life of a queue */

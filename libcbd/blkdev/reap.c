@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "blkdev/blkdev.h"
+#include "blkdev/blocks.h"
 #include "base/error.h"
 #include "memory/fault.h"
 #include "ring/copy.h"
@@ -43,7 +44,9 @@ struct batch {
 	struct cbd_grant_line grant; /* as it was after the copies */
 	struct cbd_part *part[BATCH];
 	bool has_payload[BATCH];
-	int copied[BATCH]; /* 0; -EAGAIN: its CRC does not match (yet); -EIO: SIGBUS */
+	/* 0, or the blocks of a BLOCK_STATUS; -EAGAIN: its CRC does not match (yet); -EIO:
+	 * SIGBUS */
+	int copied[BATCH];
 };
 
 /* ------------------------------------------------------------------- CEs */
@@ -125,6 +128,17 @@ static void gather_retries(struct cbd_queue *q, struct batch *b)
 
 /* --------------------------------------------------------------- payloads */
 
+/* Bytes that the blkdev reads: of an answer to a BLOCK_STATUS none, where their number
+ * makes no sense. */
+static uint32_t payload_of(const struct cbd_part *p)
+{
+	if (p->se.op == CBD_OP_READ)
+		return p->se.length;
+	return p->ce.length <= p->se.room && p->ce.length % sizeof(struct cbd_run) == 0
+		       ? p->ce.length
+		       : 0;
+}
+
 static void find_payloads(struct batch *b)
 {
 	uint32_t bytes = 0;
@@ -133,11 +147,27 @@ static void find_payloads(struct batch *b)
 		const struct cbd_part *p = b->part[i];
 
 		b->copied[i] = 0;
-		b->has_payload[i] = p->pending && p->se.op == CBD_OP_READ &&
+		b->has_payload[i] = p->pending && cbd_op_brings(p->se.op) &&
 				    p->ce.result == CBD_RESULT_OK;
-		bytes += b->has_payload[i] ? p->se.length : 0;
+		bytes += b->has_payload[i] ? payload_of(p) : 0;
 	}
 	b->long_copy = bytes > CBD_COPY_LOCKED;
+}
+
+/* What is believed of them is decided on the private copy. */
+static int copy_blocks_inside(const struct cbd_queue *q, const struct batch *b,
+			      const struct cbd_part *p)
+{
+	struct cbd_run runs[CBD_MAX_RUNS];
+	uint32_t crc = b->seed, bytes = payload_of(p);
+
+	if (bytes > 0)
+		cbd_copy_out(&q->ch.t->mem, (char *)runs, b->data + p->se.data_offset, bytes,
+			     q->b->data_crc ? &crc : NULL);
+	if (bytes > 0 && q->b->data_crc && crc != p->ce.data_crc)
+		return -EAGAIN;
+	return (int)cbd_blocks_take(runs, bytes / sizeof(runs[0]), p->se.length,
+				    p->pending->io.blocks);
 }
 
 /* The CRC is that of the private copy, not of what lies in shared memory by now. */
@@ -145,6 +175,8 @@ static int copy_inside(const struct cbd_queue *q, const struct batch *b, const s
 {
 	uint32_t crc = b->seed;
 
+	if (p->se.op == CBD_OP_BLOCK_STATUS)
+		return copy_blocks_inside(q, b, p);
 	cbd_part_load_inside(&q->ch.t->mem, p, b->data + p->se.data_offset,
 			     q->b->data_crc ? &crc : NULL);
 	return !q->b->data_crc || crc == p->ce.data_crc ? 0 : -EAGAIN;
@@ -311,8 +343,10 @@ static bool arrived_unlocks(struct cbd_queue *q, struct cbd_part *p, int copied)
 		resend_unlocks(q, p);
 	else if (result == 0 && cbd_op_writes(p->se.op) && is_held(q, p))
 		return false;
+	else if (result == -EOPNOTSUPP && p->se.op == CBD_OP_BLOCK_STATUS)
+		cbd_part_end_as_data(q, p);
 	else
-		cbd_part_end(q, p, copied < 0 ? copied : result);
+		cbd_part_end(q, p, copied ? copied : result);
 	return true;
 }
 

@@ -2,8 +2,8 @@
 /*
  * channel.h - one channel: where its lines lie, how entries are sealed, sent and
  * received.  Queues and handlers both use it.  What is in an entry, beside its
- * position, epoch and CRC, is theirs to know; which operations change the disk is told
- * here (cbd_op_writes), for both.
+ * position, epoch and CRC, is theirs to know; which operations change the disk, and which
+ * bring a payload, is told here (cbd_op_writes, cbd_op_brings), for both.
  *
  * "Rule N" is rule N of docs/protocol.md, in all files of this folder; those of
  * docs/coherence.md are cited as "coherence rule N".
@@ -89,6 +89,12 @@ static inline bool cbd_channel_await_ce_inside(const struct cbd_channel *ch, uin
 static inline bool cbd_op_writes(unsigned op)
 {
 	return op == CBD_OP_WRITE || op == CBD_OP_DISCARD || op == CBD_OP_WRITE_ZEROES;
+}
+
+/* Its answer has a payload. */
+static inline bool cbd_op_brings(unsigned op)
+{
+	return op == CBD_OP_READ || op == CBD_OP_BLOCK_STATUS;
 }
 
 /*

@@ -159,6 +159,7 @@ static void disk_get(struct cbd_transport *t, unsigned id, struct cbd_backend_in
 	if (cbd_line_get(t, cbd_backend_info_at(t, id, CBD_BACKEND_ACCESS), &a) == 0) {
 		info->max_blkdevs = a.max_blkdevs;
 		info->allow_hosts = a.allow_hosts;
+		info->block_status = a.features & CBD_FEATURE_BLOCK_STATUS;
 	}
 }
 

@@ -9,6 +9,7 @@
 #define DISK (1u << 20)
 
 static char buf[4096];
+static struct cbd_block_status block;
 static struct cbd_blkdev *d;
 static struct cbd_queue *q;
 
@@ -46,7 +47,7 @@ static void ranges(enum cbd_op op)
 
 static void operations(void)
 {
-	static const unsigned ops[] = { 0, 6, 255, UINT_MAX };
+	static const unsigned ops[] = { 0, 7, 255, UINT_MAX };
 
 	for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++)
 		refuse((struct cbd_io){ .op = (enum cbd_op)ops[i], .buf = buf, .length = 512 },
@@ -55,6 +56,9 @@ static void operations(void)
 	       EINVAL, "flags");
 	refuse((struct cbd_io){ .op = CBD_OP_READ, .length = 512 }, EINVAL, "no buffer");
 	refuse((struct cbd_io){ .op = CBD_OP_WRITE, .length = 512 }, EINVAL, "no buffer");
+	refuse((struct cbd_io){ .op = CBD_OP_BLOCK_STATUS, .length = 512 }, EINVAL, "no place");
+	refuse((struct cbd_io){ .op = CBD_OP_BLOCK_STATUS, .length = 512, .blocks = &block },
+	       EINVAL, "no place");
 	fails(cbd_queue_submit(q, NULL, 1), EINVAL, "request");
 	fails(cbd_queue_execute(q, NULL), EINVAL, "request");
 	fails(cbd_queue_poll(q, NULL, 0, 1, 0), EINVAL, "completions");
@@ -102,13 +106,16 @@ int main(void)
 	d = errors_attach(t, false);
 	q = cbd_blkdev_queue(d, 0);
 
-	for (unsigned op = CBD_OP_READ; op <= CBD_OP_WRITE_ZEROES; op++)
+	for (unsigned op = CBD_OP_READ; op <= CBD_OP_BLOCK_STATUS; op++)
 		if (op != CBD_OP_FLUSH)
 			ranges(op);
 	operations();
 	flush();
 	connection(t);
 	works(cbd_queue_write(q, buf, sizeof(buf), DISK - sizeof(buf), 0));
+	/* a disk that cannot tell: all is data */
+	holds(works(cbd_queue_block_status(q, DISK, 0, &block, 1)) == 1);
+	holds(block.length == DISK && block.flags == 0);
 
 	cbd_blkdev_close(d);
 	cbd_transport_close(t);

@@ -214,7 +214,7 @@ static struct cbd_se make_nonsense(struct liar *l, const struct liar_channel *c)
 			     .offset = any_number(l, size),
 			     .data_offset = any_number(l, c->ch.data_size),
 			     .auth = liar_random(l),
-			     .reserved = (uint32_t)liar_random(l),
+			     .room = (uint32_t)any_number(l, CBD_UNIT_SIZE),
 			     .data_crc = (uint32_t)liar_random(l) };
 
 	if (se.offset < size / 2)
@@ -285,6 +285,22 @@ static struct cbd_se make_range(struct liar *l, const struct liar_channel *c)
 static void ranges(struct liar *l)
 {
 	fill_rings(l, make_range);
+}
+
+/* The whole of what may be asked in one go. */
+static struct cbd_se make_block_status(struct liar *l, const struct liar_channel *c)
+{
+	uint64_t size = l->b->geometry.size;
+
+	return (struct cbd_se){ .op = CBD_SE_OP_BLOCK_STATUS,
+				.length = size < CBD_MAX_STATUS ? (uint32_t)size : CBD_MAX_STATUS,
+				.room = CBD_MAX_RUNS * sizeof(struct cbd_run),
+				.data_offset = any_extent(l, c, CBD_UNIT_SIZE) };
+}
+
+static void block_status(struct liar *l)
+{
+	fill_rings(l, make_block_status);
 }
 
 /* Submits for ever and never reads an answer. */
@@ -566,6 +582,7 @@ static void any(struct liar *l)
 		flushes,       full_speed,	   ranges,
 		leaves,	       damaged_entries,	   bells,
 		control_lines, doorbells,	   never_consumes,
+		block_status,
 	};
 	void (*step)(struct liar *) = steps[liar_below(l, sizeof(steps) / sizeof(steps[0]))];
 
@@ -590,6 +607,7 @@ const struct liar_mode liar_client_modes[] = {
 	{ .name = "full-speed", .queues = 3, .step = full_speed, .large = true },
 	{ .name = "full-speed-small", .queues = 2, .step = full_speed_small },
 	{ .name = "ranges", .queues = 2, .step = ranges, .large = true },
+	{ .name = "block-status", .queues = 2, .step = block_status, .large = true },
 	{ .name = "never-consumes", .queues = 2, .step = never_consumes },
 	{ .name = "more-than-depth",
 	  .queues = 2,

@@ -155,6 +155,7 @@ NUMBERS = {
     "CBD_LEAVE_": "struct cbd_leave_line",
     "CBD_SE_": "struct cbd_se",
     "CBD_SE_OP_": "struct cbd_se",
+    "CBD_RUN_": "struct cbd_run",
     "CBD_RESULT_": "struct cbd_ce",
 }
 
@@ -175,8 +176,9 @@ def check_numbers(header, sections):
             yield f"{constant}: manuals.py does not know where cbd-format.pod tells of it"
             continue
         word = "reserved" if constant == "CBD_REFUSED_READ_ONLY" else constant[len(prefix) :]
-        word = {"CBD_HEADER_DATA_CRC": "payload", "CBD_FEATURE_DATA_CRC": "payload",
-                "CBD_SE_OP_EXTENTS": "reserved"}.get(constant, word)
+        word = {"CBD_HEADER_DATA_CRC": "payload", "CBD_FEATURE_DATA_CRC": "payload"}.get(
+            constant, word
+        )
         if f"{number}{plain(word)}" not in plain(sections.get(NUMBERS[prefix], "")):
             yield f"cbd-format.pod: {NUMBERS[prefix]}: no '{number} {word.lower()}' ({constant})"
 

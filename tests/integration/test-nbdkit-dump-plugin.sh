@@ -13,7 +13,7 @@ format_version=$(sed -nE 's/.*"version":([0-9]+).*/\1/p' "$tmp/format.json")
 
 for line in name=cbd "version=$version" thread_model=parallel magic_config_key=transport \
 	"cbd_library_version=$version" "cbd_format_version=$format_version" \
-	cbd_features=data-crc; do
+	cbd_features=data-crc,block-status; do
 	grep -qx "$line" "$tmp/dump" || fail "no line $line in: $(cat "$tmp/dump")"
 done
 # nbdkit's fallback for .zero loses data: see test-zero-large.sh

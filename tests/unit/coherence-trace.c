@@ -184,7 +184,9 @@ static void check_entry(int side, size_t offset, const void *copy)
 		if (se->op == CBD_SE_OP_WRITE)
 			check_payload(side, se->data_offset, se->length);
 		reads[se->tid % READS].data_offset = se->data_offset;
-		reads[se->tid % READS].length = se->op == CBD_SE_OP_READ ? se->length : 0;
+		reads[se->tid % READS].length = se->op == CBD_SE_OP_READ	   ? se->length
+						: se->op == CBD_SE_OP_BLOCK_STATUS ? 1
+										   : 0;
 	} else if (offset >= rings.ce && offset < rings.data && ce->result == CBD_RESULT_OK) {
 		check_payload(side, reads[ce->tid % READS].data_offset,
 			      reads[ce->tid % READS].length);

@@ -64,7 +64,7 @@ START_TEST(partly_taken)
 	unit_fails(cbd_queue_submit(p.q, ios + 3, 2), EINVAL);
 	ck_assert_int_eq(cbd_queue_submit(p.q, ios + 4, 1), 1);
 	ck_assert_int_eq(cbd_queue_poll(p.q, c, 4, 5, 20000), 4);
-	ios[0].reserved[2] = 1;
+	ios[0].reserved[0] = 1;
 	unit_fails(cbd_queue_submit(p.q, ios, 1), EINVAL);
 	pair_reap_none(&p);
 	pair_close(&p);

@@ -184,7 +184,12 @@ static const struct field se_fields[] = {
 	F(cbd_se, position, 0, 8), F(cbd_se, epoch, 8, 8),     F(cbd_se, tid, 16, 4),
 	F(cbd_se, op, 20, 2),	   F(cbd_se, flags, 22, 2),    F(cbd_se, offset, 24, 8),
 	F(cbd_se, length, 32, 4),  F(cbd_se, data_crc, 36, 4), F(cbd_se, data_offset, 40, 8),
-	F(cbd_se, auth, 48, 8),	   F(cbd_se, reserved, 56, 4), F(cbd_se, crc, 60, 4),
+	F(cbd_se, auth, 48, 8),	   F(cbd_se, room, 56, 4),     F(cbd_se, crc, 60, 4),
+};
+
+static const struct field run_fields[] = {
+	F(cbd_run, length, 0, 4),
+	F(cbd_run, flags, 4, 4),
 };
 
 static const struct field ce_fields[] = {
@@ -279,6 +284,7 @@ static const struct layout layouts[] = {
 	S(cbd_leave_line, leave_line_fields, 64),
 	S(cbd_word_line, word_line_fields, 64),
 	S(cbd_se, se_fields, 64),
+	S(cbd_run, run_fields, 8),
 	S(cbd_ce, ce_fields, 64),
 	S(cbd_counter_head, counter_head_fields, 64),
 	S(cbd_counter_op_line, counter_op_line_fields, 64),
@@ -373,7 +379,13 @@ static const struct constant constants[] = {
 	C(CBD_SE_FAST_ZERO, 4),
 	C(CBD_SE_FLAGS_KNOWN, 7),
 	C(CBD_FEATURE_DATA_CRC, 1),
-	C(CBD_FEATURES_KNOWN, 1),
+	C(CBD_FEATURE_BLOCK_STATUS, 2),
+	C(CBD_FEATURES_KNOWN, 3),
+	C(CBD_MAX_RUNS, 512),
+	C(CBD_MAX_STATUS, 0x80000000),
+	C(CBD_RUN_HOLE, 1),
+	C(CBD_RUN_ZERO, 2),
+	C(CBD_RUN_FLAGS_KNOWN, 3),
 	C(CBD_COUNTED_OPS, 12),
 	C(CBD_LATENCIES, 3),
 	C(CBD_LATENCY_BUCKETS, 36),
@@ -436,7 +448,7 @@ static const struct constant constants[] = {
 	C(CBD_SE_OP_FLUSH, 3),
 	C(CBD_SE_OP_DISCARD, 4),
 	C(CBD_SE_OP_WRITE_ZEROES, 5),
-	C(CBD_SE_OP_EXTENTS, 6),
+	C(CBD_SE_OP_BLOCK_STATUS, 6),
 	C(CBD_RESULT_OK, 0),
 	C(CBD_RESULT_IO, 1),
 	C(CBD_RESULT_NOSPC, 2),

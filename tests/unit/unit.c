@@ -117,6 +117,24 @@ static int transfer(void *to, const void *from, size_t length)
 	return 0;
 }
 
+/* A page without a byte is a hole. */
+static int tell_blocks(const struct unit_disk *d, const struct cbd_request *r)
+{
+	const uint64_t end = r->offset + r->length;
+
+	for (uint64_t at = r->offset, next; at < end; at = next) {
+		const uint64_t page = at / CBD_PAGE_SIZE * CBD_PAGE_SIZE;
+		bool hole;
+
+		next = page + CBD_PAGE_SIZE < end ? page + CBD_PAGE_SIZE : end;
+		hole = cbd_is_zero(d->data + page, CBD_PAGE_SIZE);
+		if (cbd_request_add_blocks((struct cbd_request *)(uintptr_t)r, next - at,
+					   hole ? CBD_BLOCK_HOLE | CBD_BLOCK_ZERO : 0) == 0)
+			break;
+	}
+	return 0;
+}
+
 static int execute(struct unit_disk *d, const struct cbd_request *r)
 {
 	d->ops[r->op]++;
@@ -129,7 +147,7 @@ static int execute(struct unit_disk *d, const struct cbd_request *r)
 		return transfer(d->data + r->offset, r->buf, r->length);
 	if (r->op == CBD_OP_DISCARD || r->op == CBD_OP_WRITE_ZEROES)
 		memset(d->data + r->offset, 0, r->length);
-	return 0;
+	return r->op == CBD_OP_BLOCK_STATUS ? tell_blocks(d, r) : 0;
 }
 
 int unit_disk_run(struct unit_disk *d, const struct cbd_request *r)
@@ -295,6 +313,7 @@ void pair_format(struct pair *p, const struct pair_options *o)
 		.optimal_block = 4096,
 		.discard = true,
 		.fast_zero = true,
+		.block_status = true,
 		.read_only = p->o.disk_read_only,
 		.disk_id = "a disk",
 		.verifier = 0x70000,
@@ -514,6 +533,20 @@ unsigned char *new_buffer(size_t size, uint64_t seed)
 
 /* ------------------------------------------------------------------ worker */
 
+/* What is said to be zeroes is. */
+static int check_blocks(struct worker *w, uint64_t offset, uint64_t length)
+{
+	struct cbd_block_status blocks[16];
+	int n = cbd_queue_block_status(w->q, length, w->start + offset, blocks, 16);
+
+	for (int i = 0; i < n; offset += blocks[i].length, length -= blocks[i++].length)
+		if (blocks[i].length == 0 || blocks[i].length > length ||
+		    ((blocks[i].flags & CBD_BLOCK_ZERO) &&
+		     !cbd_is_zero(w->shadow + offset, blocks[i].length)))
+			return -EILSEQ;
+	return n < 0 ? n : n == 0 && length > 0 ? -EILSEQ : 0;
+}
+
 static int one_io(struct worker *w, uint64_t *state)
 {
 	uint64_t offset = unit_random(state) % w->size;
@@ -537,6 +570,8 @@ static int one_io(struct worker *w, uint64_t *state)
 	}
 	if (what == 6)
 		return cbd_queue_flush(w->q);
+	if (what == 7)
+		return check_blocks(w, offset, length);
 	if (cbd_queue_read(w->q, w->buf, length, w->start + offset) < 0)
 		return -EIO;
 	return memcmp(w->buf, w->shadow + offset, length) == 0 ? 0 : -EILSEQ;
