@@ -444,7 +444,7 @@ START_TEST(damaged_answer)
 	cbd_request_add_blocks(r, DISK, 0);
 	complete(r, 0);
 	p.q->ch.data[p.q->parts.all[0].se.data_offset + 4] ^= HOLE;
-	unit_wait(drive_reap_none() && p.q->counters.resends == 1);
+	unit_wait(drive_reap_none() && p.q->counted.now.events.resends == 1);
 	ck_assert_int_eq(drive_until().result, 1);
 	check_block(0, DISK, 0);
 	drive_sane();
