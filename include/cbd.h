@@ -756,7 +756,7 @@ int cbd_request_persist(const struct cbd_request *r, void *to);
 /*
  * For engines, of a BLOCK_STATUS, before cbd_handler_complete(): the next LENGTH bytes of
  * its range, from its offset on, are FLAGS (CBD_BLOCK_*; 0: data).  What is said of bytes
- * behind the range, or finds no room, is left out.  Say "zero" only of what is known to read as
+ * behind the range, or finds no room, is left out, and all that is said later.  Say "zero" only of what is known to read as
  * zeroes after every write that was answered before the request was fetched.  Returns how
  * many bytes of the range were not told of yet; 0: it is done, or has no room for more.
  * A request that is completed with 0 before that gets a shorter answer, and the client

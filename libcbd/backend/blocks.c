@@ -23,15 +23,17 @@ static bool add_run(struct cbd_hrequest *r, uint32_t length, uint32_t flags)
 uint64_t cbd_request_add_blocks(struct cbd_request *request, uint64_t length, unsigned flags)
 {
 	struct cbd_hrequest *r = (struct cbd_hrequest *)request;
-	uint32_t left = r->se.op == CBD_SE_OP_BLOCK_STATUS ? r->se.length - r->told : 0;
+	uint32_t left = r->told_all ? 0 : r->se.length - r->told;
 
 	if (length > left)
 		length = left;
 	if (flags & ~CBD_RUN_FLAGS_KNOWN)
 		flags = 0; /* of a later version: whatever it means, it is not said that these
 			    * are zeroes */
-	if (length > 0 && !add_run(r, (uint32_t)length, flags))
+	if (length > 0 && !add_run(r, (uint32_t)length, flags)) {
+		r->told_all = true;
 		return 0;
+	}
 	r->told += (uint32_t)length;
 	return left - length;
 }

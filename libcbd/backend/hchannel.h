@@ -53,6 +53,7 @@ struct cbd_hrequest {
 	/* of a BLOCK_STATUS: the answer, in private memory, and of how many bytes it tells */
 	struct cbd_run *runs;
 	uint32_t n_runs, told;
+	bool told_all; /* one found no room: what comes behind it is left out too */
 	/* of a WRITE whose payload had a wrong CRC: copied again at retry_ns */
 	uint64_t retry_ns, retry_pause_ns, retry_until_ns;
 	uint64_t timed_ns; /* cbd_boottime_ns() when it was fetched; 0: its time is not taken */

@@ -85,6 +85,7 @@ int cbd_payload_bring(struct cbd_hrequest *r)
 	r->pub.shared = false;
 	r->delivered = false;
 	r->n_runs = r->told = 0;
+	r->told_all = r->se.op != CBD_SE_OP_BLOCK_STATUS;
 	if (r->se.op == CBD_SE_OP_BLOCK_STATUS)
 		r->runs = (struct cbd_run *)(void *)(hc->private + r->se.data_offset);
 	if (r->se.op != CBD_SE_OP_READ && r->se.op != CBD_SE_OP_WRITE)

@@ -171,6 +171,8 @@ START_TEST(told_by_the_engine)
 	ck_assert_uint_eq(cbd_request_add_blocks(r, 50, CBD_BLOCK_ZERO), 750);
 	ck_assert_uint_eq(cbd_request_add_blocks(r, 50, CBD_BLOCK_ZERO), 700);
 	ck_assert_uint_eq(cbd_request_add_blocks(r, 50, HOLE), 0); /* no room */
+	/* what is said now is of bytes behind those */
+	ck_assert_uint_eq(cbd_request_add_blocks(r, 50, CBD_BLOCK_ZERO), 0);
 	complete(r, 0);
 	ck_assert_int_eq(pair_reap(&p).result, 2);
 	check_block(0, 200, 0);
