@@ -23,9 +23,10 @@
 #define TICK_MS 2
 #define WAIT_S 20
 
-enum op { READ, WRITE, ZERO, TRIM, FLUSH, PROBE };
+enum op { READ, WRITE, ZERO, TRIM, FLUSH, STATUS, PROBE };
 
-static const char *const op_names[] = { "read", "write", "zero", "trim", "flush", "read (probe)" };
+static const char *const op_names[] = { "read",	 "write",	 "zero",	"trim",
+					"flush", "block status", "read (probe)" };
 
 struct request {
 	struct connection *connection;
@@ -103,7 +104,7 @@ static void answered(struct request *r)
 	} else if (r->op == FLUSH) {
 		shadow_flushed(r->since);
 		counts.flushes++;
-	} else {
+	} else if (r->op != STATUS) { /* else see extents() */
 		counts.checked += shadow_observe(r->range, r->buf, r->since, "read");
 	}
 	if (r->op == PROBE)
@@ -138,6 +139,29 @@ static int completed(void *opaque, int *error)
 	return 1;
 }
 
+/* Called by libnbd before completed(): a read would find whole blocks of zeroes there. */
+static int extents(void *opaque, const char *context, uint64_t offset, uint32_t *entries, size_t n,
+		   int *error)
+{
+	struct request *r = opaque;
+
+	(void)context;
+	(void)error;
+	for (size_t i = 0; i + 1 < n; offset += entries[i], i += 2) {
+		struct range zero = { .first = (offset + BLOCK - 1) / BLOCK };
+		uint64_t end = (offset + entries[i]) / BLOCK;
+
+		if (!(entries[i + 1] & LIBNBD_STATE_ZERO) || end <= zero.first)
+			continue;
+		zero.count = end - zero.first;
+		if (zero.count > MAX_BLOCKS)
+			die("block status: %" PRIu64 " blocks at %" PRIu64, zero.count, zero.first);
+		memset(r->buf, 0, zero.count * BLOCK);
+		counts.checked += shadow_observe(zero, r->buf, r->since, "block status");
+	}
+	return 0;
+}
+
 /* ------------------------------------------------------------------- send */
 
 static int64_t hand_over(struct request *r)
@@ -155,6 +179,11 @@ static int64_t hand_over(struct request *r)
 		return nbd_aio_trim(nbd, length, offset, callback, r->flags);
 	case FLUSH:
 		return nbd_aio_flush(nbd, callback, 0);
+	case STATUS:
+		return nbd_aio_block_status(nbd, length, offset,
+					    (nbd_extent_callback){ .callback = extents,
+								   .user_data = r },
+					    callback, 0);
 	default:
 		return nbd_aio_pread(nbd, r->buf, length, offset, callback, 0);
 	}
@@ -184,7 +213,7 @@ static enum op random_op(struct random *r)
 {
 	static const enum op weighted[] = {
 		READ,  READ,  READ,  READ,  READ,  READ, WRITE, WRITE, WRITE, WRITE,
-		WRITE, WRITE, WRITE, WRITE, WRITE, ZERO, ZERO,	TRIM,  FLUSH,
+		WRITE, WRITE, WRITE, WRITE, WRITE, ZERO, ZERO,	TRIM,  FLUSH, STATUS,
 	};
 
 	return weighted[below(r, sizeof(weighted) / sizeof(weighted[0]))];
@@ -415,7 +444,8 @@ void load_connect(const char *socket)
 	for (unsigned c = 0; c < options.connections; c++) {
 		struct nbd_handle *nbd = nbd_create();
 
-		if (!nbd || nbd_connect_unix(nbd, socket) == -1)
+		if (!nbd || nbd_add_meta_context(nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) == -1 ||
+		    nbd_connect_unix(nbd, socket) == -1)
 			die("connect: %s", nbd_get_error());
 		check_server(nbd);
 		connections[c].nbd = nbd;

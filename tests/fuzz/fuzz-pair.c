@@ -23,6 +23,7 @@
 #define RECORDS 200
 #define MOST 16 /* requests in flight */
 #define LONGEST (64u << 10)
+#define BLOCKS 8 /* of an answer to a BLOCK_STATUS */
 
 static struct {
 	struct cbd_transport *bt, *ct;
@@ -40,10 +41,11 @@ static struct {
 } p;
 
 static char disk[DISK], buf[MOST][LONGEST];
+static struct cbd_block_status blocks[MOST][BLOCKS];
 
 /* ------------------------------------------------------------------- sides */
 
-static int execute(const struct cbd_request *r)
+static int execute(struct cbd_request *r)
 {
 	if (r->offset > DISK || r->length > DISK - r->offset)
 		virtual_fail("a request outside of the disk: %llu, %u bytes",
@@ -52,6 +54,9 @@ static int execute(const struct cbd_request *r)
 		return cbd_request_store(r, disk + r->offset);
 	if (r->op == CBD_OP_WRITE)
 		return cbd_request_load(r, disk + r->offset);
+	/* one byte of each kind, for as long as there is room */
+	for (unsigned i = 0; r->op == CBD_OP_BLOCK_STATUS && cbd_request_add_blocks(r, 1, i); i++)
+		;
 	return 0;
 }
 
@@ -78,6 +83,13 @@ static bool has_stopped(void)
 	return p.ticked_ns == UINT64_MAX / 2;
 }
 
+/* Only a BLOCK_STATUS is answered with a number: of blocks that it has room for. */
+static void check_completion(const struct cbd_completion *c)
+{
+	if (c->result > (c->cookie ? BLOCKS : 0))
+		virtual_fail("a result of %d", c->result);
+}
+
 static void poll_queue(void)
 {
 	struct cbd_completion c[MOST];
@@ -86,6 +98,8 @@ static void poll_queue(void)
 		int n = cbd_queue_poll(cbd_blkdev_queue(p.b, i), c, 0, MOST, 0);
 
 		p.completed += n > 0 ? (unsigned)n : 0;
+		for (int k = 0; k < n; k++)
+			check_completion(&c[k]);
 	}
 }
 
@@ -93,13 +107,16 @@ static void submit(const struct fuzz_record *r)
 {
 	static const enum cbd_op ops[] = { CBD_OP_READ, CBD_OP_WRITE, CBD_OP_FLUSH, CBD_OP_DISCARD,
 					   CBD_OP_WRITE_ZEROES };
-	enum cbd_op op = ops[r->where % 5];
+	enum cbd_op op = r->value >> 28 == 9 ? CBD_OP_BLOCK_STATUS : ops[r->where % 5];
 	struct cbd_io io = {
 		.op = op,
 		.buf = buf[p.submitted % MOST],
 		.length = op == CBD_OP_FLUSH ? 0 : 1 + r->value % LONGEST,
 		.offset = op == CBD_OP_FLUSH ? 0 : r->place * 8u,
 		.flags = op != CBD_OP_READ && r->value >> 30 == 3 ? CBD_IO_FUA : 0,
+		.blocks = blocks[p.submitted % MOST],
+		.n_blocks = 1 + r->value % BLOCKS,
+		.cookie = op == CBD_OP_BLOCK_STATUS ? disk : NULL,
 	};
 
 	if (p.submitted - p.completed >= MOST)
@@ -122,7 +139,8 @@ static void forge_se(const struct fuzz_record *r)
 			     .offset = (uint64_t)(r->value >> 8) << (r->place >> 9 & 31),
 			     .length = r->value << (r->place >> 12 & 15),
 			     .data_offset = (r->value & 0xff) << 12,
-			     .data_crc = r->value };
+			     .data_crc = r->value,
+			     .room = r->value >> 4 & 0x1fff };
 
 	if (ch.epoch)
 		cbd_channel_send_se(&ch, &se);
@@ -221,6 +239,7 @@ static bool open_sides(const char *path)
 	const struct cbd_disk_geometry g = { .size = DISK,
 					     .logical_block = 512,
 					     .discard = true,
+					     .block_status = true,
 					     .disk_id = "a disk",
 					     .verifier = 0x70000 };
 	const struct cbd_backend_options bo = { .max_blkdevs = 2 };

@@ -3,7 +3,7 @@
  * innocent.c - the client of an honest nbdkit: innocent [-v] FILE URI.
  *
  * One request of 4 KiB at a time in the first quarter of the disk, compared with a shadow
- * copy, until SIGTERM.  Every 20 ms FILE has "requests errors slowest", the slowest one
+ * copy, until SIGTERM: reads and writes, and block status of all that it uses.  Every 20 ms FILE has "requests errors slowest", the slowest one
  * in microseconds since the last line.  Status 1: wrong data, or an error.
  *
  * -v: it is the victim of a lying backend, so that errors are counted only and data is
@@ -73,12 +73,42 @@ static void failed(unsigned block)
 	exit(1);
 }
 
+/* What is said to be zeroes is. */
+static int extents(void *opaque, const char *context, uint64_t offset, uint32_t *entries, size_t n,
+		   int *error)
+{
+	static const char zeroes[BLOCK];
+
+	(void)opaque;
+	(void)context;
+	(void)error;
+	for (size_t i = 0; i + 1 < n; offset += entries[i], i += 2)
+		for (uint64_t at = offset;
+		     !victim && (entries[i + 1] & LIBNBD_STATE_ZERO) && at < offset + entries[i];
+		     at += BLOCK)
+			if (at % BLOCK || at / BLOCK >= BLOCKS ||
+			    memcmp(shadow[at / BLOCK], zeroes, BLOCK) != 0) {
+				fprintf(stderr, "innocent: data at %lu is said to be zeroes\n",
+					(unsigned long)at);
+				exit(1);
+			}
+	return 0;
+}
+
+static int block_status(void)
+{
+	return nbd_block_status(nbd, BLOCKS * BLOCK, 0,
+				(nbd_extent_callback){ .callback = extents }, 0);
+}
+
 static void request(unsigned block)
 {
 	uint64_t began = now_ns();
 	unsigned long us;
 	bool read = rand() & 1;
 
+	if (rand() % 32 == 0 && block_status() < 0)
+		failed(block);
 	if (!read)
 		memset(buf, rand(), BLOCK);
 	if ((read ? nbd_pread(nbd, buf, BLOCK, (uint64_t)block * BLOCK, 0)
@@ -108,7 +138,8 @@ int main(int argc, char **argv)
 		signal(SIGTERM, on_term);
 	fd = open(argv[first], O_RDWR | O_CREAT, 0600);
 	nbd = nbd_create();
-	if (fd < 0 || !nbd || nbd_connect_uri(nbd, argv[first + 1]) < 0) {
+	if (fd < 0 || !nbd || nbd_add_meta_context(nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) < 0 ||
+	    nbd_connect_uri(nbd, argv[first + 1]) < 0) {
 		fprintf(stderr, "innocent: %s\n", nbd_get_error());
 		return 1;
 	}

@@ -39,6 +39,7 @@ static void publish(struct liar *l, unsigned id)
 					.physical_block = g.physical_block,
 					.optimal_block = g.optimal_block,
 					.discard = true,
+					.block_status = true,
 					.verifier = i.source };
 	memcpy(d.disk_id, i.disk_id, sizeof(d.disk_id));
 	liar_check(cbd_backend_publish(l->backend, &d, sizeof(d)), "publish");
@@ -319,6 +320,28 @@ static void answers_wrong(struct liar *l)
 	liar_round(l, wrong_answer);
 }
 
+/* As many runs as there is room for, and not one of them makes sense. */
+static void wrong_blocks(struct liar *l, struct cbd_handler *h, struct cbd_request *r)
+{
+	struct cbd_hrequest *hr = (struct cbd_hrequest *)(void *)r;
+
+	if (r->op != CBD_OP_BLOCK_STATUS) {
+		honest(l, h, r);
+		return;
+	}
+	for (hr->n_runs = 0; hr->n_runs < hr->se.room / sizeof(*hr->runs); hr->n_runs++)
+		hr->runs[hr->n_runs] = (struct cbd_run){
+			.length = (uint32_t)(liar_below(l, 2) ? liar_random(l) : liar_below(l, 9)),
+			.flags = (uint32_t)(liar_below(l, 2) ? liar_random(l) : liar_below(l, 9)),
+		};
+	cbd_handler_complete(h, r, 0);
+}
+
+static void answers_blocks(struct liar *l)
+{
+	liar_round(l, wrong_blocks);
+}
+
 static void damaged_answer(struct liar *l, struct cbd_handler *h, struct cbd_request *r)
 {
 	struct cbd_hchannel *hc = channel_of(r);
@@ -438,7 +461,7 @@ static void any(struct liar *l)
 		grant_nonsense,	     grant_verifier, geometry,	    grant_damaged,
 		answers_unknown,     answers_twice,  answers_wrong, answers_damaged,
 		state_incarnation,   identity,	     control_lines, flips,
-		answers_with_errors,
+		answers_with_errors, answers_blocks,
 	};
 
 	steps[liar_below(l, sizeof(steps) / sizeof(steps[0]))](l);
@@ -458,6 +481,7 @@ const struct liar_mode liar_backend_modes[] = {
 	{ .name = "answers-unknown", .step = answers_unknown },
 	{ .name = "answers-twice", .step = answers_twice },
 	{ .name = "answers-wrong", .step = answers_wrong },
+	{ .name = "answers-blocks", .step = answers_blocks },
 	{ .name = "answers-damaged", .step = answers_damaged },
 	{ .name = "state-incarnation", .step = state_incarnation },
 	{ .name = "identity", .step = identity },

@@ -35,9 +35,9 @@
 #define HOT_AREA (256u << 10)
 #define PROGRESS_STEP 64
 
-enum op { READ, WRITE, FLUSH, TRIM, ZERO, OPS };
+enum op { READ, WRITE, FLUSH, TRIM, ZERO, STATUS, OPS };
 
-static const char *const op_names[OPS] = { "read", "write", "flush", "trim", "zero" };
+static const char *const op_names[OPS] = { "read", "write", "flush", "trim", "zero", "status" };
 
 struct random {
 	uint64_t state;
@@ -223,7 +223,7 @@ static void choose_range(struct request *r)
 {
 	struct random *random = &r->connection->random;
 	uint64_t limit = r->op == READ || r->op == WRITE ? MAX_DATA : MAX_RANGE;
-	struct range range = { .alone = r->op != READ };
+	struct range range = { .alone = r->op != READ && r->op != STATUS };
 	unsigned attempt;
 
 	if (options.area)
@@ -268,6 +268,30 @@ static void check(const unsigned char *buf, uint64_t start, uint64_t length, con
 		    "; first is %#x and has to be %#x%s",
 		    what, length, start, wrong, start + first, start + last, buf[first],
 		    shadow[start + first], perhaps_zero[start + first] ? " or 0" : "");
+}
+
+/* Called by nbd_poll(), before completed(): what is said to be zeroes is. */
+static int extents(void *opaque, const char *context, uint64_t offset, uint32_t *entries, size_t n,
+		   int *error)
+{
+	const struct request *r = opaque;
+	size_t i;
+
+	(void)context;
+	(void)error;
+	if (offset != r->range.start || n < 2)
+		die("status at %" PRIu64 ": an answer about %" PRIu64, r->range.start, offset);
+	for (i = 0; i + 1 < n; i += 2) {
+		uint64_t end = offset + entries[i];
+
+		if (entries[i] == 0 || end > r->range.end)
+			die("status: %u bytes at %" PRIu64 ", behind %" PRIu64, entries[i], offset,
+			    r->range.end);
+		for (; offset < end; offset++)
+			if ((entries[i + 1] & LIBNBD_STATE_ZERO) && !expected(offset, 0))
+				die("status: the byte at %" PRIu64 " is said to be zero", offset);
+	}
+	return 0;
 }
 
 static void apply_zero(const struct range *range)
@@ -342,7 +366,7 @@ static enum op random_op(struct random *r)
 {
 	static const enum op weighted[] = {
 		READ,  READ,  READ,  READ,  READ, READ, WRITE, WRITE, WRITE,
-		WRITE, WRITE, WRITE, WRITE, ZERO, ZERO, TRIM,  FLUSH,
+		WRITE, WRITE, WRITE, WRITE, ZERO, ZERO, TRIM,  FLUSH, STATUS,
 	};
 
 	enum op op = weighted[below(r, sizeof weighted / sizeof *weighted)];
@@ -354,7 +378,7 @@ static uint32_t random_flags(struct random *r, enum op op)
 {
 	uint32_t flags = 0;
 
-	if (op != READ && op != FLUSH && one_in(r, 6))
+	if (op != READ && op != FLUSH && op != STATUS && one_in(r, 6))
 		flags |= LIBNBD_CMD_FLAG_FUA;
 	if (op == ZERO && one_in(r, 2))
 		flags |= LIBNBD_CMD_FLAG_NO_HOLE;
@@ -378,6 +402,11 @@ static int64_t send_request(struct request *r)
 		return nbd_aio_trim(nbd, length, start, callback, r->flags);
 	case ZERO:
 		return nbd_aio_zero(nbd, length, start, callback, r->flags);
+	case STATUS:
+		return nbd_aio_block_status(nbd, length, start,
+					    (nbd_extent_callback){ .callback = extents,
+								   .user_data = r },
+					    callback, r->flags);
 	default:
 		return nbd_aio_flush(nbd, callback, 0);
 	}
@@ -431,7 +460,8 @@ static void connect_to(struct connection *c, unsigned id)
 	c->id = id;
 	c->random.state = options.seed * MAX_CONNECTIONS + id;
 	c->nbd = nbd_create();
-	if (!c->nbd || nbd_connect_uri(c->nbd, options.uri) == -1)
+	if (!c->nbd || nbd_add_meta_context(c->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) == -1 ||
+	    nbd_connect_uri(c->nbd, options.uri) == -1)
 		die_of_nbd(options.uri);
 	for (i = 0; i < options.in_flight; i++) {
 		c->requests[i].connection = c;

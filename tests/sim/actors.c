@@ -86,7 +86,7 @@ static uint64_t number_of(const void *block, unsigned at)
 	return number;
 }
 
-static int execute(struct actor_backend *a, const struct cbd_request *r)
+static int execute(struct actor_backend *a, struct cbd_request *r)
 {
 	struct actor_disk *d = a->disk;
 	unsigned first = (unsigned)(r->offset / DISK_BLOCK), n = r->length / DISK_BLOCK;
@@ -109,6 +109,10 @@ static int execute(struct actor_backend *a, const struct cbd_request *r)
 		case CBD_OP_WRITE_ZEROES:
 		case CBD_OP_DISCARD:
 			d->block[i] = 0;
+			break;
+		case CBD_OP_BLOCK_STATUS:
+			cbd_request_add_blocks(r, DISK_BLOCK,
+					       d->block[i] == 0 ? CBD_BLOCK_ZERO : 0);
 			break;
 		default:
 			break;
@@ -179,6 +183,7 @@ static const struct cbd_disk_geometry geometry = {
 	.optimal_block = DISK_BLOCK,
 	.write_through = true,
 	.discard = true,
+	.block_status = true,
 	.disk_id = "disk",
 	.verifier = 0x70000,
 };
@@ -357,6 +362,28 @@ static int read_blocks(struct worker *w, unsigned at, unsigned n)
 	return r;
 }
 
+/* Blocks of zeroes, as a read finds them; of data nothing is learnt. */
+static int look_at_blocks(struct worker *w, unsigned at, unsigned n)
+{
+	struct cbd_block_status blocks[4];
+	struct actor_client *c = w->c;
+	int r = cbd_queue_block_status(w->q, n * DISK_BLOCK, (uint64_t)(c->first + at) * DISK_BLOCK,
+				       blocks, 4);
+
+	for (int k = 0; k < r; at += (unsigned)blocks[k++].length / DISK_BLOCK)
+		for (unsigned i = at; i < at + blocks[k].length / DISK_BLOCK; i++) {
+			if (!(blocks[k].flags & CBD_BLOCK_ZERO))
+				continue;
+			if (!allowed(&c->shadow[i], 0))
+				sim_fail("block %u is said to be zero, and was written as %llu "
+					 "(%u more)",
+					 c->first + i, (unsigned long long)c->shadow[i].is,
+					 c->shadow[i].n_may);
+			settled(&c->shadow[i], 0);
+		}
+	return r < 0 ? r : 0;
+}
+
 static int write_blocks(struct worker *w, unsigned at, unsigned n, bool zero)
 {
 	struct actor_client *c = w->c;
@@ -393,6 +420,7 @@ static void *work(void *arg)
 		int r = what < 8    ? write_blocks(w, at, n, false)
 			: what < 9  ? write_blocks(w, at, n, true)
 			: what < 10 ? cbd_queue_flush(w->q)
+			: what < 11 ? look_at_blocks(w, at, n)
 				    : read_blocks(w, at, n);
 
 		c->done++;
