@@ -249,7 +249,7 @@ static void histograms(const struct metrics *m, const struct owners *k, const st
 
 	snprintf(name, sizeof name, "%s_%s", k->kind, k->times);
 	snprintf(text, sizeof text,
-		 "Time of requests %s, of those that were timed: all, or one in sixteen of many.",
+		 "Time of requests %s, of those that were timed: all, or one in 64 of many.",
 		 k->told);
 	family(m, HISTOGRAM, name, "seconds", text);
 	for (unsigned i = 0; i < all->n; i++)

@@ -51,7 +51,7 @@ void cbd_counters_time(struct cbd_counter_block *b, unsigned op, uint64_t ns);
 
 /*
  * Which requests are timed: the first sixteen of each tick of a coarse clock (1 to 10 ms),
- * then one in sixteen.  So a slow load is timed whole, and a fast one, for which a look at
+ * then one in sixty-four.  So a slow load is timed whole, and a fast one, for which a look at
  * the clock is dear, at little cost.
  */
 struct cbd_timing {
@@ -70,7 +70,7 @@ static inline bool cbd_timing_is_due(struct cbd_timing *t, uint64_t tick)
 		t->left--;
 		return true;
 	}
-	return ++t->nth % 16 == 0;
+	return ++t->nth % 64 == 0;
 }
 
 /* ------------------------------------------------------------------- blocks */

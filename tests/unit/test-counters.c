@@ -334,8 +334,8 @@ START_TEST(slow_loads_are_timed_whole)
 
 	ck_assert_uint_eq(timed(&t, 1, 10), 10);
 	ck_assert_uint_eq(timed(&t, 2, 16), 16);
-	ck_assert_uint_eq(timed(&t, 3, 16 + 160), 16 + 10);
-	ck_assert_uint_eq(timed(&t, 3, 1600), 100);
+	ck_assert_uint_eq(timed(&t, 3, 16 + 640), 16 + 10);
+	ck_assert_uint_eq(timed(&t, 3, 6400), 100);
 	ck_assert_uint_eq(timed(&t, 4, 1), 1);
 }
 END_TEST
