@@ -78,7 +78,7 @@ static struct nbd_queue *to_nbd(struct disk_queue *q)
 
 static bool is_change(const struct cbd_request *r)
 {
-	return r->op != CBD_OP_READ && r->op != CBD_OP_FLUSH;
+	return r->op == CBD_OP_WRITE || r->op == CBD_OP_DISCARD || r->op == CBD_OP_WRITE_ZEROES;
 }
 
 /* ------------------------------------------------------- open and close */

@@ -204,6 +204,33 @@ static int await_set(struct nbd *n)
 	return reached ? 0 : -ENOTCONN;
 }
 
+/* Which server is dead of those that served before, nobody knows: processes came between. */
+static void begin_anew(struct nbd *n, bool fence)
+{
+	pthread_mutex_lock(&n->lock);
+	if (n->server >= 0)
+		close(n->server);
+	n->server = -1;
+	if (fence)
+		n->fence_ns = nbd_after_ms(NBD_FENCE_MS);
+	if (n->queues == 0)
+		n->lost_ns = nbd_now_ns(); /* what fails later is logged */
+	pthread_mutex_unlock(&n->lock);
+}
+
+static int enter_state(struct disk *d, uint64_t serial)
+{
+	const struct nbd_state state = {
+		.serial = serial,
+		.source = d->write_through ? 0 : d->geometry.verifier,
+	};
+	int err = nbd_state_write(d->fd, &state);
+
+	if (err < 0)
+		log_error("%s: its lock file cannot be written: %s", d->name, strerror(-err));
+	return err;
+}
+
 int nbd_disk_locked(struct disk *d)
 {
 	struct nbd *n = d->nbd;
@@ -216,22 +243,10 @@ int nbd_disk_locked(struct disk *d)
 	if (n->spare != NULL && state.serial != n->spare_serial)
 		renew_spare(n);
 	choose_source(d, &state);
-	if (!d->read_only) {
-		if (!n->clean || d->moved)
-			n->fence_ns = nbd_after_ms(NBD_FENCE_MS);
-		state = (struct nbd_state){
-			.serial = state.serial + 1,
-			.source = d->write_through ? 0 : d->geometry.verifier,
-		};
-		err = nbd_state_write(d->fd, &state);
-		if (err < 0)
-			log_error("%s: its lock file cannot be written: %s", d->name,
-				  strerror(-err));
-	}
-	if (err == 0 && n->queues > 0)
-		return await_set(n);
-	n->lost_ns = nbd_now_ns(); /* later: what fails then is logged */
-	return err;
+	begin_anew(n, !d->read_only && (!n->clean || d->moved));
+	if (!d->read_only)
+		err = enter_state(d, state.serial + 1);
+	return err == 0 && n->queues > 0 ? await_set(n) : err;
 }
 
 static bool is_up(struct nbd *n)
