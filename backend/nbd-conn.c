@@ -34,15 +34,32 @@ uint64_t nbd_after_ms(unsigned ms)
 	return nbd_now_ns() + ms * 1000000ull;
 }
 
+/* Why a connection of this thread has ended: libnbd forgets it at the next call. */
+static _Thread_local char ended[128];
+
 /* Without the name of the function of libnbd, which is of no use to people. */
+static const char *text_of(const char *text)
+{
+	const char *rest = strncmp(text, "nbd_", 4) == 0 ? strstr(text, ": ") : NULL;
+
+	return rest != NULL ? rest + 2 : text;
+}
+
+static void note_end(int result)
+{
+	const char *text = result < 0 ? nbd_get_error() : NULL;
+
+	if (text != NULL)
+		snprintf(ended, sizeof(ended), "%s", text_of(text));
+}
+
 const char *nbd_last_error(void)
 {
-	const char *text = nbd_get_error(), *rest;
+	const char *text = nbd_get_error();
 
-	if (text == NULL)
-		return "unknown error";
-	rest = strncmp(text, "nbd_", 4) == 0 ? strstr(text, ": ") : NULL;
-	return rest != NULL ? rest + 2 : text;
+	if (text != NULL)
+		return text_of(text);
+	return ended[0] != '\0' ? ended : "its other side has ended it";
 }
 
 /* What its socket has to say; waits MS at most.  False: nothing. */
@@ -59,9 +76,9 @@ static bool serve_socket(struct nbd_handle *h, int ms)
 	if (poll(&fd, 1, ms) <= 0)
 		return false;
 	if ((direction & LIBNBD_AIO_DIRECTION_READ) && (fd.revents & (POLLIN | gone)))
-		nbd_aio_notify_read(h);
+		note_end(nbd_aio_notify_read(h));
 	else if ((direction & LIBNBD_AIO_DIRECTION_WRITE) && (fd.revents & (POLLOUT | gone)))
-		nbd_aio_notify_write(h);
+		note_end(nbd_aio_notify_write(h));
 	else
 		return false;
 	return true;

@@ -239,6 +239,7 @@ int nbd_disk_locked(struct disk *d)
 	int err = 0;
 
 	n->locked = true;
+	n->unsettled = false;
 	n->clean = !known || state.clean;
 	if (n->spare != NULL && state.serial != n->spare_serial)
 		renew_spare(n);
@@ -269,8 +270,9 @@ int nbd_disk_settle(struct disk *d)
 	lost = n->loss_due;
 	due = lost || atomic_load(&n->written) != atomic_load(&n->flushed);
 	pthread_rwlock_unlock(&n->order);
-	if (d->read_only || (up && nbd_flush_all(n, error, sizeof(error)) == 0 && !lost) || !due)
+	if (d->read_only || !due || (up && !lost && nbd_flush_all(n, error, sizeof(error)) == 0))
 		return 0;
+	n->unsettled = true;
 	log_error("%s: cannot be synchronised: %s", d->name,
 		  lost ? "the connection was lost" : error);
 	return -EIO;
@@ -284,8 +286,11 @@ static void leave_state(struct disk *d)
 	struct nbd_state state;
 
 	nbd_state_read(d->fd, &state);
-	state.clean = is_up(n) ? atomic_load(&n->in_flight) == 0 && nbd_disk_settle(d) == 0
-			       : n->clean;
+	if (is_up(n))
+		state.clean = atomic_load(&n->in_flight) == 0 && !n->unsettled &&
+			      nbd_disk_settle(d) == 0;
+	else
+		state.clean = n->clean;
 	if (!state.clean)
 		return;
 	if (nbd_state_write(d->fd, &state) < 0)

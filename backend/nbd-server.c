@@ -57,8 +57,8 @@ static const char *what_differs(const struct nbd *n, const struct nbd_abilities 
 {
 	if (can->read_only && !n->disk->read_only)
 		return "the server offers it for reading only now";
-	if (can->block > n->first.block)
-		return "the server wants larger blocks than before";
+	if (can->block > n->first.block || can->largest < n->first.block)
+		return "the server wants other blocks than before";
 	if (!can->multi_conn && n->first.multi_conn && n->n_conns > 1)
 		return "the server does not take several connections any more";
 	if (can->size == 0)

@@ -88,6 +88,7 @@ struct nbd {
 	pthread_t thread;
 	bool started, stop;
 	bool busy, cancel;     /* the thread works; it is to stop doing so */
+	bool unsettled;	       /* what was written could not be flushed at the end */
 	bool locked;	       /* this process has the disk's lock */
 	bool clean;	       /* nothing was sent since it has it, and nothing before is left */
 	bool wanted;	       /* a set, by a queue or by the main thread */

@@ -20,9 +20,15 @@ start_server()
 	rm -f "$tmp/$name.pid" "$server_socket"
 	nbdkit -f -U "$server_socket" -P "$tmp/$name.pid" "$@" 2>>"$tmp/$name.log" &
 	server_pid=$!
-	cleanup_fn stop $!
+	cleanup_fn end_server $! "$(start_time $!)"
 	wait_until 20 server_started "$name" || fail "$name: not ready in time"
 	[ -s "$tmp/$name.pid" ] || fail "$name: has not started"
+}
+
+# end_server PID STARTED: one that has clients waits for them when it is told to end
+end_server()
+{
+	[ "$(start_time "$1")" != "$2" ] || kill -9 "$1"
 }
 
 server_started()

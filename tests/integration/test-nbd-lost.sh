@@ -74,7 +74,8 @@ client_ends()
 
 start_file_server
 start_backend 1 --handlers 2 "$server_uri"
-start_nbdkit cbd "$transport" backend=1 queues=2
+# one queue: each may report a loss once (libcbd, cbd_verifier_seen())
+start_nbdkit cbd "$transport" backend=1
 
 echo "nothing to lose"
 client write:0:1M:1 flush pause:"$tmp/pause" flush write:0:4K:2 flush
@@ -103,12 +104,52 @@ wait_until 20 gone "$old" || fail "the old process stays"
 client_ends
 ! grep 'may be under way' "$tmp/backend-1.log" || fail "it waits after a take-over"
 
+# The server executes a write of the killed backend late: what came after it stays.  Its
+# first write takes 3 s, and the others nothing.
+start_late_server()
+{
+	start_server late eval thread_model='echo parallel' get_size='echo 1M' \
+		can_write='exit 0' can_multi_conn='exit 0' \
+		pread="dd if='$disks/late' iflag=skip_bytes,count_bytes skip=\$4 count=\$3 \
+			status=none" \
+		pwrite="first=
+			if mkdir '$tmp/first' 2>/dev/null; then first=yes; sleep 3; fi
+			dd of='$disks/late' oflag=seek_bytes conv=notrunc seek=\$4 status=none
+			[ -z \"\$first\" ] || touch '$tmp/first/done'"
+}
+
+echo "an old write"
+truncate -s 1M "$disks/late"
+normal=("$server_pid" "$server_uri" "$nbdkit_pid")
+mv "$socket" "$tmp/normal.sock"
+start_late_server
+start_backend 2 --write-through "$server_uri"
+start_nbdkit cbd "$transport" backend=2
+"$nbd_io" "$uri" write:0:4K:1 write:0:4K:2 pause:"$tmp/late" read:0:4K:2 \
+	2>"$tmp/late-client.log" &
+late_client=$!
+cleanup_fn stop $!
+wait_until 20 test -d "$tmp/first"
+kill_backend 2
+start_backend 2 --write-through "$server_uri"
+late=("$server_pid" "$nbdkit_pid")
+
 echo "backend killed: one error"
+server_pid=${normal[0]} server_uri=${normal[1]} nbdkit_pid=${normal[2]}
+uri="nbd+unix:///?socket=$tmp/normal.sock"
 client write:0:1M:7 pause:"$tmp/pause" fails:EIO:flush flush read:0:1M:7
 kill_backend 1
 start_backend 1 --handlers 2 "$server_uri"
 client_ends
 grep -q 'may be under way' "$tmp/backend-1.log" || fail "it does not wait for the old writes"
+
+wait_until 20 test -e "$tmp/late" || fail "the client does not come so far"
+wait_until 20 test -e "$tmp/first/done" || fail "the old write is not executed"
+rm "$tmp/late"
+wait "$late_client" || fail "an old write after a newer one: $(cat "$tmp/late-client.log")"
+stop "${late[1]}"
+stop_backend 2
+stop "${late[0]}"
 
 echo "server gone, then the backend told to end"
 client write:0:1M:8 flush pause:"$tmp/pause"

@@ -173,3 +173,4 @@ echo "ended after $((SECONDS - silent_since)) s"
 grep -q "has not answered for 10 s: ended as a crash does" "$tmp/backend-3.log" ||
 	fail "it does not tell why it has ended"
 kill -9 "$silent_pid" "$silent_nbdkit"
+wait "$silent_pid" "$silent_nbdkit" 2>/dev/null || true
