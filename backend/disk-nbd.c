@@ -38,6 +38,13 @@ enum stage {
 	STAGE_EDGE_READ,  /* of the block that the request begins or ends in */
 	STAGE_EDGE_WRITE, /* the same, changed */
 	STAGE_FLUSH,
+	STAGE_STATUS,
+};
+
+/* What the server has told of the blocks, two numbers for each: bytes and flags. */
+struct runs {
+	size_t count;
+	uint32_t numbers[];
 };
 
 struct nbd_op {
@@ -53,6 +60,7 @@ struct nbd_op {
 	uint64_t written;	  /* what a flush covers */
 	char *copy;		  /* of payload in shared memory */
 	char *edge;		  /* a block */
+	struct runs *runs;	  /* of a block status */
 };
 
 struct nbd_queue {
@@ -184,7 +192,9 @@ static void op_free(struct nbd_op *op)
 
 	free(op->copy);
 	free(op->edge);
+	free(op->runs);
 	op->copy = op->edge = NULL;
+	op->runs = NULL;
 	op->io = NULL;
 	op->next = q->unused;
 	q->unused = op;
@@ -265,6 +275,36 @@ static int64_t issue_whole(struct nbd_op *op, struct nbd_conn *c, nbd_completion
 	}
 }
 
+/* Called by libnbd as answered() is, before it. */
+static int take_runs(void *opaque, const char *context, uint64_t offset, uint32_t *numbers,
+		     size_t count, int *error)
+{
+	struct nbd_op *op = opaque;
+
+	(void)offset;
+	if (strcmp(context, LIBNBD_CONTEXT_BASE_ALLOCATION) != 0 || *error != 0 || op->runs != NULL)
+		return 0;
+	op->runs = malloc(sizeof(*op->runs) + count * sizeof(*numbers));
+	if (op->runs == NULL)
+		return 0;
+	op->runs->count = count / 2;
+	memcpy(op->runs->numbers, numbers, count * sizeof(*numbers));
+	return 0;
+}
+
+/* Of whole blocks. */
+static int64_t issue_status(struct nbd_op *op, struct nbd_conn *c, nbd_completion_callback done)
+{
+	const nbd_extent_callback runs = { .callback = take_runs, .user_data = op };
+	const struct cbd_request *r = op->io->request;
+	uint64_t mask = op->q->n->first.block - 1;
+	uint64_t start = r->offset & ~mask, end = (r->offset + r->length + mask) & ~mask;
+
+	free(op->runs);
+	op->runs = NULL;
+	return nbd_aio_block_status(c->handle, end - start, start, runs, done, 0);
+}
+
 static int64_t issue(struct nbd_op *op, struct nbd_conn *c)
 {
 	const nbd_completion_callback done = { .callback = answered, .user_data = op };
@@ -279,6 +319,8 @@ static int64_t issue(struct nbd_op *op, struct nbd_conn *c)
 				      command_flags(op, &c->can));
 	case STAGE_FLUSH:
 		return nbd_aio_flush(c->handle, done, 0);
+	case STAGE_STATUS:
+		return issue_status(op, c, done);
 	default:
 		return issue_whole(op, c, done);
 	}
@@ -432,6 +474,16 @@ static void flush(struct nbd_op *op, const struct nbd_abilities *can)
 		finish(op, 0);
 }
 
+/* Where the server does not tell, all is data. */
+static void ask_blocks(struct nbd_op *op, const struct nbd_abilities *can)
+{
+	op->stage = STAGE_STATUS;
+	if (can->block_status)
+		send_command(op);
+	else
+		finish(op, 0);
+}
+
 /* From the beginning, on the set that is there. */
 static void restart(struct nbd_op *op)
 {
@@ -450,6 +502,8 @@ static void restart(struct nbd_op *op)
 		nbd_want(op->q->n);
 	else if (r->op == CBD_OP_FLUSH)
 		flush(op, &can);
+	else if (r->op == CBD_OP_BLOCK_STATUS)
+		ask_blocks(op, &can);
 	else if (is_refused(op, &can))
 		finish(op, -EOPNOTSUPP);
 	else if (r->op == CBD_OP_DISCARD && !can.trim)
@@ -478,6 +532,30 @@ static void edge_read(struct nbd_op *op)
 	op->stage = STAGE_EDGE_WRITE;
 }
 
+/* The first run may begin before the request, and the last one end behind it. */
+static void tell_runs(struct nbd_op *op)
+{
+	struct cbd_request *r = op->io->request;
+	uint64_t skip = r->offset & (op->q->n->first.block - 1);
+
+	for (size_t i = 0; op->runs != NULL && i < op->runs->count; i++) {
+		uint64_t length = op->runs->numbers[2 * i];
+		uint32_t state = op->runs->numbers[2 * i + 1];
+		unsigned flags = (state & LIBNBD_STATE_HOLE ? CBD_BLOCK_HOLE : 0) |
+				 (state & LIBNBD_STATE_ZERO ? CBD_BLOCK_ZERO : 0);
+
+		if (length == 0)
+			return;
+		if (length <= skip) {
+			skip -= length;
+			continue;
+		}
+		if (cbd_request_add_blocks(r, length - skip, flags) == 0)
+			return;
+		skip = 0;
+	}
+}
+
 /* The server could not bring to stable storage what it had acknowledged. */
 static bool is_sync_error(const struct nbd_op *op)
 {
@@ -497,6 +575,9 @@ static void failed(struct nbd_op *op)
 		atomic_fetch_add(&q->n->failures, 1);
 		disk_sync_failed(&q->base, -error);
 	}
+	/* in doubt it is data */
+	if (op->stage == STAGE_STATUS)
+		error = 0;
 	finish(op, error == ENOTSUP ? -EOPNOTSUPP : -error);
 }
 
@@ -522,6 +603,10 @@ static void succeeded(struct nbd_op *op)
 	can = op->q->conn->can;
 	pthread_mutex_unlock(&op->q->conn->lock);
 	switch (op->stage) {
+	case STAGE_STATUS:
+		tell_runs(op);
+		finish(op, 0);
+		return;
 	case STAGE_FLUSH:
 		finish(op, 0);
 		return;
@@ -709,6 +794,7 @@ const struct disk_engine disk_nbd = {
 	.open = nbd_open,
 	.close = nbd_close_queue,
 	.submit = nbd_submit,
+	.block_status = nbd_submit,
 	.reap = nbd_reap,
 	.wait = nbd_wait,
 };

@@ -169,6 +169,7 @@ void nbd_ask_abilities(struct nbd_handle *h, struct nbd_abilities *can)
 		.zero = nbd_can_zero(h) > 0,
 		.fast_zero = nbd_can_fast_zero(h) > 0,
 		.multi_conn = nbd_can_multi_conn(h) > 0,
+		.block_status = nbd_can_meta_context(h, LIBNBD_CONTEXT_BASE_ALLOCATION) > 0,
 	};
 	if (can->largest > NBD_MAX_REQUEST)
 		can->largest = NBD_MAX_REQUEST;
@@ -186,6 +187,7 @@ struct nbd_handle *nbd_connect(struct nbd *n, uint64_t until_ns, char *error, si
 	struct nbd_handle *h = nbd_create();
 
 	if (h == NULL || nbd_set_uri_allow_local_file(h, true) < 0 ||
+	    nbd_add_meta_context(h, LIBNBD_CONTEXT_BASE_ALLOCATION) < 0 ||
 	    nbd_aio_connect_uri(h, n->disk->name) < 0) {
 		snprintf(error, size, "%s", nbd_last_error());
 		nbd_close(h);

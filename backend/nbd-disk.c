@@ -48,6 +48,7 @@ static int set_geometry(struct disk *d)
 	g->rotational = can->rotational;
 	g->discard = !d->read_only && can->trim;
 	g->fast_zero = !d->read_only && can->fast_zero;
+	g->block_status = can->block_status;
 	d->granule = can->block;
 	/* in larger blocks than a byte the server is read, changed and written */
 	d->direct = can->block > 1 ? can->block : 0;

@@ -38,7 +38,7 @@ struct nbd_abilities {
 	uint64_t size;
 	uint32_t block, preferred, largest; /* bytes */
 	bool read_only, rotational;
-	bool flush, fua, trim, zero, fast_zero, multi_conn;
+	bool flush, fua, trim, zero, fast_zero, multi_conn, block_status;
 };
 
 struct nbd_conn {

@@ -42,6 +42,8 @@ nbd_random()
 	start_nbdkit cbd "$transport" backend=1 queues="$queues"
 	"$random_io" -s "${RANDOM_SEED:-$SRANDOM}" -n "$(share 2000)" -o "$disks/shadow" "$uri" |
 		grep -v ' finished$'
+	nbdinfo --map "$uri" >"$tmp/map"
+	nbdinfo --map "$server_uri" | cmp - "$tmp/map" || fail "other holes: $(cat "$tmp/map")"
 	stop "$nbdkit_pid"
 	nbdcopy --request-size=131072 "$server_uri" - | cmp - "$disks/shadow"
 	stop_backend 1
