@@ -31,6 +31,7 @@ enum {
 	OPT_COHERENCE,
 	OPT_DATA_CRC,
 	OPT_LABEL,
+	OPT_SPARSE,
 	OPT_FORCE,
 };
 
@@ -47,6 +48,7 @@ static const struct option options[] = {
 	{ "coherence", required_argument, NULL, OPT_COHERENCE },
 	{ "data-crc", no_argument, NULL, OPT_DATA_CRC },
 	{ "label", required_argument, NULL, OPT_LABEL },
+	{ "sparse", no_argument, NULL, OPT_SPARSE },
 	{ "force", no_argument, NULL, OPT_FORCE },
 	{ "help", no_argument, NULL, 'h' },
 	{ NULL, 0, NULL, 0 },
@@ -70,6 +72,7 @@ static const char help[] =
 	"                         hardware)\n"
 	"  --data-crc             protect payloads by a CRC in hardware mode too\n"
 	"  --label=TEXT           a name for people\n"
+	"  --sparse               do not reserve the data areas of a file\n"
 	"  --force                format over a file system, or over a transport whose owners\n"
 	"                         are all dead; twice: over any transport\n"
 	"  -h, --help             show this help and exit\n"
@@ -155,6 +158,9 @@ static void set_option(struct cbd_format_options *o, int option)
 		break;
 	case OPT_LABEL:
 		o->label = parse_label(optarg);
+		break;
+	case OPT_SPARSE:
+		o->sparse = true;
 		break;
 	case OPT_FORCE:
 		o->force++;

@@ -100,7 +100,8 @@ struct cbd_format_options {
 	enum cbd_coherence coherence;
 	uint32_t force; /* 1: over file systems and dead owners; 2: over any */
 	bool data_crc;	/* payload CRC in hardware mode too */
-	uint8_t reserved[7];
+	bool sparse;	/* a file's data areas take memory when they are used */
+	uint8_t reserved[6];
 	const char *label; /* up to 63 bytes, or NULL */
 };
 

@@ -40,12 +40,17 @@ static uint64_t pages(uint64_t bytes)
 
 /* Of a channel only control pages and rings: its data area is read only after an entry
  * whose CRC is of the new uuid. */
+/* Bytes at the beginning of each channel that are no payload: its lines and rings. */
+static uint64_t channel_control(const struct cbd_header *h)
+{
+	return (CBD_CHANNEL_RINGS + 2 * pages((uint64_t)h->ring_slots * CBD_LINE_SIZE)) *
+	       CBD_PAGE_SIZE;
+}
+
 static int wipe_channels(const struct cbd_mem *mem, char *base, const struct cbd_header *h,
 			 const struct cbd_area *table)
 {
-	uint64_t control = (CBD_CHANNEL_RINGS +
-			    2 * pages((uint64_t)h->ring_slots * CBD_LINE_SIZE)) *
-			   CBD_PAGE_SIZE;
+	uint64_t control = channel_control(h);
 	int r = 0;
 
 	for (uint32_t i = 0; i < h->table_entries && r == 0; i++)
@@ -147,27 +152,57 @@ static int check_old(const char *path, const struct cbd_file *f, unsigned force,
 	return r;
 }
 
-static int reserve(const char *path, struct cbd_file *f, uint64_t size)
+/* Beyond the limit of a process the kernel would send SIGXFSZ. */
+static int check_limit(const char *path, const struct cbd_file *f, uint64_t size)
 {
 	struct rlimit limit;
+
+	if (size <= f->size || getrlimit(RLIMIT_FSIZE, &limit) < 0 || size <= limit.rlim_cur)
+		return 0;
+	return cbd_error(EFBIG,
+			 "%s: cannot grow to %llu bytes: this process may write files of "
+			 "%llu bytes only (ulimit -f)",
+			 path, (ull)size, (ull)limit.rlim_cur);
+}
+
+/* All but the data areas, which take memory when requests use them: a file system that has
+ * no more then costs those requests, and never a line or a ring.  0 or an errno. */
+static int reserve_control(const struct cbd_file *f, const struct cbd_header *h,
+			   const struct cbd_area *table, uint64_t size)
+{
+	uint64_t control = channel_control(h);
+	int r = size > f->size && ftruncate(f->fd, (off_t)size) < 0 ? errno : 0;
+
+	if (r == 0)
+		r = posix_fallocate(f->fd, 0, (off_t)h->channel_area.offset);
+	for (uint32_t i = 0; i < h->table_entries && r == 0; i++)
+		r = posix_fallocate(f->fd, (off_t)table[i].offset, (off_t)control);
+	if (r == 0)
+		r = posix_fallocate(f->fd, (off_t)h->copy_area.offset,
+				    (off_t)(size - h->copy_area.offset));
+	return r;
+}
+
+/* A device has all of its memory.  A file is reserved now, holes of an older one too, so that
+ * a full file system is an error here and not a SIGBUS later. */
+static int reserve(const char *path, struct cbd_file *f, const struct cbd_format_options *o,
+		   const struct cbd_header *h, const struct cbd_area *table, uint64_t size)
+{
 	int r;
 
-	if (f->devdax) {
-		if (size > f->size)
-			return cbd_error(ENOSPC, "%s: the device has %llu bytes, not %llu", path,
-					 (ull)f->size, (ull)size);
+	if (f->devdax && size > f->size)
+		return cbd_error(ENOSPC, "%s: the device has %llu bytes, not %llu", path,
+				 (ull)f->size, (ull)size);
+	if (f->devdax && o->sparse)
+		return cbd_error(EINVAL, "%s: a device has all of its memory: it cannot be sparse",
+				 path);
+	if (f->devdax)
 		return 0;
-	}
 	size = (size + f->align - 1) / f->align * f->align;
-	/* beyond the limit the kernel would send SIGXFSZ */
-	if (size > f->size && getrlimit(RLIMIT_FSIZE, &limit) == 0 && size > limit.rlim_cur)
-		return cbd_error(EFBIG,
-				 "%s: cannot grow to %llu bytes: this process may write files of "
-				 "%llu bytes only (ulimit -f)",
-				 path, (ull)size, (ull)limit.rlim_cur);
-	/* reserved now, holes of an older file too, so that a full file system
-	 * is an error here and not a SIGBUS later */
-	r = posix_fallocate(f->fd, 0, (off_t)size);
+	r = check_limit(path, f, size);
+	if (r < 0)
+		return r;
+	r = o->sparse ? reserve_control(f, h, table, size) : posix_fallocate(f->fd, 0, (off_t)size);
 	if (r != 0)
 		return cbd_error(r, "%s: cannot reserve %llu bytes: %m", path, (ull)size);
 	if (size > f->size)
@@ -207,6 +242,7 @@ static int format_file(const char *path, const struct cbd_format_options *option
 	char *base = NULL;
 	size_t length = 0;
 	uint64_t old_size = f->size, size = o.size ? o.size : f->size;
+	struct stat st;
 	int r;
 
 	if (!o.coherence)
@@ -215,7 +251,7 @@ static int format_file(const char *path, const struct cbd_format_options *option
 		return cbd_error(EINVAL, "%s: is empty; give its size", path);
 	r = cbd_header_build(path, &o, size, &h, &table);
 	if (r == 0)
-		r = reserve(path, f, size);
+		r = reserve(path, f, &o, &h, table, size);
 	if (r == 0)
 		r = forget_copies(path, f);
 	if (r == 0)
@@ -227,7 +263,9 @@ static int format_file(const char *path, const struct cbd_format_options *option
 	if (base)
 		munmap(base, length);
 	free(table);
-	if (r < 0 && !f->devdax && f->size != old_size && ftruncate(f->fd, (off_t)old_size) < 0)
+	/* also when a sparse one has grown, and not all of its lines were reserved */
+	if (r < 0 && !f->devdax && fstat(f->fd, &st) == 0 && (uint64_t)st.st_size != old_size &&
+	    ftruncate(f->fd, (off_t)old_size) < 0)
 		return r;
 	return r;
 }
