@@ -19,6 +19,7 @@
 #include <sys/resource.h>
 
 #include "../common/number.h"
+#include "../common/progress.h"
 #include "load.h"
 
 #define EXIT_USAGE 2
@@ -402,10 +403,20 @@ static bool writes(const struct load_options *l)
 	return l->verify || (l->kind != LOAD_RANDREAD && l->kind != LOAD_READ);
 }
 
+static void tell_load(void *opaque, char *text, size_t size)
+{
+	char what[64];
+
+	(void)opaque;
+	load_tell(what, sizeof(what));
+	snprintf(text, size, "cbd-bench: %s", what);
+}
+
 static int run(struct options *o, struct cbd_blkdev *b)
 {
 	static struct load_result result;
 	struct cbd_blkdev_geometry g;
+	int r;
 
 	cbd_blkdev_geometry(b, &g, sizeof(g));
 	if (o->load.size == 0 || o->load.size > g.size)
@@ -415,7 +426,10 @@ static int run(struct options *o, struct cbd_blkdev *b)
 			cbd_blkdev_queues(b), o->load.queues + o->idle);
 		return EXIT_FAILURE;
 	}
-	if (load_run(b, &o->load, &result) < 0)
+	progress_start(tell_load, NULL);
+	r = load_run(b, &o->load, &result);
+	progress_end();
+	if (r < 0)
 		return EXIT_FAILURE;
 	if (o->json)
 		report_json(o, &result);

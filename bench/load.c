@@ -15,6 +15,8 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../common/progress.h"
 #include "load.h"
 
 #define SECTOR 512u
@@ -71,6 +74,22 @@ static uint64_t now_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
 }
 
+static void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static void complain(const char *format, ...)
+{
+	va_list args;
+
+	progress_stop();
+	flockfile(stderr);
+	fputs("cbd-bench: ", stderr);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
+	funlockfile(stderr);
+}
+
 /* splitmix64 */
 static uint64_t mix(uint64_t x)
 {
@@ -109,9 +128,8 @@ static bool check(const struct load *l, const struct slot *s)
 		uint64_t word = mix(l->o->seed ^ mix((offset + at) << 20 ^ version));
 
 		if (memcmp(s->buf + at, &word, sizeof(word)) != 0) {
-			fprintf(stderr,
-				"cbd-bench: byte %llu is not what was written last (version %u)\n",
-				(unsigned long long)(offset + at), version);
+			complain("byte %llu is not what was written last (version %u)",
+				 (unsigned long long)(offset + at), version);
 			return false;
 		}
 	}
@@ -163,7 +181,7 @@ static int submit(struct thread *t, struct slot *s)
 	};
 
 	if (cbd_queue_submit(t->g->q, &io, 1) < 0) {
-		fprintf(stderr, "cbd-bench: %s\n", cbd_errmsg());
+		complain("%s", cbd_errmsg());
 		return -1;
 	}
 	return 0;
@@ -183,9 +201,9 @@ static bool finished(struct thread *t, const struct cbd_completion *c, uint64_t 
 	struct load *l = t->l;
 
 	if (c->result < 0) {
-		fprintf(stderr, "cbd-bench: %s of %llu bytes at %llu: %s\n",
-			s->write ? "write" : "read", (unsigned long long)l->o->block,
-			(unsigned long long)(s->block * l->o->block), strerror(-c->result));
+		complain("%s of %llu bytes at %llu: %s", s->write ? "write" : "read",
+			 (unsigned long long)l->o->block,
+			 (unsigned long long)(s->block * l->o->block), strerror(-c->result));
 		return false;
 	}
 	if (s->since_ns >= l->start_ns && now < l->end_ns)
@@ -206,6 +224,41 @@ static uint64_t think(const struct load *l, uint64_t now)
 	return now_ns();
 }
 
+/* --------------------------------------------------------------- progress */
+
+/* Of load_run(), for load_tell(): blocks of a pass over all, or the end of a measurement. */
+static _Atomic(const char *) doing = "beginning";
+static atomic_uint_fast64_t done_blocks, all_blocks, begun_ns, ends_ns;
+
+static void begin_pass(const char *what, uint64_t blocks)
+{
+	done_blocks = 0;
+	all_blocks = blocks;
+	doing = what;
+}
+
+static void begin_time(uint64_t begin, uint64_t end)
+{
+	begun_ns = begin;
+	ends_ns = end;
+	all_blocks = 0;
+	doing = "measuring";
+}
+
+void load_tell(char *text, size_t size)
+{
+	uint64_t all = all_blocks, now = now_ns(), begun = begun_ns, end = ends_ns;
+
+	if (all > 0)
+		snprintf(text, size, "%s, %u%%", doing, (unsigned)(done_blocks * 100 / all));
+	else if (end > 0)
+		snprintf(text, size, "%s, %.0f of %.0f s", doing,
+			 (double)((now < end ? now : end) - begun) / 1e9,
+			 (double)(end - begun) / 1e9);
+	else
+		snprintf(text, size, "%s", doing);
+}
+
 /* ---------------------------------------------------------------- threads */
 
 static void pin(const struct load_options *o, unsigned i)
@@ -217,7 +270,7 @@ static void pin(const struct load_options *o, unsigned i)
 	CPU_ZERO(&set);
 	CPU_SET(o->cpus[i % o->n_cpus], &set);
 	if (pthread_setaffinity_np(pthread_self(), sizeof(set), &set) != 0)
-		fprintf(stderr, "cbd-bench: CPU %u: cannot be used\n", o->cpus[i % o->n_cpus]);
+		complain("CPU %u: cannot be used", o->cpus[i % o->n_cpus]);
 }
 
 /* This slot gets no more requests. Returns the number of slots that still do. */
@@ -297,7 +350,7 @@ static unsigned start_threads(struct load *l, struct thread *threads, struct gro
 		thread_init(&threads[i], l, groups, i);
 		err = pthread_create(&threads[i].id, NULL, thread_main, &threads[i]);
 		if (err != 0) {
-			fprintf(stderr, "cbd-bench: thread: %s\n", strerror(err));
+			complain("thread: %s", strerror(err));
 			for (unsigned k = i; k < n; k++)
 				retire(&groups[k % l->o->queues], l->o->depth);
 			return i;
@@ -335,7 +388,8 @@ static int whole(struct load *l, bool write)
 	struct cbd_queue *q = cbd_blkdev_queue(l->b, 0);
 	uint64_t blocks = l->o->size / l->o->block;
 
-	for (s->block = 0; s->block < blocks; s->block++) {
+	begin_pass(write ? "writing all blocks" : "reading all blocks", blocks);
+	for (s->block = 0; s->block < blocks; s->block++, done_blocks++) {
 		uint64_t offset = s->block * l->o->block;
 		int r;
 
@@ -344,7 +398,7 @@ static int whole(struct load *l, bool write)
 		r = write ? cbd_queue_write(q, s->buf, l->o->block, offset, 0)
 			  : cbd_queue_read(q, s->buf, l->o->block, offset);
 		if (r < 0) {
-			fprintf(stderr, "cbd-bench: %s\n", cbd_errmsg());
+			complain("%s", cbd_errmsg());
 			return -1;
 		}
 		if (!write && !check(l, s))
@@ -369,6 +423,7 @@ static int measure(struct load *l, struct load_result *result)
 
 	l->start_ns = now + (uint64_t)(l->o->ramp_s * 1e9);
 	l->end_ns = l->start_ns + (uint64_t)(l->o->seconds * 1e9);
+	begin_time(now, l->end_ns);
 	getrusage(RUSAGE_SELF, &before);
 	r = run_threads(l, result);
 	getrusage(RUSAGE_SELF, &after);
@@ -387,9 +442,7 @@ static int make_slots(struct load *l)
 
 	l->n_slots = l->o->queues * l->o->threads * l->o->depth;
 	if (blocks < l->n_slots) {
-		fprintf(stderr,
-			"cbd-bench: %u requests in flight need as many blocks of the device\n",
-			l->n_slots);
+		complain("%u requests in flight need as many blocks of the device", l->n_slots);
 		return -1;
 	}
 	l->slots = calloc(l->n_slots, sizeof(*l->slots));

@@ -44,4 +44,7 @@ struct load_result {
  */
 int load_run(struct cbd_blkdev *b, const struct load_options *options, struct load_result *result);
 
+/* What load_run() is doing, in a few words for people; from another thread while it runs. */
+void load_tell(char *text, size_t size);
+
 #endif

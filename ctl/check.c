@@ -2,7 +2,7 @@
 /*
  * check.c - cbdctl check: is a transport sound, and repair it.
  *
- * Owns the exit status and how findings are told; what is damage and what may
+ * Owns the exit status, how findings are told and the words of its progress; what is damage and what may
  * be written is decided by libcbd.
  */
 #include <config.h>
@@ -11,7 +11,9 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
+#include "../common/progress.h"
 #include "ctl.h"
 
 #define EXIT_DAMAGED 3
@@ -42,16 +44,35 @@ static void tell(void *opaque, const struct cbd_problem *p)
 	};
 	const char *path = opaque;
 
+	progress_stop();
 	if (p->verdict == CBD_CHECK_NOTE)
 		printf("%s: %s %s\n", path, p->object, p->what);
 	else
 		complain("%s: %s %s%s", path, p->object, p->what, ends[p->verdict]);
 }
 
+struct checking {
+	const char *path;
+	time_t since;
+};
+
+/* What takes long is to watch heartbeats, where something is silent or looks damaged. */
+static void tell_time(void *opaque, char *text, size_t size)
+{
+	const struct checking *c = opaque;
+
+	snprintf(text, size, "cbdctl: %s: checking, %lld s", c->path,
+		 (long long)(time(NULL) - c->since));
+}
+
 static int check(const char *path, unsigned flags)
 {
-	int problems = cbd_transport_check(path, flags, tell, (void *)path);
+	struct checking c = { .path = path, .since = time(NULL) };
+	int problems;
 
+	progress_start(tell_time, &c);
+	problems = cbd_transport_check(path, flags, tell, (void *)path);
+	progress_end();
 	if (problems < 0) {
 		if (problems != -EBADMSG)
 			return library_failed(problems);

@@ -2,8 +2,8 @@
 /*
  * format.c - cbdctl format: write an empty transport and show it.
  *
- * Owns the option table; what a geometry may be and whether the old content may
- * go is decided by libcbd.
+ * Owns the option table and the words of its progress; what a geometry may be and
+ * whether the old content may go is decided by libcbd.
  */
 #include <config.h>
 
@@ -12,7 +12,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
+#include "../common/progress.h"
 #include "ctl.h"
 
 /* An x86-64 process can map 128 TiB in all: no process could open a larger transport. */
@@ -185,6 +187,38 @@ static int show(const char *path)
 	return status;
 }
 
+struct formatting {
+	const char *path;
+	const struct cbd_format_options *options;
+};
+
+/* What takes long is to reserve a file, which shows in the blocks that it has. */
+static void tell_reserved(void *opaque, char *text, size_t size)
+{
+	const struct formatting *g = opaque;
+	struct stat st;
+	uint64_t total;
+
+	if (g->options->sparse || stat(g->path, &st) < 0 || !S_ISREG(st.st_mode)) {
+		snprintf(text, size, "cbdctl: %s: formatting", g->path);
+		return;
+	}
+	total = g->options->size ? g->options->size : (uint64_t)st.st_size;
+	snprintf(text, size, "cbdctl: %s: reserving, %llu of %llu MiB", g->path,
+		 (unsigned long long)st.st_blocks * 512 >> 20, (unsigned long long)total >> 20);
+}
+
+static int format(const char *path, const struct cbd_format_options *o)
+{
+	struct formatting g = { .path = path, .options = o };
+	int r;
+
+	progress_start(tell_reserved, &g);
+	r = cbd_format(path, o, sizeof *o);
+	progress_end();
+	return r;
+}
+
 int cmd_format(int argc, char **argv)
 {
 	struct cbd_format_options o = { 0 };
@@ -195,7 +229,7 @@ int cmd_format(int argc, char **argv)
 		set_option(&o, option);
 	path = only_operand("format", argc, argv);
 
-	r = cbd_format(path, &o, sizeof o);
+	r = format(path, &o);
 	if (r < 0)
 		return library_failed(r);
 	return show(path);
