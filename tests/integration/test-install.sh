@@ -31,8 +31,9 @@ pkg_config()
 }
 [ "$(pkg_config --modversion)" = "$(setting PACKAGE_VERSION)" ] || fail "cbd.pc: wrong version"
 libdir=$(dirname "$(find "$root" -name libcbd.so)")
-bindir=$(dirname "$(find "$root" -name cbdctl)")
-sbindir=$(dirname "$(find "$root" -name cbd-backend)")
+# completions have the names of the programs
+bindir=$(dirname "$(find "$root" -path '*bin/cbdctl')")
+sbindir=$(dirname "$(find "$root" -path '*bin/cbd-backend')")
 plugin=$(find "$root" -name nbdkit-cbd-plugin.so)
 find "$root" ! -type d -printf '%f\n' | sort >"$tmp/installed"
 # What goes to systemd and udev goes where they are.
@@ -46,6 +47,7 @@ expected_of()
 	expected_of sysusersdir cbd.conf
 	expected_of tmpfilesdir cbd.conf
 	expected_of udevdir 60-cbd.rules
+	expected_of completionsdir cbd-backend cbd-bench cbdctl
 } >"$tmp/expected"
 sort "$tmp/expected" - <<END | diff "$tmp/installed" - || fail "these are not the installed files"
 backend-fence.conf
