@@ -57,8 +57,10 @@ cbd-backend
 cbd-backend.8
 cbd-bench
 cbd-bench.1
+cbd-devdax@.service
 cbd-format.5
 cbd-format.h
+cbd-format.service
 cbd.7
 cbd.h
 cbd.pc
@@ -75,6 +77,7 @@ nbdkit-cbd-plugin.1
 nbdkit-cbd-plugin.la
 nbdkit-cbd-plugin.so
 nbdkit.conf
+operations.md
 polling.c
 synchronous.c
 END
