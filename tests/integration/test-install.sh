@@ -66,6 +66,7 @@ cbd.h
 cbd.pc
 cbdctl
 cbdctl.1
+comparison.md
 event-loop.c
 grafana-dashboard.json
 libcbd.3
