@@ -21,6 +21,12 @@
 /* Set before threads are started, only read by them. */
 static bool verbose;
 static bool use_syslog;
+static const char *program = "cbd-backend";
+
+void log_name(const char *name)
+{
+	program = name;
+}
 
 void log_verbose(void)
 {
@@ -29,7 +35,7 @@ void log_verbose(void)
 
 void log_to_syslog(void)
 {
-	openlog("cbd-backend", LOG_PID, LOG_DAEMON);
+	openlog(program, LOG_PID, LOG_DAEMON);
 	use_syslog = true;
 }
 
@@ -39,7 +45,7 @@ static void log_put(int priority, const char *message)
 	if (use_syslog)
 		syslog(priority, "%s", message);
 	else
-		fprintf(stderr, "cbd-backend: %s\n", message);
+		fprintf(stderr, "%s: %s\n", program, message);
 }
 
 void log_begin_limit(void)

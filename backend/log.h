@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * log.h - what cbd-backend tells people.
+ * log.h - what cbd-backend tells people; cbd-ublk uses it too.
  *
  * Owns where messages go (stderr, later syslog) and which are shown.  It does
  * not own what is said: every message reads "object: reason".
@@ -9,6 +9,9 @@
 #define CBD_BACKEND_LOG_H
 
 #include <stdbool.h>
+
+/* Another program than cbd-backend, before its first message: how messages begin. */
+void log_name(const char *name);
 
 /* Show debug messages too.  Before any thread is started. */
 void log_verbose(void);

@@ -48,6 +48,12 @@ expected_of()
 	expected_of tmpfilesdir cbd.conf
 	expected_of udevdir 60-cbd.rules
 	expected_of completionsdir cbd-backend cbd-bench cbdctl
+	if [ "$(setting UBLK_TRUE)" != "#" ]; then
+		echo cbd-ublk
+		echo cbd-ublk.8
+		expected_of systemdsystemunitdir cbd-ublk@.service
+		expected_of udevdir 60-cbd-ublk.rules
+	fi
 } >"$tmp/expected"
 sort "$tmp/expected" - <<END | diff "$tmp/installed" - || fail "these are not the installed files"
 backend-fence.conf
@@ -81,6 +87,7 @@ nbdkit.conf
 operations.md
 polling.c
 synchronous.c
+ublk.conf
 END
 
 # The programs of others. -Werror: the headers have to be clean everywhere.

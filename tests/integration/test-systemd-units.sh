@@ -41,6 +41,13 @@ exposed()
 exposed cbd-backend@x.service 25
 exposed cbd-backend-next@x.service 25
 exposed cbd-nbdkit@x.service 11
+if [ -e "$units/cbd-ublk@.service" ]; then
+	sed -i "s,^ExecStart=/[^ ]*/cbd-ublk,ExecStart=$(command -v cbd-ublk)," \
+		"$units/cbd-ublk@.service"
+	cp "$units/cbd-ublk@.service" "$units/cbd-ublk@x.service"
+	verified cbd-ublk@x.service cbd.target
+	exposed cbd-ublk@x.service 25
+fi
 
 # With the drop-ins that are installed as examples, on a host with both units: the backend
 # waits for the mount, nbdkit for the backend, and nothing for itself.
