@@ -5,6 +5,7 @@
 #
 # usage: smoke.sh hosts    two hosts, the cases of $hosts_cases
 #        smoke.sh block    one host, and its block devices
+#        smoke.sh ublk     one host, and devices of cbd-ublk: no part of check-vm
 #
 # Exits as automake wants it: 0 passed, 1 failed, 77 skipped, 99 broken.
 # abs_top_builddir is the build tree under test, abs_top_srcdir its source;
@@ -135,12 +136,17 @@ run_guests() # SCRIPT OF EACH HOST...
 case ${1:-} in
 hosts) cases=${CBD_VM_CASES:-$hosts_cases} scripts=("$here/guest-cases.sh"{,}) ;;
 block) cases='' scripts=("$here/block-host1.sh") ;;
-*) broken "usage: smoke.sh hosts|block" ;;
+ublk)
+	cases='' scripts=("$here/ublk-host1.sh")
+	: "${LAB_KERNEL:=k612}" "${LAB_TIMEOUT:=$(limit 400)}" "${LAB_SMP:=2}"
+	export LAB_KERNEL LAB_SMP
+	;;
+*) broken "usage: smoke.sh hosts|block|ublk" ;;
 esac
 : "${abs_top_builddir:=$(find_build)}" "${LAB_EXTRA:=}"
 requires nbdkit nbd-client nbdinfo qemu-img mkfs.ext4 e2fsck jq sha256sum
 [ -x "$abs_top_builddir/run" ] || broken "$abs_top_builddir: not built"
 build_lab
 new_run_folder "$cases"
-[ -n "$cases" ] || virtio_disks
+[ "$1" != block ] || virtio_disks
 run_guests "${scripts[@]}"
