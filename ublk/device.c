@@ -93,6 +93,13 @@ bool device_has_ended(const struct device *d)
 	return poll(&ended, 1, 0) > 0;
 }
 
+bool device_is_stopped(const struct device *d)
+{
+	struct ublksrv_ctrl_dev_info info;
+
+	return !device_exists(d->driver, &d->state, &info) || info.state == UBLK_S_DEV_DEAD;
+}
+
 static void join_queues(struct device *d)
 {
 	for (unsigned i = 0; i < d->running; i++)
@@ -434,7 +441,8 @@ static int stop(struct device *d)
 	if (d->attachment.blkdev != NULL)
 		cbd_blkdev_stop_waiting(d->attachment.blkdev);
 	r = command(d, DRIVER_STOP, 0);
-	if (r < 0)
+	d->stuck = r < 0;
+	if (d->stuck)
 		return driver_failed(d, "cannot be stopped", r);
 	join_queues(d);
 	return 0;
@@ -473,9 +481,9 @@ int device_remove_orphan(struct driver *driver, const struct state *s)
 
 void device_close(struct device *d)
 {
-	if (d->made)
-		device_remove(d);
-	else if (d->queues != NULL)
+	if (d->stuck || (d->made && device_remove(d) < 0))
+		return;
+	if (d->queues != NULL)
 		device_leave(d, 0);
 	attach_close(&d->attachment);
 }

@@ -25,6 +25,7 @@ struct device {
 	struct queue **queues;
 	unsigned running;   /* queues that have ended are none of them */
 	bool made;	    /* the driver has it, and it goes with this process */
+	bool stuck;	    /* the driver does not stop it: its queues run still */
 	uint64_t sectors;   /* that the kernel knows of */
 	uint64_t told_size; /* bytes; of the disk, at the last message about it */
 	uint64_t verifier;  /* the last that was seen */
@@ -48,15 +49,18 @@ void device_look(struct device *d);
 /* Whether somebody has the block device for himself: mounted, a part of a volume, swap. */
 bool device_is_in_use(unsigned number);
 
-/* Whether a queue has ended by itself, because another program has stopped the device.  The
- * caller may poll common.ended for that. */
+/* Whether a queue has ended by itself.  The caller may poll common.ended for that. */
 bool device_has_ended(const struct device *d);
+
+/* Then: whether another program has stopped the device, so that it is gone for its users. */
+bool device_is_stopped(const struct device *d);
 
 /* The kernel keeps the device, for another process: at most about MS milliseconds for the
  * answers to what was taken. */
 void device_leave(struct device *d, unsigned ms);
 
-/* The device goes, also from the kernel. */
+/* The device goes, also from the kernel.  When the driver does not stop it, all there is to
+ * do is to end the process, whose death leaves the device waiting. */
 int device_remove(struct device *d);
 
 /* What is left of a device without a process: the driver's and the file. */

@@ -430,6 +430,9 @@ static void *queue_thread(void *opaque)
 	prctl(PR_SET_NAME, "cbd-ublk-queue");
 	/* The default of 50 us is more than many waits here are to last. */
 	prctl(PR_SET_TIMERSLACK, 1000ul);
+	/* To get memory this thread must not wait for what it is to write itself.  Without the
+	 * capability it goes without. */
+	prctl(PR_SET_IO_FLUSHER, 1ul, 0ul, 0ul, 0ul);
 	r = prepare(q);
 	decide(q, r);
 	if (r == 0)

@@ -253,6 +253,11 @@ static int finish(struct server *s, enum end end, const char *program)
 	notify_stopping();
 	switch (end) {
 	case END_GONE:
+		if (!device_is_stopped(d)) {
+			log_error("%s: the driver takes no more commands", d->state.name);
+			leave(s, "");
+			return EXIT_FAILURE;
+		}
 		log_warning("%s: another program has stopped /dev/ublkb%u", d->state.name,
 			    d->state.number);
 		return remove_device(s);

@@ -129,6 +129,8 @@ void state_remove(const char *name)
 
 	if (path_of(path, name, "json") && unlink(path) < 0 && errno != ENOENT)
 		log_error("%s: %s", path, strerror(errno));
+	if (path_of(path, name, "new")) /* of a process that died over it */
+		unlink(path);
 	if (path_of(path, name, "lock"))
 		unlink(path);
 }
