@@ -375,9 +375,44 @@ static void give_up_set(struct nbd *n)
 	atomic_fetch_add(&n->generation, 1);
 }
 
+/* Give set GENERATION up, which is no longer of use: WHY, with ERROR. */
+static void set_lost(struct nbd *n, unsigned generation, const char *why, const char *error)
+{
+	bool first, writes;
+
+	pthread_rwlock_wrlock(&n->order);
+	first = atomic_load(&n->generation) == generation;
+	writes = atomic_load(&n->writes) > 0;
+	if (first)
+		give_up_set(n);
+	pthread_rwlock_unlock(&n->order);
+	if (!first)
+		return;
+	pthread_mutex_lock(&n->lock);
+	n->up = n->reached = false;
+	n->wanted = !n->cancel;
+	n->lost_ns = nbd_now_ns();
+	n->fence_ns = writes ? n->lost_ns + NBD_FENCE_MS * 1000000ull : 0;
+	log_error("%s: %s: %s; requests wait", n->disk->name, why, error);
+	pthread_cond_broadcast(&n->changed);
+	pthread_mutex_unlock(&n->lock);
+}
+
+/* The set in force, if there is one, stays: requests go on. */
+static void keep_set(struct nbd *n)
+{
+	log_info("%s: its new size is not used yet", n->disk->name);
+	atomic_store(&n->paused, false);
+	atomic_fetch_add(&n->installed, 2);
+	pthread_mutex_lock(&n->lock);
+	ring(n);
+	pthread_mutex_unlock(&n->lock);
+}
+
 /* Connections show the size that the disk had when they were made.  What is in flight is
  * answered first, then everything is flushed, so that nothing depends on it that the next
- * connections lead to the same run of the server. */
+ * connections lead to the same run of the server.  When the flush fails, the server may
+ * have told of it for the only time: what it covers counts as lost, as with a connection. */
 static void replace_set(struct nbd *n)
 {
 	unsigned generation = atomic_load(&n->generation);
@@ -395,15 +430,12 @@ static void replace_set(struct nbd *n)
 	       atomic_load(&n->generation) == generation)
 		go_on = nbd_rest(n, nbd_after_ms(1));
 	pthread_mutex_unlock(&n->lock);
-	if (!go_on || atomic_load(&n->in_flight) > 0 || atomic_load(&n->generation) != generation ||
-	    nbd_flush_all(n, error, sizeof(error)) < 0) {
-		log_info("%s: its new size is not used yet%s%s", n->disk->name,
-			 error[0] != '\0' ? ": " : "", error);
-		atomic_store(&n->paused, false);
-		atomic_fetch_add(&n->installed, 2);
-		pthread_mutex_lock(&n->lock);
-		ring(n);
-		pthread_mutex_unlock(&n->lock);
+	if (!go_on || atomic_load(&n->in_flight) > 0 || atomic_load(&n->generation) != generation) {
+		keep_set(n);
+		return;
+	}
+	if (nbd_flush_all(n, error, sizeof(error)) < 0) {
+		set_lost(n, generation, "flush before the new size is used", error);
 		return;
 	}
 	pthread_rwlock_wrlock(&n->order);
@@ -531,22 +563,5 @@ void nbd_want(struct nbd *n)
 
 void nbd_broken(struct nbd *n, unsigned generation, const char *error)
 {
-	bool first, writes;
-
-	pthread_rwlock_wrlock(&n->order);
-	first = atomic_load(&n->generation) == generation;
-	writes = atomic_load(&n->writes) > 0;
-	if (first)
-		give_up_set(n);
-	pthread_rwlock_unlock(&n->order);
-	if (!first)
-		return;
-	pthread_mutex_lock(&n->lock);
-	n->up = n->reached = false;
-	n->wanted = true;
-	n->lost_ns = nbd_now_ns();
-	n->fence_ns = writes ? n->lost_ns + NBD_FENCE_MS * 1000000ull : 0;
-	log_error("%s: connection lost: %s; requests wait", n->disk->name, error);
-	pthread_cond_broadcast(&n->changed);
-	pthread_mutex_unlock(&n->lock);
+	set_lost(n, generation, "connection lost", error);
 }

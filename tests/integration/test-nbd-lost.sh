@@ -156,3 +156,27 @@ client write:0:1M:8 flush pause:"$tmp/pause"
 kill_server
 client_ends
 stop_backend 1
+stop "$nbdkit_pid"
+
+# --- A flush that nobody asked for -------------------------------------------
+
+# To take a new size the backend flushes. The server tells of a failure only once, so the
+# client has to hear of it.
+echo "flush for a new size fails: one error"
+requires nbdkit --dump-plugin eval
+echo 8M >"$tmp/size"
+start_server failing eval get_size="cat '$tmp/size'" \
+	pread="dd if='$disks/disk' skip=\$4 count=\$3 iflag=skip_bytes,count_bytes status=none" \
+	pwrite="dd of='$disks/disk' seek=\$4 oflag=seek_bytes conv=notrunc status=none" \
+	can_write='exit 0' can_flush='exit 0' \
+	flush="[ ! -e '$tmp/fail' ] || { rm '$tmp/fail'; echo EIO >&2; exit 1; }"
+start_backend 1 "$server_uri"
+start_nbdkit cbd "$transport" backend=1
+client write:0:4K:1 pause:"$tmp/pause" fails:EIO:flush flush read:0:4K:1
+touch "$tmp/fail"
+echo 12M >"$tmp/size"
+kill -HUP "${backend_pids[1]}"
+wait_until 20 grep -q 'has 12582912 bytes now' "$tmp/backend-1.log" ||
+	fail "the new size is not followed"
+[ ! -e "$tmp/fail" ] || fail "no flush has failed"
+client_ends
