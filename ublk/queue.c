@@ -92,6 +92,8 @@ static const char *verb(enum cbd_op op)
 		return "discard";
 	case CBD_OP_WRITE_ZEROES:
 		return "write of zeroes";
+	case CBD_OP_BLOCK_STATUS: /* the block layer does not ask for it */
+		break;
 	}
 	return "operation";
 }
