@@ -12,7 +12,10 @@
  * the unit of transfer is 64 bytes).  So a line has one writer, carries what
  * identifies it, and ends in a CRC32C (RFC 3720, appendix B.4) of its first 60
  * bytes.  Reserved fields are written as zero and ignored by readers, so that
- * a compat feature may give them a meaning.
+ * a feature may give them a meaning.
+ *
+ * This is version 1.  It stays: tests/images has transports of it that every later
+ * release opens.
  *
  * A "page" is 4096 bytes.  Each page below names its one writer; in claim
  * pages each line has a writer of its own.
@@ -30,14 +33,14 @@ extern "C" {
 #endif
 
 #define CBD_MAGIC "CBDshmem" /* 8 bytes, no terminator in memory */
-#define CBD_FORMAT_VERSION 0 /* 0: may still change; 1 will be frozen */
+#define CBD_FORMAT_VERSION 1 /* does not change; what is added has a feature bit */
 
 #define CBD_LINE_SIZE 64
 #define CBD_PAGE_SIZE 4096
 #define CBD_LINES_PER_PAGE (CBD_PAGE_SIZE / CBD_LINE_SIZE)
 #define CBD_UNIT_SIZE 4096 /* data area: unit of allocation and of splitting */
 
-/* Limits of version 0.  A header beyond them is refused. */
+/* Limits of version 1.  A header beyond them is refused. */
 #define CBD_MAX_HOSTS 64
 #define CBD_MAX_BACKENDS 64
 #define CBD_MAX_BLKDEVS 256
@@ -70,7 +73,7 @@ enum cbd_memory {
 /*
  * Feature words, as in other on-media formats: an unknown bit in `incompat`
  * refuses the transport, in `ro_compat` allows reading lists only, in `compat`
- * is ignored.  Version 0 knows none.
+ * is ignored.  Version 1 knows none yet.
  */
 #define CBD_COMPAT_KNOWN 0ull
 #define CBD_INCOMPAT_KNOWN 0ull

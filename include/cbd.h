@@ -47,13 +47,13 @@ extern "C" {
 
 /* Versions are compared as numbers: #if CBD_VERSION >= CBD_VERSION_NUMBER(1, 2, 0). */
 #define CBD_VERSION_NUMBER(major, minor, patch) ((major)*1000000 + (minor)*1000 + (patch))
-#define CBD_VERSION_MAJOR 0
-#define CBD_VERSION_MINOR 1
+#define CBD_VERSION_MAJOR 1
+#define CBD_VERSION_MINOR 0
 #define CBD_VERSION_PATCH 0
 #define CBD_VERSION CBD_VERSION_NUMBER(CBD_VERSION_MAJOR, CBD_VERSION_MINOR, CBD_VERSION_PATCH)
-#define CBD_VERSION_STRING "0.1.0"
+#define CBD_VERSION_STRING "1.0.0"
 
-/* The version of the library that runs, as "0.1.0" and as CBD_VERSION.  Any thread.
+/* The version of the library that runs, as "1.0.0" and as CBD_VERSION.  Any thread.
  * At the end of this header there is a macro CBD_HAVE_... for each function. */
 const char *cbd_version(void);
 unsigned cbd_version_number(void);

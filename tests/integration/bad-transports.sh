@@ -59,8 +59,9 @@ bad_transports()
 		both-bits 100|3|the header is damaged (CRC)
 		both-bits 4100|3|the channel table is damaged (CRC)
 		shorter|3|is 20971520 bytes, its header says 25165824
-		set version=1|1|format version 1, this program knows 0
-		set version=4294967295|1|format version 4294967295, this program knows 0
+		set version=0|1|format version 0, this program knows 1
+		set version=2|1|format version 2, this program knows 1
+		set version=4294967295|1|format version 4294967295, this program knows 1
 		set incompat=4|1|has features (incompat 0x4) that this version does not know
 		set incompat=0x8000000000000000|1|has features (incompat 0x8000000000000000) that this
 		set hosts=0|3|hosts: 0 is not in 1..64

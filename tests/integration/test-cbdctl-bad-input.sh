@@ -82,9 +82,9 @@ not_formatted "Permission denied" --force
 spoil empty
 not_formatted "is empty; give its size"
 not_formatted "too small: 8192 bytes; 32 channels of 1048576 bytes need" --size 8K
-spoil set version=1
+spoil set version=2
 not_formatted "is a cbd transport already; --force formats it"
-not_formatted "format version 1, this program knows 0" --force
+not_formatted "format version 2, this program knows 1" --force
 transport=$memory/no/transport
 not_formatted "No such file or directory" --size 24M
 

@@ -40,7 +40,7 @@ makes '.channel_size == 2097152 and .depth == 4096' --size 96M --channel-size 2M
 makes '.channel_size == 16777216' --size 64M --backends 1 --channels 2
 makes '.heartbeat_ms == 20 and .dead_after == 1000' --size 64M --heartbeat 20 --dead-after 1000
 makes '.label == "7 \u00e9\"\\/"' --size 64M --label '7 é"\/'
-makes '(.uuid | test("^[0-9a-f-]{36}$")) and (.created > 1700000000) and .version == 0' --size 64M
+makes '(.uuid | test("^[0-9a-f-]{36}$")) and (.created > 1700000000) and .version == 1' --size 64M
 
 # Two formats are two transports.
 uuid=$(jq -r .uuid "$tmp/format.json")

@@ -347,7 +347,7 @@ struct constant {
 	}
 
 static const struct constant constants[] = {
-	C(CBD_FORMAT_VERSION, 0),
+	C(CBD_FORMAT_VERSION, 1),
 	C(CBD_LINE_SIZE, 64),
 	C(CBD_PAGE_SIZE, 4096),
 	C(CBD_LINES_PER_PAGE, 64),
