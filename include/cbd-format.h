@@ -501,11 +501,13 @@ CBD_PIN(struct cbd_ce, 64);
 
 /*
  * What an owner has counted since it took its slot: a block of sealed lines.  A value only
- * goes up.  The owner stores its block at a beat: the lines whose values have changed,
- * four of the others in turn (which heals what was damaged), and last the head, whose
- * digest covers the CRCs of all of them.  So a reader knows whether the lines that it has read
- * belong together.  A line that is zero, or of another incarnation than the head (an
- * earlier owner's), counts as zero: in the digest too.
+ * goes up, as long as the incarnations in the head are the same; of a channel a handler
+ * counts from zero for each blkdev.  The owner stores its block at a beat: the lines whose
+ * values have changed, four of the others in turn (which heals what was damaged; all of
+ * them the first time), and last the head, whose digest covers the CRCs of all of them.
+ * So a reader knows whether the lines that it has read belong together.  A line that is
+ * zero, or of another incarnation than the head (an earlier owner's), counts as zero: in
+ * the digest too.
  *
  * There is a block in the counters page of each backend and blkdev slot, from its start;
  * and two of each channel, from line CBD_CHANNEL_COUNTERS of its pages on: what its
@@ -521,12 +523,13 @@ CBD_PIN(struct cbd_ce, 64);
 
 struct cbd_counter_head {
 	uint64_t sequence;  /* of the block: raised by one at each store */
-	uint64_t uptime_ns; /* since the owner began to count, by its clock */
+	uint64_t uptime_ns; /* since it began to count from zero, by the owner's clock */
 	uint64_t stored_ns; /* time of the day there, since 1970, for people */
 	uint16_t slot;	    /* of a channel: its blkdev, */
 	uint16_t queue;	    /* and the queue of that */
 	uint32_t digest;    /* CRC32C, seeded by the uuid, of the CRCs of the 47 other lines */
-	uint8_t reserved[24];
+	uint32_t blkdev_incarnation; /* of a channel: of its blkdev; else 0 */
+	uint8_t reserved[20];
 	uint32_t incarnation; /* of the owner, as in its state line */
 	uint32_t crc;
 };
@@ -563,7 +566,7 @@ struct cbd_counter_epoch_line {
 	uint64_t sequence;
 	uint64_t epochs;    /* blkdev: entered; backend: granted */
 	uint64_t left;	    /* blkdev: asked to leave; backend: left, or asked to be left */
-	uint64_t silent_ns; /* blkdev: its backend did not beat */
+	uint64_t silent_ns; /* blkdev: its backend was suspect */
 	uint64_t reserved[3];
 	uint32_t incarnation;
 	uint32_t crc;

@@ -291,10 +291,10 @@ struct cbd_op_counters {
  * owner's word: another host may have written any there.
  */
 struct cbd_counters {
-	uint32_t incarnation; /* of the owner */
-	uint32_t reserved;
-	uint64_t sequence;  /* raised each time that they are stored */
-	uint64_t uptime_ns; /* since the owner began to count, by its clock: for rates */
+	uint32_t incarnation;	     /* of the owner */
+	uint32_t blkdev_incarnation; /* of a channel: of its blkdev; else 0 */
+	uint64_t sequence;	     /* raised each time that they are stored */
+	uint64_t uptime_ns; /* since it began to count from zero, by the owner's clock: for rates */
 	uint64_t stored_ns; /* since 1970, by its clock: for people */
 	/* blkdev: payloads that did not check, SEs that were sent again for that; backend:
 	 * payloads that stayed bad.  Payloads that were copied again because of their CRC */

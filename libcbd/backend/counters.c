@@ -17,8 +17,10 @@ static void put_channel(struct cbd_backend *b, struct cbd_bchannel *bc)
 {
 	struct cbd_counter_head head = head_of(b);
 
+	head.uptime_ns = bc->hc.counting_ns;
 	head.slot = bc->grant.blkdev;
 	head.queue = bc->grant.queue;
+	head.blkdev_incarnation = bc->grant.incarnation;
 	cbd_counters_put(b->t, cbd_channel_backend_line(&bc->hc.ch, CBD_CHANNEL_COUNTERS),
 			 &bc->hc.counted, head);
 }

@@ -123,8 +123,11 @@ int cbd_grant_give(struct cbd_backend *b, struct cbd_bchannel *bc, unsigned host
 	pthread_mutex_unlock(&b->verifier_lock);
 	cbd_channel_enter(&hc->ch, bc->grant.epoch);
 	cbd_count_add(&b->ended.epochs.epochs, 1);
-	if (!hc->h)
+	if (!hc->h) {
+		hc->counting_ns = cbd_now_ns();
+		cbd_counters_afresh(&hc->counted);
 		h->assigned++;
+	}
 	cbd_pool_become(bc, CBD_POOL_SERVED);
 	cbd_handler_give(h, hc);
 	cbd_step("grant-given");

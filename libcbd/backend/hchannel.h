@@ -87,6 +87,7 @@ struct cbd_hchannel {
 	struct cbd_hchannel *next; /* in a handler's incoming list */
 
 	struct cbd_timing timing;
+	uint64_t counting_ns;	    /* since when it counts for its blkdev */
 	struct cbd_counted counted; /* SEs; `now` is of the thread that the channel belongs to,
 				     * and the control thread stores it (counters.c) */
 };

@@ -140,6 +140,8 @@ void cbd_epoch_enter(struct cbd_queue *q, const struct cbd_grant_line *g)
 	q->error = 0;
 	cbd_channel_enter(&q->ch, g->epoch);
 	cbd_count_add(&q->counted.now.epochs.epochs, 1);
+	/* while it had no epoch another blkdev may have had the channel */
+	cbd_counters_afresh(&q->counted);
 	q->ch.data = q->ch.base + (size_t)g->data_page * CBD_PAGE_SIZE;
 	q->ch.data_size = (uint64_t)g->data_pages * CBD_PAGE_SIZE;
 	q->epoch.backend_incarnation = (uint32_t)(g->epoch >> 32);

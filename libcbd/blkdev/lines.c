@@ -62,6 +62,7 @@ void cbd_queue_put_counters(struct cbd_queue *q)
 
 	head.slot = (uint16_t)q->b->slot;
 	head.queue = (uint16_t)q->index;
+	head.blkdev_incarnation = head.incarnation;
 	take_waits(q);
 	cbd_counters_put(q->b->t, cbd_channel_blkdev_line(&q->ch, CBD_CHANNEL_COUNTERS),
 			 &q->counted, head);

@@ -112,6 +112,7 @@ static void fill(const struct cbd_counter_block *b, struct cbd_counters *c)
 {
 	*c = (struct cbd_counters){
 		.incarnation = b->head.incarnation,
+		.blkdev_incarnation = b->head.blkdev_incarnation,
 		.sequence = b->head.sequence,
 		.uptime_ns = b->head.uptime_ns,
 		.stored_ns = b->head.stored_ns,
@@ -221,7 +222,8 @@ int cbd_channel_counters_get(struct cbd_transport *t, unsigned backend, unsigned
 	s.shared = handler ? cbd_channel_backend_line(&ch, CBD_CHANNEL_COUNTERS)
 			   : cbd_channel_blkdev_line(&ch, CBD_CHANNEL_COUNTERS);
 	r = get(&s, handler ? (uint32_t)(g.epoch >> 32) : g.incarnation, &b);
-	if (r == 0 && (b.head.slot != g.blkdev || b.head.queue != g.queue))
+	if (r == 0 && (b.head.slot != g.blkdev || b.head.queue != g.queue ||
+		       b.head.blkdev_incarnation != g.incarnation))
 		r = nothing(&s); /* of the blkdev that had the channel before */
 	return r < 0 ? r : put(&b, counters, size);
 }

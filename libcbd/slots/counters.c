@@ -123,10 +123,20 @@ static void store(const struct cbd_mem *m, struct cbd_counter_block *shared,
 	cbd_fault_end(&f);
 }
 
+void cbd_counters_afresh(struct cbd_counted *c)
+{
+	c->whole = false;
+}
+
+/* Lines that are stored also when they have not changed. */
 static uint64_t take_turn(struct cbd_counted *c)
 {
 	uint64_t lines = 0;
 
+	if (!c->whole) {
+		c->whole = true;
+		return ((1ull << CBD_COUNTER_LINES) - 1) & ~1ull;
+	}
 	for (unsigned n = 0; n < AGAIN; n++) {
 		c->turn = c->turn % (CBD_COUNTER_LINES - 1) + 1;
 		lines |= 1ull << c->turn;

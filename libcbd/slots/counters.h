@@ -20,6 +20,7 @@ struct cbd_counted {
 	struct cbd_counter_block now;
 	struct cbd_counter_block stored; /* as it was stored last */
 	unsigned turn;			 /* the line that is stored again next */
+	bool whole;			 /* all lines were stored since cbd_counters_afresh() */
 };
 
 /* --------------------------------------------------------------- counting */
@@ -87,6 +88,9 @@ void cbd_counters_forget(struct cbd_counter_block *b); /* they become zero */
  */
 void cbd_counters_put(const struct cbd_transport *t, struct cbd_counter_block *shared,
 		      struct cbd_counted *c, struct cbd_counter_head head);
+
+/* Others may have written where the block is: store all lines the next time. */
+void cbd_counters_afresh(struct cbd_counted *c);
 
 /* CRC of the CRCs of the lines behind the head. */
 uint32_t cbd_counters_digest(const struct cbd_transport *t, const struct cbd_counter_block *b);

@@ -133,6 +133,34 @@ START_TEST(owners_come_and_go)
 }
 END_TEST
 
+/* What a handler has counted for a blkdev is not shown of the next one, which has the same
+ * slot and channel, before the first beat either.  So beats are rare here. */
+START_TEST(the_next_blkdev_of_a_channel)
+{
+	struct cbd_counters c;
+	uint64_t since;
+	int r;
+
+	pair_open(&p, &(struct pair_options){ .queues = 1, .heartbeat_ms = 400 });
+	run_requests();
+	unit_wait(cbd_channel_counters_get(p.ct, 0, 0, CBD_OBJECT_BACKEND, &c, sizeof(c)) == 0 &&
+		  c.ops[CBD_OP_READ].requests == 8);
+	ck_assert_uint_eq(c.blkdev_incarnation, p.blkdev->state.incarnation);
+	cbd_blkdev_close(p.blkdev);
+	since = cbd_now_ns();
+	pair_attach(&p);
+	do {
+		r = cbd_channel_counters_get(p.ct, 0, 0, CBD_OBJECT_BACKEND, &c, sizeof(c));
+		ck_assert(r == 0 || r == -ENODATA || r == -EBADMSG);
+	} while (r < 0 && unit_may_wait(since));
+	unit_ok(r);
+	ck_assert_uint_eq(c.ops[CBD_OP_READ].requests, 0);
+	ck_assert_uint_eq(c.blkdev_incarnation, p.blkdev->state.incarnation);
+	ck_assert_uint_le(c.uptime_ns, cbd_now_ns() - since);
+	pair_close(&p);
+}
+END_TEST
+
 START_TEST(wrong_questions)
 {
 	struct cbd_counters c;
@@ -207,6 +235,57 @@ START_TEST(damaged_lines)
 	}
 	ck_assert_uint_eq(c.ops[CBD_OP_READ].requests, 5);
 	ck_assert_uint_eq(c.latency[CBD_LATENCY_READ][8], 5);
+	pair_close(&p);
+}
+END_TEST
+
+/* Lines of another owner may be where the block is to be: at first, and where a channel was
+ * another's in between, all are stored at once. */
+START_TEST(stored_afresh)
+{
+	struct cbd_counters c;
+
+	own_block();
+	memset((void *)block, 0x55, sizeof(*block));
+	put(7);
+	unit_fails(get_mine(&c), EBADMSG);
+	cbd_counters_afresh(&mine);
+	put(7);
+	unit_ok(get_mine(&c));
+	ck_assert_uint_eq(c.ops[CBD_OP_READ].requests, 5);
+	memset(&mine.stored, 0, sizeof(mine.stored));
+	mine.whole = false;
+	memset((void *)block, 0x55, sizeof(*block));
+	put(7);
+	unit_ok(get_mine(&c));
+	pair_close(&p);
+}
+END_TEST
+
+/* An epoch begins: the queue's block in the channel is whole at the first beat. */
+START_TEST(stored_afresh_in_each_epoch)
+{
+	struct cbd_counters c;
+	struct cbd_counter_block *there;
+	uint64_t sequence, epoch;
+
+	pair_open(&p, &(struct pair_options){ .queues = 1 });
+	run_requests();
+	unit_wait(cbd_channel_counters_get(p.ct, 0, 0, CBD_OBJECT_BLKDEV, &c, sizeof(c)) == 0 &&
+		  c.ops[CBD_OP_READ].requests == 8);
+	there = cbd_channel_blkdev_line(&p.q->ch, CBD_CHANNEL_COUNTERS);
+	epoch = pair_epoch(&p);
+	pthread_mutex_lock(&p.q->lock);
+	memset((void *)there, 0x55, sizeof(*there));
+	cbd_leave(p.q, CBD_LEAVE_BAD_ENTRY);
+	pthread_mutex_unlock(&p.q->lock);
+	unit_wait(pair_epoch(&p) > epoch);
+	pthread_mutex_lock(&p.q->lock);
+	sequence = p.q->counted.stored.head.sequence;
+	pthread_mutex_unlock(&p.q->lock);
+	unit_wait(cbd_channel_counters_get(p.ct, 0, 0, CBD_OBJECT_BLKDEV, &c, sizeof(c)) == 0);
+	ck_assert_uint_lt(c.sequence, sequence + 6); /* in turn it would be 12 or so */
+	ck_assert_uint_eq(c.epochs_left, 1);
 	pair_close(&p);
 }
 END_TEST
@@ -348,11 +427,14 @@ int main(void)
 	tcase_set_timeout(c, UNIT_TIMEOUT);
 	tcase_add_loop_test(c, both_sides_count, 0, WAYS);
 	tcase_add_test(c, owners_come_and_go);
+	tcase_add_test(c, the_next_blkdev_of_a_channel);
 	tcase_add_test(c, wrong_questions);
 	suite_add_tcase(s, c);
 	c = tcase_create("blocks");
 	tcase_set_timeout(c, UNIT_TIMEOUT);
 	tcase_add_test(c, damaged_lines);
+	tcase_add_test(c, stored_afresh);
+	tcase_add_test(c, stored_afresh_in_each_epoch);
 	tcase_add_test(c, torn_blocks);
 	tcase_add_test(c, lines_of_the_owner_before);
 	tcase_add_test(c, lies);

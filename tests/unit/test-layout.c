@@ -200,10 +200,15 @@ static const struct field ce_fields[] = {
 };
 
 static const struct field counter_head_fields[] = {
-	F(cbd_counter_head, sequence, 0, 8),   F(cbd_counter_head, uptime_ns, 8, 8),
-	F(cbd_counter_head, stored_ns, 16, 8), F(cbd_counter_head, slot, 24, 2),
-	F(cbd_counter_head, queue, 26, 2),     F(cbd_counter_head, digest, 28, 4),
-	F(cbd_counter_head, reserved, 32, 24), F(cbd_counter_head, incarnation, 56, 4),
+	F(cbd_counter_head, sequence, 0, 8),
+	F(cbd_counter_head, uptime_ns, 8, 8),
+	F(cbd_counter_head, stored_ns, 16, 8),
+	F(cbd_counter_head, slot, 24, 2),
+	F(cbd_counter_head, queue, 26, 2),
+	F(cbd_counter_head, digest, 28, 4),
+	F(cbd_counter_head, blkdev_incarnation, 32, 4),
+	F(cbd_counter_head, reserved, 36, 20),
+	F(cbd_counter_head, incarnation, 56, 4),
 	F(cbd_counter_head, crc, 60, 4),
 };
 
