@@ -256,7 +256,10 @@ static int boot_gone(const struct cbd_transport *t, unsigned h, bool left)
 	if (!left)
 		return 0;
 	r = cbd_line_get(t, cbd_host_info_at(t, h, CBD_HOST_STATE), &line);
-	return r == 0 && line.state != CBD_HOST_LEFT ? -EAGAIN : r;
+	if (r == -EIO)
+		return r;
+	/* damaged by now: the long look decides */
+	return r == 0 && line.state == CBD_HOST_LEFT ? 0 : -EAGAIN;
 }
 
 /* To others the boot id proves that the earlier boot of this host is gone (rule 2), so it

@@ -168,6 +168,35 @@ START_TEST(next_boot_of_one_that_left)
 }
 END_TEST
 
+static void *damage(void *arg)
+{
+	char *line = (char *)cbd_host_line(t1, 0, CBD_HOST_INFO, CBD_HOST_STATE);
+
+	(void)arg;
+	cbd_sleep_us(HEARTBEAT_MS * 1000);
+	line[20] ^= 1;
+	return NULL;
+}
+
+/* The line is damaged during the short look: then it is looked for as long as a suspicion
+ * takes, as when it had been damaged before. */
+START_TEST(left_and_damaged)
+{
+	pthread_t thread;
+
+	unit_ok(cbd_host_join(t1, -1));
+	cbd_host_leave(t1);
+	unit_machine(t2, 0x30);
+	unit_clone(t2, t1);
+	t2->header.heartbeat_ms = 20 * HEARTBEAT_MS;
+	ck_assert_int_eq(pthread_create(&thread, NULL, damage, NULL), 0);
+	unit_ok(cbd_host_join(t2, -1));
+	pthread_join(thread, NULL);
+	ck_assert_uint_eq(state_of(0).state, CBD_HOST_IN_USE);
+	ck_assert_mem_eq(state_of(0).boot_id, t2->identity.boot_id, 16);
+}
+END_TEST
+
 /* A process of the earlier boot lives, at a node of the device where the lock of the one that
  * left is not seen: it beats, and stores its line again. */
 START_TEST(left_by_one_of_two_nodes)
@@ -463,6 +492,7 @@ int main(void)
 	tcase_add_test(t, cloned_machine);
 	tcase_add_test(t, last_process_leaves);
 	tcase_add_test(t, next_boot_of_one_that_left);
+	tcase_add_test(t, left_and_damaged);
 	tcase_add_test(t, left_by_one_of_two_nodes);
 	tcase_add_test(t, leaves_what_it_has_lost);
 	tcase_add_test(t, left_behind);
