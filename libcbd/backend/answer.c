@@ -85,9 +85,11 @@ static void count(struct cbd_hrequest *r, uint32_t result)
 {
 	struct cbd_counter_block *k = &r->hc->counted.now;
 
+	uint32_t bytes = r->se.op == CBD_OP_BLOCK_STATUS ? r->told : r->pub.length;
+
 	if (result == CBD_RESULT_BADCRC)
 		cbd_count_add(&k->events.bad_payloads, 1);
-	cbd_counters_end(k, r->se.op, result == CBD_RESULT_OK ? r->pub.length : 0,
+	cbd_counters_end(k, r->se.op, result == CBD_RESULT_OK ? bytes : 0,
 			 result != CBD_RESULT_OK && result != CBD_RESULT_BADCRC);
 	if (r->timed_ns)
 		cbd_counters_time(k, r->se.op, cbd_boottime_ns() - r->timed_ns);

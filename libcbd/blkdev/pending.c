@@ -143,11 +143,23 @@ void cbd_pending_take_freed(struct cbd_queue *q)
 
 /* ------------------------------------------------------------- completion */
 
+/* Of a BLOCK_STATUS those that it was told of: the range may go on far behind them. */
+static uint64_t bytes_of(const struct cbd_pending *p)
+{
+	uint64_t bytes = 0;
+
+	if (p->io.op != CBD_OP_BLOCK_STATUS)
+		return p->io.length;
+	for (int i = 0; i < p->result; i++)
+		bytes += p->io.blocks[i].length;
+	return bytes;
+}
+
 static void count(struct cbd_queue *q, const struct cbd_pending *p)
 {
 	struct cbd_counter_block *k = &q->counted.now;
 
-	cbd_counters_end(k, p->io.op, p->io.length, p->result < 0);
+	cbd_counters_end(k, p->io.op, bytes_of(p), p->result < 0);
 	if (p->timed_ns)
 		cbd_counters_time(k, p->io.op, cbd_now_ns() - p->timed_ns);
 }

@@ -68,6 +68,9 @@ START_TEST(answers)
 	ck_assert_int_eq(status(DISK - 1, 1, 1), 1);
 	check_block(0, 1, 0);
 	ck_assert_int_eq(status(DISK, 0, 1), 0);
+	/* counted is what was told of, not what was asked about */
+	ck_assert_uint_eq(p.q->counted.now.ops[CBD_OP_BLOCK_STATUS].bytes,
+			  DISK + 3 * PAGE + 510 + 2 * PAGE + 8 * PAGE + 1);
 	/* what is written is data at once */
 	unit_fill(buf[0], 8192, 3);
 	unit_ok(cbd_queue_write(p.q, buf[0], 8192, 3 * PAGE, 0));
