@@ -138,7 +138,9 @@ static void name_channel(char *text, size_t size, uint64_t at)
 	unsigned ring = (h->ring_slots * SIM_LINE + CBD_PAGE_SIZE - 1) / CBD_PAGE_SIZE;
 	const char *what = "data";
 
-	if (page == CBD_CHANNEL_BACKEND)
+	if (page < CBD_CHANNEL_RINGS && line >= CBD_CHANNEL_COUNTERS)
+		what = "counters";
+	else if (page == CBD_CHANNEL_BACKEND)
 		what = PICK(channel_backend_lines, line);
 	else if (page == CBD_CHANNEL_BLKDEV)
 		what = PICK(channel_blkdev_lines, line);
