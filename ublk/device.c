@@ -46,14 +46,22 @@ bool device_exists(struct driver *d, const struct state *s, struct ublksrv_ctrl_
 	return d->ops->info(d, s->number, info) >= 0 && info->ublksrv_flags == s->cookie;
 }
 
+bool device_stays(const struct device *d)
+{
+	return d->common.info.flags & UBLK_F_USER_RECOVERY_REISSUE;
+}
+
 /* ------------------------------------------------------------------ queues */
 
-static int start_queues(struct device *d)
+static int open_node(struct device *d)
 {
 	int r = d->driver->ops->open(d->driver, d->state.number);
 
-	if (r < 0)
-		return driver_failed(d, "cannot be served", r);
+	return r < 0 ? driver_failed(d, "cannot be served", r) : 0;
+}
+
+static int start_queues(struct device *d)
+{
 	d->common.name = d->state.name;
 	d->common.driver = d->driver;
 	d->common.blkdev = d->attachment.blkdev;
@@ -216,10 +224,12 @@ static int make(struct device *d, int number)
 		if (state_write(&d->state) < 0)
 			return -1;
 	}
-	if (!(d->common.info.flags & UBLK_F_USER_RECOVERY_REISSUE))
-		log_warning("%s: this kernel cannot keep a device whose process is gone; Linux 6.1 "
-			    "and later can",
-			    name_of(d));
+	if (!device_stays(d))
+		log_warning("%s: the kernel does not keep this device when its process is gone: "
+			    "%s",
+			    name_of(d),
+			    d->state.unprivileged ? "it is unprivileged"
+						  : "Linux 6.1 and later do");
 	return 0;
 }
 
@@ -262,7 +272,9 @@ int device_add(struct device *d, int number, unsigned wait_s)
 		return -1;
 	attach_verifier(&d->attachment, &d->state.verifier);
 	d->verifier = d->state.verifier;
-	return make(d, number) < 0 || set_params(d) < 0 ? -1 : begin(d, DRIVER_START);
+	if (make(d, number) < 0 || open_node(d) < 0 || set_params(d) < 0)
+		return -1;
+	return begin(d, DRIVER_START);
 }
 
 /* ----------------------------------------------------------------- recovery */
@@ -298,10 +310,10 @@ static int find_device(struct device *d)
 			  d->state.number);
 		return -1;
 	}
-	if (!(d->common.info.flags & UBLK_F_USER_RECOVERY)) {
-		log_error("%s: /dev/ublkb%u: was added on a kernel that cannot keep a device whose "
-			  "process is gone",
-			  name_of(d), d->state.number);
+	if (!device_stays(d)) {
+		log_error("%s: /dev/ublkb%u: the kernel does not keep this device when its process "
+			  "is gone; 'cbd-ublk del %s' removes what is left",
+			  name_of(d), d->state.number, name_of(d));
 		return -1;
 	}
 	d->state.queues = d->common.info.nr_hw_queues;
@@ -350,7 +362,7 @@ int device_recover(struct device *d, unsigned wait_s)
 	if (find_device(d) < 0 || attach_open(&d->attachment, &d->state) < 0 ||
 	    attach_await_death(&d->attachment, &d->state) < 0 ||
 	    attach_to(&d->attachment, &d->state, wait_s) < 0 || check_params(d) < 0 ||
-	    take_over(d) < 0 || begin_recovery(d) < 0)
+	    take_over(d) < 0 || begin_recovery(d) < 0 || open_node(d) < 0)
 		return -1;
 	return begin(d, DRIVER_END_RECOVERY);
 }

@@ -35,6 +35,10 @@ struct device {
  * INFO: what it says of it. */
 bool device_exists(struct driver *d, const struct state *s, struct ublksrv_ctrl_dev_info *info);
 
+/* Whether the kernel keeps it when its process is gone: not an unprivileged one, and not
+ * before Linux 6.1. */
+bool device_stays(const struct device *d);
+
 /* The functions below give 0, or -1 after a message.  The name is locked by the caller. */
 
 /* Make a new device; STATE says of which backend and how.  NUMBER: -1, or that of the node. */

@@ -35,6 +35,8 @@ struct control {
 	struct io_uring ring;
 	uint64_t features;
 	uint64_t sent; /* number of commands */
+	/* Of the device that was added or asked about last, which is the one of all commands. */
+	bool unprivileged;
 };
 
 static struct control *to_control(struct driver *d)
@@ -159,11 +161,15 @@ static uint64_t control_features(struct driver *d)
 
 static int control_add(struct driver *d, struct ublksrv_ctrl_dev_info *info)
 {
-	return call(to_control(d), &(struct call){ .nr = UBLK_CMD_ADD_DEV,
-						   .number = info->dev_id,
-						   .changes = true,
-						   .payload = info,
-						   .size = sizeof(*info) });
+	struct control *c = to_control(d);
+	int r = call(c, &(struct call){ .nr = UBLK_CMD_ADD_DEV,
+					.number = info->dev_id,
+					.changes = true,
+					.payload = info,
+					.size = sizeof(*info) });
+
+	c->unprivileged = r >= 0 && (info->flags & UBLK_F_UNPRIVILEGED_DEV);
+	return r;
 }
 
 /* GET_DEV_INFO2 is for privileged and unprivileged devices, since Linux 6.4. */
@@ -179,15 +185,13 @@ static int control_info(struct driver *d, unsigned number, struct ublksrv_ctrl_d
 		.size = sizeof(*info),
 	};
 
+	int r;
+
 	memset(info, 0, sizeof(*info));
-	return call(c, &k);
-}
-
-static bool is_unprivileged(struct driver *d, unsigned number)
-{
-	struct ublksrv_ctrl_dev_info info;
-
-	return control_info(d, number, &info) >= 0 && (info.flags & UBLK_F_UNPRIVILEGED_DEV);
+	r = call(c, &k);
+	if (r >= 0)
+		c->unprivileged = info->flags & UBLK_F_UNPRIVILEGED_DEV;
+	return r;
 }
 
 static int control_set_params(struct driver *d, unsigned number, const struct ublk_params *params)
@@ -197,7 +201,7 @@ static int control_set_params(struct driver *d, unsigned number, const struct ub
 	return call(to_control(d), &(struct call){ .nr = UBLK_CMD_SET_PARAMS,
 						   .number = number,
 						   .changes = true,
-						   .with_path = is_unprivileged(d, number),
+						   .with_path = to_control(d)->unprivileged,
 						   .payload = &copy,
 						   .size = sizeof(copy) });
 }
@@ -207,7 +211,7 @@ static int control_get_params(struct driver *d, unsigned number, struct ublk_par
 	*params = (struct ublk_params){ .len = sizeof(*params) };
 	return call(to_control(d), &(struct call){ .nr = UBLK_CMD_GET_PARAMS,
 						   .number = number,
-						   .with_path = is_unprivileged(d, number),
+						   .with_path = to_control(d)->unprivileged,
 						   .gets = true,
 						   .payload = params,
 						   .size = sizeof(*params) });
@@ -228,7 +232,7 @@ static int control_command(struct driver *d, unsigned number, enum driver_comman
 	return call(to_control(d), &(struct call){ .nr = nrs[command],
 						   .number = number,
 						   .changes = true,
-						   .with_path = is_unprivileged(d, number),
+						   .with_path = to_control(d)->unprivileged,
 						   .payload = "",
 						   .data = argument });
 }

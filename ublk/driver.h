@@ -40,13 +40,16 @@ struct driver_ops {
 	/* Make a device.  The driver fills in what it grants: number, flags, depth. */
 	int (*add)(struct driver *d, struct ublksrv_ctrl_dev_info *info);
 
+	/* What the device is; one of add() and info() comes before the other calls for it. */
 	int (*info)(struct driver *d, unsigned number, struct ublksrv_ctrl_dev_info *info);
 	int (*set_params)(struct driver *d, unsigned number, const struct ublk_params *params);
 	int (*get_params)(struct driver *d, unsigned number, struct ublk_params *params);
 	int (*command)(struct driver *d, unsigned number, enum driver_command command,
 		       uint64_t argument);
 
-	/* Become the process that serves the device: after add, or the begin of a recovery.
+	/* Become the process that serves the device: after add, before all else, because an
+	 * unprivileged user may not say more before the node is his; or after the begin of a
+	 * recovery.
 	 * -EBUSY: another one is. */
 	int (*open)(struct driver *d, unsigned number);
 

@@ -161,7 +161,11 @@ static enum end end_of(struct server *s)
 		return END_NOT;
 	switch (signal.ssi_signo) {
 	case SIGHUP:
-		return END_RENEW;
+		if (device_stays(&s->device))
+			return END_RENEW;
+		log_warning("%s: SIGHUP does nothing: the kernel would not keep the device",
+			    s->device.state.name);
+		return END_NOT;
 	case SIGUSR1:
 		return END_FORCE;
 	default:
@@ -253,7 +257,7 @@ static int finish(struct server *s, enum end end, const char *program)
 	notify_stopping();
 	switch (end) {
 	case END_GONE:
-		if (!device_is_stopped(d)) {
+		if (device_stays(d) && !device_is_stopped(d)) {
 			log_error("%s: the driver takes no more commands", d->state.name);
 			leave(s, "");
 			return EXIT_FAILURE;
@@ -262,7 +266,7 @@ static int finish(struct server *s, enum end end, const char *program)
 			    d->state.number);
 		return remove_device(s);
 	case END_REMOVE:
-		if (device_is_in_use(d->state.number))
+		if (device_stays(d) && device_is_in_use(d->state.number))
 			return leave(s, ", because it is in use");
 		return remove_device(s);
 	default:

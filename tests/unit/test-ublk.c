@@ -241,7 +241,7 @@ START_TEST(queues)
 
 	o.queues = SIM_QUEUES;
 	open_device(&o, SIM_QUEUES);
-	use_all(users, SIM_QUEUES, unit_share(300));
+	use_all(users, SIM_QUEUES, unit_share(80));
 	end_use(users, SIM_QUEUES);
 	close_device();
 }
@@ -394,7 +394,7 @@ static void serve_for_ever(const struct spawn *job)
 		_exit(1);
 	for (;;) {
 		device_look(&own);
-		usleep(1000);
+		usleep(5000);
 	}
 }
 
@@ -499,7 +499,7 @@ START_TEST(killed)
 	o.channels = SIM_QUEUES;
 	open_all_and_spawner(&o);
 	begin_in_child(false);
-	use_all(users, SIM_QUEUES, unit_share(200));
+	use_all(users, SIM_QUEUES, unit_share(60));
 	for (unsigned i = 0; i < 4; i++) {
 		usleep(10000);
 		kill_child();
