@@ -226,10 +226,17 @@ cleanup_fn stop $!
 as_user=(setpriv --reuid=12345 --regid=12345 --clear-groups env CBD_UBLK_RUN=/run/own)
 "${as_user[@]}" cbd-ublk add -t "$transport" --backend data --unprivileged ||
 	fail "no unprivileged device"
-: >"$tmp/owned"
 cbd-ublk list --udev /dev/ublkb0 | grep -qx CBD_UBLK_UID=12345 || fail "no owner for udev"
+is_owned()
+{
+	[ "$(stat -c %u /dev/ublkb0)" -eq 12345 ]
+}
+wait_until 20 is_owned
+: >"$tmp/owned"
 "${as_user[@]}" dd of=/dev/ublkb0 bs=1M iflag=fullblock oflag=direct status=none <"$memory/random"
 cmp -n $((3 << 20)) "$memory/random" "$disk"
+kill -9 "$("${as_user[@]}" cbd-ublk list | jq '.[0].pid')"
+expect 1 "does not keep this device" "${as_user[@]}" cbd-ublk recover data
 "${as_user[@]}" cbd-ublk del data
 [ ! -e /dev/ublkc0 ] || fail "/dev/ublkc0 is there"
 stop_backend 0
