@@ -25,7 +25,8 @@ normal()
 		-e "s,$tmp/dax0\.0,/dev/dax0.0,g" -e "s,/dev/dax77\.0,/dev/dax0.0,g" \
 		-e "s,$disks/full/data,/dev/vg0/data,g" -e "s,$disks/,/dev/vg0/,g" \
 		-e "s,$tmp/,/run/,g" -e "s/($(uname -n))/(node)/g" \
-		-e 's/all 1 host slots/all 16 host slots/' -e 's/after [0-9]* s without/after 7 s without/' \
+		-e 's/connection lost: [^;]*;/connection lost: unknown error;/' \
+		-e 's/again after [0-9]* ms/again after 70 ms/' -e 's/all 1 host slots/all 16 host slots/' -e 's/after [0-9]* s without/after 7 s without/' \
 		-e 's/process [0-9]\{1,\}/process 4711/g' -e 's/^nbdkit: .*error: /nbdkit: error: /'
 }
 
@@ -221,6 +222,31 @@ stop "$nbdkit_pid"
 stop_backend 1
 rm "$disks/full/data" "$disks/full/filler"
 disk=$disks/data
+
+# A disk that an NBD server has.
+server()
+{
+	rm -f "$tmp/disk.sock" "$tmp/server.pid"
+	nbdkit -f -U "$tmp/disk.sock" -P "$tmp/server.pid" file "$other" 2>>"$tmp/server.log" &
+	server_pid=$!
+	cleanup_fn stop $server_pid
+	wait_until 20 test -s "$tmp/server.pid" || fail "the NBD server has not started"
+}
+server
+start_backend 1 "nbd+unix:///?socket=$tmp/disk.sock"
+start_nbdkit cbd "$transport" backend=1
+"$nbd_io" "$uri" write:0:4K:1 flush
+kill -9 $server_pid
+wait $server_pid 2>/dev/null || true
+"$nbd_io" "$uri" write:0:4K:2 &
+client=$!
+cleanup_fn stop $client
+logs backend-1.log "connection lost"
+server
+logs backend-1.log "connected again after"
+wait $client || fail "a write does not survive the server's restart"
+stop "$nbdkit_pid"
+stop_backend 1
 
 # --- Hosts, and a disk that moves between them ------------------------------
 
