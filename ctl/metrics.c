@@ -38,8 +38,8 @@ static const char help[] =
 #define LAST_BUCKET 28
 
 #define OPS 7 /* those that have a name, and 0 for all others */
-static const char *const op_names[OPS] = { "other",   "read",	      "write",	"flush",
-					   "discard", "write_zeroes", "extents" };
+static const char *const op_names[OPS] = { "other",   "read",	      "write",	     "flush",
+					   "discard", "write_zeroes", "block_status" };
 
 enum type { COUNTER, GAUGE, INFO, HISTOGRAM };
 
