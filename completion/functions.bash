@@ -118,6 +118,12 @@ _cbd_offer_ids()
 		sort -u)"
 }
 
+# Names of devices of cbd-ublk.
+_cbd_offer_devices()
+{
+	_cbd_offer "$(cbd-ublk list 2>/dev/null | sed -n 's/^ *"name":"\([A-Za-z0-9._+-]*\)",\{0,1\}$/\1/p')"
+}
+
 # _cbd_find_operands FIRST VALUED: sets cbd_operands to the words from FIRST to the one that is
 # completed that are neither options nor values of those in VALUED.
 _cbd_find_operands()

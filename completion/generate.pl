@@ -58,6 +58,27 @@ sub table_of
 	return @options;
 }
 
+# The options of a source whose own table has all of them, and the texts: { command =>
+# [[name, has a value, metavariable, words, short name or ''], ...] }, and the commands in
+# their order.
+sub rules_of
+{
+	my ($text) = @_;
+	my ($table) = $text =~ /struct rule rules\[\] = \{(.*?)\n\};/s or return;
+	my (%names, @commands, %found);
+	while ($text =~ /\[COMMAND_(\w+)\] = \{ "([a-z-]+)"/g) {
+		$names{$1} = $2;
+		push @commands, $2;
+	}
+	while ($table =~ /\{\s*"([a-z-]+)",\s*(?:"([^"]*)"|NULL),\s*"([^"]*)",\s*([A-Z| ]+),\s*(?:'(\w)'|0),/g) {
+		my $option = ["--$1", defined $2, $2 // '', $3, $5 // ''];
+		for my $command ($4 eq 'ALL' ? @commands : map { $names{$_} } split /[| ]+/, $4) {
+			push @{$found{$command}}, $option;
+		}
+	}
+	return @commands ? (\%found, @commands) : ();
+}
+
 # What completes the value of an option: a command of the shell.
 sub value_of
 {
@@ -67,28 +88,37 @@ sub value_of
 	return '_cbd_offer_ids backend name' if $name eq '--backend';
 	return '_cbd_offer_ids "$(_cbd_kind)"' if $words =~ /of the selected kind/;
 	return '_cbd_offer_transports' if $name eq '--transport';
-	return '_cbd_offer_files' if $metavariable eq 'FILE';
+	return '_cbd_offer_files' if $metavariable =~ /^(FILE|DEVICE)$/;
 	return '_cbd_offer "$(compgen -u)"' if $metavariable eq 'USER';
 	return '_cbd_offer "$(compgen -c -- "$cbd_cur")"' if $metavariable eq 'COMMAND';
 	# one of several words: "auto, psync, uring or mmap"
 	if ($metavariable =~ /^[A-Z]+$/ && $metavariable !~ /^(N|S|MS|H|T|TEXT|NAME)$/ || $name eq '--poll') {
 		return "_cbd_offer '$1 $2'" =~ s/,//gr
-			if $words =~ /((?:[a-z_0-9]+, )*[a-z_0-9]+) or ([a-z_0-9]+)/;
+			if $words =~ /((?:[a-z][a-z_0-9-]*, )*[a-z][a-z_0-9-]*) or ([a-z][a-z_0-9-]*)/;
 	}
 	return ':';
 }
 
-sub case_of
+# The same of a getopt table and a text of --help
+sub options_of
 {
 	my ($word, $text) = @_;
 	my $help = help_of($text);
 	my @options = table_of($text) or die "$0: $program $word: no table of options\n";
-	my (@shown, @valued, $values);
 
-	for (@options) {
+	return map {
 		my ($name, $has_value) = @$_;
 		my $told = $help->{$name} or die "$0: $program $word: --help does not tell of $name\n";
-		my ($metavariable, $words, $short) = @$told;
+		[$name, $has_value, @$told];
+	} @options;
+}
+
+sub case_of
+{
+	my (@shown, @valued, $values);
+
+	for (@_) {
+		my ($name, $has_value, $metavariable, $words, $short) = @$_;
 		push @shown, $name . ($has_value ? '=' : '');
 		next unless $has_value;
 		my @names = ($short ne '' ? "-$short" : (), $name);
@@ -103,7 +133,14 @@ my $function = "_$program" =~ tr/-/_/r;
 my ($main) = grep { $text{$_} =~ /\} commands\[\] = \{/ } @sources;
 my %commands; # name => source
 my @commands;
-if (defined $main) {
+my ($ruled, $rules);
+for (@sources) {
+	my ($found, @names) = rules_of($text{$_});
+	($ruled, $rules, @commands) = ($_, $found, @names) if $found;
+}
+if ($ruled) {
+	$main = $ruled;
+} elsif (defined $main) {
 	my ($table) = $text{$main} =~ /\} commands\[\] = \{(.*?)\n\};/s;
 	while ($table =~ /\{\s*"([a-z-]+)",\s*(\w+),/g) {
 		my ($name, $run) = ($1, $2);
@@ -127,6 +164,7 @@ my %operands = (
 		"\t\t1) _cbd_offer_ids \"\${cbd_operands[0]}\" ;;\n" .
 		"\t\t*) _cbd_offer_transports ;;",
 	'cbd-backend' => '*) _cbd_offer_files ;;',
+	$ruled ? ('add' => '*) ;;', map { $_ => "0) _cbd_offer_devices ;;" } qw(recover del list)) : (),
 	'cbd-bench' => '*) ;;',
 );
 
@@ -139,7 +177,7 @@ $function()
 	_cbd_words
 END
 if (@commands) {
-	my $words = join ' ', @commands, map { $_->[0] } table_of($text{$main});
+	my $words = join ' ', @commands, $ruled ? ('--help', '--version') : map { $_->[0] } table_of($text{$main});
 	print <<"END";
 	command=\${COMP_WORDS[1]-}
 	first=2
@@ -153,7 +191,8 @@ END
 }
 print "\tcase \$command in\n";
 for my $name (@commands ? @commands : $program) {
-	my ($options, $values, $valued) = case_of($name, $text{$commands{$name} // $main});
+	my @options = $ruled ? @{$rules->{$name}} : options_of($name, $text{$commands{$name} // $main});
+	my ($options, $values, $valued) = case_of(@options);
 	print <<"END";
 	$name)
 		options='$options'

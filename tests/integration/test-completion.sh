@@ -60,12 +60,23 @@ offers "$(options_of cbd-bench)" cbd-bench --
 offers "--heartbeat= --help --hosts=" cbdctl format --h
 offers "" cbdctl nothing --
 
+if [ -e "$folder/cbd-ublk" ]; then
+	# shellcheck source=/dev/null
+	. "$folder/cbd-ublk"
+	for command in add recover del list; do
+		offers "$(options_of cbd-ublk $command)" cbd-ublk $command --
+	done
+	offers "--help --version add del list recover" cbd-ublk ""
+	offers "adaptive busy sleep" cbd-ublk add --poll = ""
+fi
+
 # --- Values -----------------------------------------------------------------
 
 offers "hardware software" cbdctl format --coherence ""
 offers "software" cbdctl format --coherence = s
 offers "hardware software" cbdctl format --coherence =
 offers "" cbdctl format --size ""
+offers "bytes errors id in-flight iops p50 p99" cbdctl top --sort = ""
 # what --help says of --engine is what it takes
 for engine in $(complete_line cbd-backend --engine =); do
 	expect 1 "No such file" cbd-backend -t /none --id 1 --engine "$engine" /none

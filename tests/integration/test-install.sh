@@ -53,6 +53,7 @@ expected_of()
 		echo cbd-ublk.8
 		expected_of systemdsystemunitdir cbd-ublk@.service
 		expected_of udevdir 60-cbd-ublk.rules
+		expected_of completionsdir cbd-ublk
 	fi
 } >"$tmp/expected"
 sort "$tmp/expected" - <<END | diff "$tmp/installed" - || fail "these are not the installed files"
