@@ -119,10 +119,10 @@ fresh transport
 chmod 000 "$transport"
 says "Permission denied" 1 "${as_owner[@]}" cbdctl list "$transport"
 chmod 600 "$transport"
-for what in version=1 ro_compat=2; do
+for what in version=2 ro_compat=2; do
 	"$patch" "$transport" both $what
 	case $what in
-	version=1) says "format version 1" 1 cbdctl list "$transport" ;;
+	version=2) says "format version 2" 1 cbdctl list "$transport" ;;
 	*) says "that this version only reads" 1 nbdkit -U "$tmp/no.sock" cbd "$transport" backend=1 ;;
 	esac
 	fresh transport
