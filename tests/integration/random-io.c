@@ -75,6 +75,7 @@ static struct {
 	const char *image;
 	const char *uri;
 	bool no_trim;
+	bool partial;
 } options = { .connections = 8, .in_flight = 8, .operations = 4000 };
 
 static uint64_t size;
@@ -349,6 +350,8 @@ static int completed(void *opaque, int *error)
 
 	if (*error != 0) {
 		check_error(r, *error);
+		if (r->op == ZERO && options.partial)
+			apply_trim(&r->range);
 		atomic_fetch_add(&refused, 1);
 	} else {
 		apply(r);
@@ -548,8 +551,9 @@ static void on_term(int signal)
 static void usage(void)
 {
 	fputs("usage: random-io [-c CONNECTIONS] [-d IN_FLIGHT] [-n OPERATIONS] [-s SEED]"
-	      " [-a AREA] [-o IMAGE] [-T] URI\n"
-	      "-n 0: until SIGTERM; -T: no trims\n",
+	      " [-a AREA] [-o IMAGE] [-P] [-T] URI\n"
+	      "-n 0: until SIGTERM; -T: no trims\n"
+	      "-P: a fast zero that was refused may have been done in part\n",
 	      stderr);
 	exit(2);
 }
@@ -569,7 +573,7 @@ static void parse(int argc, char **argv)
 	int c;
 
 	options.seed = (uint64_t)time(NULL) ^ (uint64_t)getpid() << 20;
-	while ((c = getopt(argc, argv, "a:c:d:n:s:o:T")) != -1)
+	while ((c = getopt(argc, argv, "a:c:d:n:s:o:PT")) != -1)
 		switch (c) {
 		case 'a':
 			options.area = number(16, MAX_DATA);
@@ -588,6 +592,9 @@ static void parse(int argc, char **argv)
 			break;
 		case 'o':
 			options.image = optarg;
+			break;
+		case 'P':
+			options.partial = true;
 			break;
 		case 'T':
 			options.no_trim = true;

@@ -142,7 +142,8 @@ cleanup_fn stop $!
 wait_until 20 test -S "$tmp/qemu.sock"
 start_backend 1 --handlers 2 "$server_uri"
 start_nbdkit cbd "$transport" backend=1 queues=2
-"$random_io" -s "${RANDOM_SEED:-$SRANDOM}" -n "$(share 1000)" -o "$disks/shadow" "$uri" |
+# qemu-nbd 7.2 zeroes the whole clusters of a qcow2 before it refuses the rest
+"$random_io" -P -s "${RANDOM_SEED:-$SRANDOM}" -n "$(share 1000)" -o "$disks/shadow" "$uri" |
 	grep -v ' finished$'
 nbdcopy "$server_uri" - | cmp - "$disks/shadow"
 stop "$nbdkit_pid"
