@@ -101,10 +101,11 @@ struct activity activity_since(const struct counted *now, const struct counted *
 {
 	static const struct cbd_counters zero;
 	bool same = before && before->there && before->c.incarnation == now->c.incarnation &&
+		    before->c.blkdev_incarnation == now->c.blkdev_incarnation &&
 		    before->c.sequence <= now->c.sequence;
 	struct activity a;
 
-	if (!now->there)
+	if (!now->there || (before && before->unknown))
 		return (struct activity){ .there = false };
 	a = compare(&now->c, same ? &before->c : &zero);
 	if (a.seconds <= 0) /* nothing was stored since */

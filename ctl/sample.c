@@ -40,7 +40,8 @@ bool blkdev_is_used(const struct sample_blkdev *d)
 static void take_counters(struct sample *s, struct counted *to, int r)
 {
 	to->there = r == 0;
-	if (r == 0 || r == -ENODATA)
+	to->unknown = r < 0 && r != -ENODATA;
+	if (!to->unknown)
 		return;
 	memset(&to->c, 0, sizeof to->c);
 	if (s->tell)
@@ -86,13 +87,14 @@ static void take_backends(struct sample *s)
 	}
 }
 
-static void take_blkdevs(struct sample *s)
+static void take_blkdevs(struct sample *s, bool stopped)
 {
 	for (unsigned i = 0; i < s->info.blkdevs; i++) {
 		struct sample_blkdev *d = &s->blkdevs[i];
 
 		d->info.id = i;
-		if (!check(s, cbd_blkdev_get(s->t, i, &d->info, sizeof d->info)))
+		if (!check(s, cbd_blkdev_get(s->t, i, &d->info, sizeof d->info)) ||
+		    !(stopped || blkdev_is_used(d)))
 			continue;
 		take_counters(s, &d->counted,
 			      cbd_counters_get(s->t, CBD_OBJECT_BLKDEV, i, &d->counted.c,
@@ -116,7 +118,7 @@ static void take_channel(struct sample *s, unsigned backend, unsigned id)
 	s->n_channels++;
 }
 
-struct sample *sample_take(struct cbd_transport *t, bool tell)
+struct sample *sample_take(struct cbd_transport *t, bool stopped, bool tell)
 {
 	struct sample *s = calloc(1, sizeof *s);
 
@@ -138,7 +140,7 @@ struct sample *sample_take(struct cbd_transport *t, bool tell)
 	}
 	take_hosts(s);
 	take_backends(s);
-	take_blkdevs(s);
+	take_blkdevs(s, stopped);
 	for (unsigned b = 0; b < s->info.backends; b++)
 		for (unsigned c = 0; c < s->info.channels; c++)
 			take_channel(s, b, c);

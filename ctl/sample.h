@@ -9,7 +9,8 @@
 #include "held.h"
 
 struct counted {
-	bool there; /* the owner has stored counters, and they are whole */
+	bool there;   /* the owner has stored counters, and they are whole */
+	bool unknown; /* they could not be read: nothing can be told from them later */
 	struct cbd_counters c;
 };
 
@@ -40,9 +41,10 @@ struct sample {
 	bool tell, failed; /* a slot could not be read */
 };
 
-/* NULL: out of memory, with a message.  TELL: what cannot be read is told on stderr; a
- * screen has no place for that. */
-struct sample *sample_take(struct cbd_transport *t, bool tell);
+/* NULL: out of memory, with a message.  STOPPED: also the counters of blkdevs that have
+ * stopped; what nobody is shown is not read, and so cannot fail.  TELL: what cannot be read
+ * is told on stderr; a screen has no place for that. */
+struct sample *sample_take(struct cbd_transport *t, bool stopped, bool tell);
 void sample_free(struct sample *s);
 
 /* Open, and say what is wrong.  NULL: it failed. */

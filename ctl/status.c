@@ -155,7 +155,7 @@ static int status_of(const char *path, struct cbd_transport *t, bool channels)
 		complain("%s", cbd_errmsg());
 		return EXIT_FAILURE;
 	}
-	s = sample_take(t, true);
+	s = sample_take(t, true, true);
 	if (s && rows_make(&rows, s, NULL, true)) {
 		show(path, s, &rows, channels);
 		free(rows.row);

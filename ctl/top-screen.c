@@ -135,7 +135,7 @@ static void draw(struct screen *s)
 /* The last sample becomes the one before. */
 static bool look(struct screen *s)
 {
-	struct sample *now = sample_take(s->top->t, false);
+	struct sample *now = sample_take(s->top->t, false, false);
 
 	if (!now)
 		return false;
@@ -216,6 +216,14 @@ static bool run(struct screen *s)
 	return true;
 }
 
+/* newterm() is content with less, and then what is drawn is one long line. */
+static bool can_move_cursor(void)
+{
+	const char *sequence = tigetstr("cup");
+
+	return sequence && sequence != (const char *)-1;
+}
+
 int top_screen(struct top *top)
 {
 	struct screen s = { .top = top, .channels = true };
@@ -230,6 +238,11 @@ int top_screen(struct top *top)
 	if (!start_watch(top))
 		return EXIT_FAILURE;
 	terminal = newterm(NULL, stdout, stdin);
+	if (terminal && !can_move_cursor()) {
+		endwin();
+		delscreen(terminal);
+		terminal = NULL;
+	}
 	if (!terminal) {
 		complain("top: this terminal (TERM=%s) cannot be used; --once and --json need none",
 			 getenv("TERM") ? getenv("TERM") : "");

@@ -88,11 +88,11 @@ static bool pause_interval(const struct top *top)
 
 static int top_plain(const struct top *top)
 {
-	struct sample *before = sample_take(top->t, true), *now;
+	struct sample *before = sample_take(top->t, false, true), *now;
 	int status = before ? EXIT_SUCCESS : EXIT_FAILURE;
 
 	while (status == EXIT_SUCCESS) {
-		now = pause_interval(top) ? sample_take(top->t, true) : NULL;
+		now = pause_interval(top) ? sample_take(top->t, false, true) : NULL;
 		status = now ? compare(top, now, before) : EXIT_FAILURE;
 		if (now && now->failed && top->once)
 			status = EXIT_FAILURE;

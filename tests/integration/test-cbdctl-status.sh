@@ -147,6 +147,12 @@ if command -v tmux >/dev/null; then
 	tmux -S "$tmp/tmux" send-keys -t top q
 	wait_until 20 on_screen '^ended 0$' || fail "top: q does not end it"
 	end_tmux
+	# a terminal whose cursor cannot be moved
+	tmux -S "$tmp/tmux" -f /dev/null new-session -d -s top -x 130 -y 24 \
+		"TERM=dumb cbdctl top $(printf %q "$transport"); echo ended \$?; sleep 1000" || fail "tmux"
+	wait_until 20 on_screen '^ended 1$' || fail "top: dumb: $(cat "$tmp/screen")"
+	on_screen '^cbdctl: top: this terminal \(TERM=dumb\) cannot be used' || fail "top: dumb"
+	end_tmux
 fi
 touch "$tmp/enough"
 wait "$load" || fail "the load has failed"
@@ -174,6 +180,13 @@ stop "$nbdkit_pid"
 stop_backend 1
 shows '^backend 1 scratch  gone  .* 1 +4\.0KiB +0 +0B '
 shows '^blkdev 0 of 1      stopped  .* 3 +24KiB '
+
+# of a blkdev that has stopped only status shows counters: damaged ones are nothing to others
+python3 "$abs_top_srcdir/tests/integration/patch-transport.py" "$transport" flip blkdev-counters:0:9 20
+expect 1 "cbdctl: $transport: blkdev 0: its counters are damaged" cbdctl status "$transport"
+cbdctl metrics "$transport" >"$tmp/metrics" || fail "metrics: a stopped blkdev"
+cbdctl top --once "$transport" >"$tmp/top" || fail "top: a stopped blkdev"
+python3 "$abs_top_srcdir/tests/integration/patch-transport.py" "$transport" flip blkdev-counters:0:9 20
 
 # counters that are damaged are told, and none of them is shown
 python3 "$abs_top_srcdir/tests/integration/patch-transport.py" "$transport" flip backend-counters:1:9 20
