@@ -289,7 +289,8 @@ static int boot_enter(struct cbd_transport *t, unsigned h)
  * this node of the device), its next boot need not wait for as long as a suspicion takes:
  * nothing of this boot can be there to be robbed.  With the join lock, so that no process
  * enters between the look and the store.  Where anything fails the line stays IN_USE, which
- * costs the next boot time and nothing else.
+ * costs the next boot time and nothing else: so where this process has become a user that
+ * may not open the file again, which a lock needs.
  */
 static void host_leave(struct cbd_transport *t)
 {
