@@ -136,7 +136,7 @@ int attach_verifier(struct attachment *a, uint64_t *verifier)
 	return 0;
 }
 
-int attach_describe(struct attachment *a, struct state *s)
+int attach_describe(struct attachment *a, struct state *s, uint64_t *verifier)
 {
 	struct cbd_transport_info transport;
 	struct cbd_blkdev_info blkdev;
@@ -152,6 +152,7 @@ int attach_describe(struct attachment *a, struct state *s)
 	if (cbd_backend_get(a->transport, a->backend, &backend, sizeof(backend)) < 0)
 		return library_failed();
 	s->disk_identity = backend.disk_identity;
+	*verifier = backend.verifier;
 	s->pid = getpid();
 	return 0;
 }

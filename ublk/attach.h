@@ -31,8 +31,10 @@ int attach_await_death(struct attachment *a, const struct state *s);
 /* Attach, and start to beat.  WAIT_S: for a backend that may come. */
 int attach_to(struct attachment *a, const struct state *s, unsigned wait_s);
 
-/* What it is attached to, for the state file.  The verifier is read apart. */
-int attach_describe(struct attachment *a, struct state *s);
+/* What it is attached to, for the state file, but for the verifier, which is given apart. */
+int attach_describe(struct attachment *a, struct state *s, uint64_t *verifier);
+
+/* The verifier of the disk now.  -1, without a message: it cannot be read. */
 int attach_verifier(struct attachment *a, uint64_t *verifier);
 
 /* Detach; safe in every state. */

@@ -23,6 +23,7 @@
 
 #define RECOVERY_MS 30000 /* until the kernel has done with the process before */
 #define MAX_NUMBER (1 << 20)
+#define VERIFIER_TRIES 100 /* its line is being stored, or damaged until the next beat */
 
 static const char *name_of(const struct device *d)
 {
@@ -60,6 +61,21 @@ static int open_node(struct device *d)
 	return r < 0 ? driver_failed(d, "cannot be served", r) : 0;
 }
 
+/* Of the queues' threads.  A verifier that cannot be read is none that is known to be the
+ * same. */
+static bool has_lost(const struct queue_device *common)
+{
+	struct device *d = (struct device *)((uintptr_t)common - offsetof(struct device, common));
+	uint64_t verifier;
+
+	for (unsigned i = 0; i < VERIFIER_TRIES; i++) {
+		if (attach_verifier(&d->attachment, &verifier) == 0)
+			return verifier != d->recovered;
+		usleep(1000);
+	}
+	return true;
+}
+
 static int start_queues(struct device *d)
 {
 	d->common.name = d->state.name;
@@ -67,6 +83,7 @@ static int start_queues(struct device *d)
 	d->common.blkdev = d->attachment.blkdev;
 	d->common.poll = d->state.poll;
 	d->common.ledger = &d->ledger;
+	d->common.has_lost = has_lost;
 	d->common.ended = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
 	d->queues = calloc(d->state.queues, sizeof(struct queue *));
 	if (d->common.ended < 0 || d->queues == NULL)
@@ -268,10 +285,9 @@ int device_add(struct device *d, int number, unsigned wait_s)
 {
 	if (check_features(d) < 0 || attach_open(&d->attachment, &d->state) < 0 ||
 	    attach_to(&d->attachment, &d->state, wait_s) < 0 || check_disk(d, NULL) < 0 ||
-	    attach_describe(&d->attachment, &d->state) < 0)
+	    attach_describe(&d->attachment, &d->state, &d->verifier) < 0)
 		return -1;
-	attach_verifier(&d->attachment, &d->state.verifier);
-	d->verifier = d->state.verifier;
+	d->state.verifier = d->verifier;
 	if (make(d, number) < 0 || open_node(d) < 0 || set_params(d) < 0)
 		return -1;
 	return begin(d, DRIVER_START);
@@ -327,16 +343,16 @@ static int take_over(struct device *d)
 {
 	const struct state before = d->state;
 
-	if (attach_describe(&d->attachment, &d->state) < 0)
+	if (attach_describe(&d->attachment, &d->state, &d->verifier) < 0)
 		return -1;
 	if (d->state.disk_identity != before.disk_identity) {
 		log_error("%s: backend %s serves another disk than when the device was added",
 			  name_of(d), d->state.backend);
 		return -1;
 	}
-	d->verifier = before.verifier;
-	if (attach_verifier(&d->attachment, &d->verifier) == 0 && d->verifier != before.verifier &&
-	    !d->attachment.geometry.write_through) {
+	d->recovered = d->verifier;
+	atomic_store(&d->ledger.inherited, !d->attachment.geometry.write_through);
+	if (d->verifier != before.verifier && !d->attachment.geometry.write_through) {
 		log_warning("%s: the disk may have lost what was written and not flushed; the next "
 			    "flush fails",
 			    name_of(d));

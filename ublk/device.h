@@ -29,6 +29,7 @@ struct device {
 	uint64_t sectors;   /* that the kernel knows of */
 	uint64_t told_size; /* bytes; of the disk, at the last message about it */
 	uint64_t verifier;  /* the last that was seen */
+	uint64_t recovered; /* the verifier at the recovery; constant while queues run */
 };
 
 /* Whether the driver has the device that S names, and not another one under its number.

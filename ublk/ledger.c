@@ -40,6 +40,11 @@ void ledger_flush_told(struct ledger *l, const struct ledger_flush *f)
 		;
 }
 
+void ledger_inheritance_ends(struct ledger *l)
+{
+	atomic_store(&l->inherited, false);
+}
+
 bool ledger_take_loss(struct ledger *l)
 {
 	return atomic_load(&l->lost) && atomic_exchange(&l->lost, false);
@@ -57,5 +62,6 @@ bool ledger_is_settled(struct ledger *l)
 
 	if (atomic_load(&l->told) == atomic_load(&l->verifiers))
 		return true;
-	return !atomic_load(&l->lost) && covered == done && atomic_load(&l->begun) == done;
+	return !atomic_load(&l->lost) && !atomic_load(&l->inherited) && covered == done &&
+	       atomic_load(&l->begun) == done;
 }

@@ -28,6 +28,9 @@
 
 #define BATCH 64u
 
+static const char lost_before[] =
+	"data that was written before this process was started, and not flushed, is lost";
+
 enum leave { STAYS, LEAVES, ABANDONS };
 
 /* One tag. */
@@ -284,13 +287,32 @@ static bool begin_request(struct queue *q, unsigned tag)
 		r->flush = ledger_flush_begins(q->device->ledger);
 		if (ledger_take_loss(q->device->ledger)) {
 			error = -EIO;
-			why = "data that was written before this process was started, and not "
-			      "flushed, is lost";
+			why = lost_before;
+			ledger_inheritance_ends(q->device->ledger);
 		}
 	}
 	if (error < 0)
 		end_request(q, tag, error, why);
 	return error == 0;
+}
+
+/*
+ * A flush has succeeded.  libcbd has compared the verifier for what this process has written;
+ * for what one before has left it is done here, at the end of the first flush.
+ */
+static int check_inheritance(struct queue *q, const char **why)
+{
+	struct ledger *l = q->device->ledger;
+	bool lost;
+
+	if (!atomic_load(&l->inherited))
+		return 0;
+	lost = q->device->has_lost(q->device);
+	ledger_inheritance_ends(l);
+	if (!lost)
+		return 0;
+	*why = lost_before;
+	return -EIO;
 }
 
 /* -------------------------------------------------------------- both sides */
@@ -329,10 +351,14 @@ static unsigned answer(struct queue *q)
 	n = cbd_queue_poll(q->cq, done, 0, BATCH, 0);
 	for (int i = 0; i < n; i++) {
 		unsigned tag = (unsigned)(uintptr_t)done[i].cookie;
+		const char *why = done[i].message;
+		int result = done[i].result;
 
 		q->in_flight--;
-		if (!goes_on(q, tag, done[i].result))
-			end_request(q, tag, done[i].result, done[i].message);
+		if (result >= 0 && q->requests[tag].io.op == CBD_OP_FLUSH)
+			result = check_inheritance(q, &why);
+		if (!goes_on(q, tag, result))
+			end_request(q, tag, result, why);
 	}
 	return n > 0 ? (unsigned)n : 0;
 }

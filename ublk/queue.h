@@ -21,6 +21,8 @@ struct queue_device {
 	struct cbd_blkdev *blkdev;
 	enum cbd_poll poll;
 	struct ledger *ledger;
+	/* Whether the disk may have lost what a process before has left unflushed. */
+	bool (*has_lost)(const struct queue_device *device);
 	int ended; /* eventfd: counts the queues that have ended */
 };
 

@@ -682,6 +682,28 @@ START_TEST(lost_between_processes)
 }
 END_TEST
 
+/* It boots again after a recovery, before the first flush: the process that serves the device
+ * has written nothing itself. */
+START_TEST(lost_after_recovery)
+{
+	open_all_and_spawner(&(struct pair_options){ .ring_slots = 16 });
+	begin_in_child(false);
+	ck_assert_int_eq(execute(UBLK_IO_OP_WRITE, 0, BLOCK, data), BLOCK);
+	kill_child();
+	begin_in_child(true);
+	reboot_backend(0x90000);
+	ck_assert_int_eq(execute(UBLK_IO_OP_FLUSH, 0, 0, NULL), -EIO);
+	ck_assert_int_eq(execute(UBLK_IO_OP_FLUSH, 0, 0, NULL), 0);
+	kill_child();
+	begin_in_child(true);
+	ck_assert_int_eq(execute(UBLK_IO_OP_FLUSH, 0, 0, NULL), 0);
+	reboot_backend(0xa0000);
+	ck_assert_int_eq(execute(UBLK_IO_OP_FLUSH, 0, 0, NULL), 0); /* all was flushed */
+	kill_child();
+	close_all();
+}
+END_TEST
+
 /* It boots again while a process serves the device: that one tells.  With nothing
  * unflushed there is nothing to tell, then or later. */
 START_TEST(lost_under_a_process)
@@ -854,6 +876,7 @@ static Suite *suite(void)
 	tcase_add_test(c, left_and_recovered);
 	tcase_add_test(c, left_without_answer);
 	tcase_add_test(c, lost_between_processes);
+	tcase_add_test(c, lost_after_recovery);
 	tcase_add_test(c, lost_under_a_process);
 	tcase_add_test(c, ledger);
 	tcase_add_test(c, another_disk);
