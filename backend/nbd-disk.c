@@ -80,7 +80,6 @@ static void init(struct nbd *n)
 	}
 	atomic_store(&n->generation, 1);
 	atomic_store(&n->answer_ns, nbd_now_ns());
-	n->server = -1;
 }
 
 /* A connection that is there already is used later: a server may take one only, or end
@@ -147,8 +146,6 @@ void nbd_disk_close(struct disk *d)
 	}
 	nbd_drop_handles(n, true);
 	nbd_leave(n->spare);
-	if (n->server >= 0)
-		close(n->server);
 	for (unsigned i = 0; i < NBD_MAX_QUEUES; i++)
 		pthread_mutex_destroy(&n->conns[i].lock);
 	pthread_mutex_destroy(&n->lock);

@@ -19,21 +19,17 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "log.h"
 #include "nbd.h"
 
-#define FENCE_LOOK_MS 20
 #define LASTING_MS 5000u
 
 /* ------------------------------------------------------------- the next set */
@@ -124,25 +120,6 @@ static int set_ask(struct nbd *n, struct set *s)
 	return err < 0 ? -1 : 0;
 }
 
-/* Who listens on a unix socket, if it is a process that can be watched. */
-static int server_of(struct nbd_handle *h)
-{
-	struct ucred peer = { 0 };
-	socklen_t size = sizeof(peer);
-
-	if (getsockopt(nbd_aio_get_fd(h), SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0 ||
-	    peer.pid <= 1)
-		return -1;
-	return (int)syscall(SYS_pidfd_open, peer.pid, 0);
-}
-
-static bool is_dead(int pidfd)
-{
-	struct pollfd fd = { .fd = pidfd, .events = POLLIN };
-
-	return pidfd >= 0 && poll(&fd, 1, 0) == 1 && (fd.revents & POLLIN);
-}
-
 static void ring(struct nbd *n)
 {
 	static const uint64_t one = 1;
@@ -162,7 +139,6 @@ void nbd_note_size(struct nbd *n, uint64_t size)
 
 static void set_install(struct nbd *n, struct set *s)
 {
-	int server = server_of(s->handles[0]);
 	unsigned generation = atomic_load(&n->generation);
 
 	/* no queue sends anything before it has seen that the set is complete */
@@ -180,9 +156,6 @@ static void set_install(struct nbd *n, struct set *s)
 	atomic_store(&n->writes, 0);
 	atomic_store(&n->paused, false);
 	pthread_mutex_lock(&n->lock);
-	if (n->server >= 0)
-		close(n->server);
-	n->server = server;
 	n->up = true;
 	n->clean = false;
 	n->fence_ns = 0;
@@ -238,21 +211,20 @@ void nbd_drop_handles(struct nbd *n, bool in_order)
 	}
 }
 
-/* An old run of writes may be under way: rule 7.10.  False: stop. */
+/* An old run of writes may be under way: rule 7.10.  That the process is dead which listens
+ * does not end them: it may have been a tunnel, or have had its disk from another server.
+ * False: stop. */
 static bool pass_fence(struct nbd *n)
 {
 	bool go_on = true;
 
 	pthread_mutex_lock(&n->lock);
-	if (n->fence_ns > nbd_now_ns() && !is_dead(n->server))
+	if (n->fence_ns > nbd_now_ns())
 		log_info("%s: writes of the lost connection may be under way at the server: "
 			 "requests wait for %u ms from its loss on",
 			 n->disk->name, NBD_FENCE_MS);
-	while (go_on && n->fence_ns > nbd_now_ns() && !is_dead(n->server)) {
-		uint64_t soon = nbd_after_ms(FENCE_LOOK_MS);
-
-		go_on = nbd_rest(n, soon < n->fence_ns ? soon : n->fence_ns);
-	}
+	while (go_on && n->fence_ns > nbd_now_ns())
+		go_on = nbd_rest(n, n->fence_ns);
 	pthread_mutex_unlock(&n->lock);
 	return go_on;
 }

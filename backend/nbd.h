@@ -58,7 +58,6 @@ struct nbd_state {
 struct nbd {
 	struct disk *disk;
 	char *known_as; /* scheme, place and export, normalised */
-	char *peer;	/* for messages: the URI without what may be secret */
 
 	/*
 	 * Read side: an answer of the set in force is passed on, and the next request is
@@ -99,7 +98,6 @@ struct nbd {
 	uint64_t installed_ns; /* the last set */
 	unsigned pause_ms;     /* before the next one, after one that did not last */
 	uint64_t lost_ns;      /* since when there is no set; 0: it was not said */
-	int server;	       /* pidfd of who listens on the unix socket, or -1 */
 	char error[192];       /* why there is none */
 	uint64_t size;	       /* the server's, when it was asked last */
 	_Atomic bool news;     /* the size may be another one */
