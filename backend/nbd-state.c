@@ -49,16 +49,12 @@ static int open_folder(const char *path)
 
 static int open_state_folder(char *path, size_t size)
 {
-	int fd;
-
 	if (geteuid() == 0) {
 		snprintf(path, size, "/run/cbd-backend");
 		return open_folder(path);
 	}
-	snprintf(path, size, "/run/user/%u/cbd-backend", (unsigned)geteuid());
-	fd = open_folder(path);
-	if (fd >= 0)
-		return fd;
+	/* not in /run/user: that comes and goes with the sessions of the user, and two processes
+	 * with locks in two folders do not see each other */
 	snprintf(path, size, "/dev/shm/cbd-backend-%u", (unsigned)geteuid());
 	return open_folder(path);
 }

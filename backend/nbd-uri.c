@@ -86,19 +86,23 @@ static char *decode(const char *text, size_t length)
 	return copy;
 }
 
-/* The value of a parameter of the query, decoded, or NULL. */
+/* The value of a parameter of the query, decoded, or NULL.  Of several the last one, as for
+ * libnbd. */
 static char *parameter(const char *query, const char *name)
 {
 	size_t length = strlen(name);
+	char *value = NULL;
 
 	while (query != NULL && *query != '\0') {
 		size_t end = strcspn(query, "&;#");
 
-		if (end > length && strncmp(query, name, length) == 0 && query[length] == '=')
-			return decode(query + length + 1, end - length - 1);
+		if (end > length && strncmp(query, name, length) == 0 && query[length] == '=') {
+			free(value);
+			value = decode(query + length + 1, end - length - 1);
+		}
 		query = query[end] == '&' || query[end] == ';' ? query + end + 1 : NULL;
 	}
-	return NULL;
+	return value;
 }
 
 struct parts {
@@ -153,18 +157,64 @@ static void split(const char *rest, struct parts *p)
 	p->socket = parameter(query, "socket");
 }
 
+/* "/run//./x" is "/run/x".  Links are left alone: where they lead may change. */
+static void shorten_path(char *path)
+{
+	char *to = path;
+
+	for (const char *from = path; *from != '\0';) {
+		if (from[0] == '/' && from[1] == '/')
+			from++;
+		else if (from[0] == '/' && from[1] == '.' && from[2] == '/')
+			from += 2;
+		else
+			*to++ = *from++;
+	}
+	*to = '\0';
+}
+
+/* The export comes last, so a colon in it is one; a colon in the path would look like the
+ * end of the path. */
+static char *mask_colons(const char *path)
+{
+	char *text = malloc(3 * strlen(path) + 1), *to = text;
+
+	for (; text != NULL && *path != '\0'; path++) {
+		if (*path == ':' || *path == '%')
+			to += sprintf(to, "%%%02x", (unsigned char)*path);
+		else
+			*to++ = *path;
+	}
+	if (text != NULL)
+		*to = '\0';
+	return text;
+}
+
+static char *describe_unix(const struct parts *p)
+{
+	char *path, *text = NULL;
+
+	shorten_path(p->socket);
+	path = mask_colons(p->socket);
+	if (path == NULL || asprintf(&text, "unix:%s:%s", path, p->export) < 0)
+		text = NULL;
+	free(path);
+	return text;
+}
+
 static char *describe(enum way way, const struct parts *p)
 {
 	const char *port = p->port != NULL ? p->port : DEFAULT_PORT;
 	char *text = NULL;
-	int n;
 
 	if (way == WAY_UNIX)
-		n = asprintf(&text, "unix:%s:%s", p->socket, p->export);
-	else
-		n = asprintf(&text, "%s:%s:%s:%s", way == WAY_TCP ? "tcp" : "vsock", p->host, port,
-			     p->export);
-	return n < 0 ? NULL : text;
+		return describe_unix(p);
+	while (port[0] == '0' && port[1] != '\0')
+		port++;
+	if (asprintf(&text, "%s:%s:%s:%s", way == WAY_TCP ? "tcp" : "vsock", p->host, port,
+		     p->export) < 0)
+		return NULL;
+	return text;
 }
 
 char *nbd_uri_normalise(const char *uri)

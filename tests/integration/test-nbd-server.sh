@@ -132,6 +132,47 @@ stop "$nbdkit_pid"
 stop_backend 1
 stop "$server_pid"
 
+# --- Which disk a URI is, and its lock ---------------------------------------
+
+# identity URI: what it is identified by
+identity()
+{
+	{ timeout 60 cbd-backend -v -f -t "$transport" --id 2 "$1" 2>&1 || true; } |
+		sed -n 's/.* is identified by //p'
+}
+
+same() # URI URI
+{
+	[ "$(identity "$1")" = "$(identity "$2")" ] || fail "two disks: $1, $2"
+}
+
+differ() # URI URI
+{
+	[ "$(identity "$1")" != "$(identity "$2")" ] || fail "one disk: $1, $2"
+}
+
+same "nbd+unix:///x?socket=$tmp/none" "nbds+unix:///%78?a=b&socket=$tmp/././/none"
+same 'nbd://LOCALHOST:1' 'nbd://localhost:01/'
+differ "nbd+unix:///a:b?socket=$tmp/none" "nbd+unix:///b?socket=$tmp/none:a"
+# libnbd connects to the last one
+same "nbd+unix:///?socket=$tmp/none" "nbd+unix:///?socket=$tmp/other&socket=$tmp/none"
+
+if [ "$(id -u)" -eq 0 ] && [ -d /run/user ]; then
+	# whether the user has a session or not: two locks in two folders exclude nobody
+	chmod 755 "$tmp" "$memory"
+	chmod 666 "$transport"
+	# shellcheck disable=SC2016 # for the inner shell
+	{ timeout 60 unshare --mount bash -c 'mount -t tmpfs tmpfs /run/user &&
+			install -d -o 65534 -m 700 /run/user/65534 &&
+			exec setpriv --reuid 65534 --regid 65534 --clear-groups "$@"' bash \
+		cbd-backend -v -f -t "$transport" --id 2 "nbd+unix:///?socket=$tmp/none" 2>&1 ||
+		true; } >"$tmp/user.log"
+	lock=$(sed -n 's/.*: its lock is //p' "$tmp/user.log")
+	[[ $lock = /dev/shm/cbd-backend-65534/nbd-* ]] || fail "its lock is elsewhere: $lock"
+	rm "$lock"
+	rmdir --ignore-fail-on-non-empty "${lock%/*}"
+fi
+
 # --- A qcow2, which grows ---------------------------------------------------
 
 qemu-img create -q -f qcow2 "$disks/qcow2" 16M
