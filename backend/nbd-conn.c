@@ -59,7 +59,7 @@ const char *nbd_last_error(void)
 
 	if (text != NULL)
 		return text_of(text);
-	return ended[0] != '\0' ? ended : "its other side has ended it";
+	return ended[0] != '\0' ? ended : "the server has closed it";
 }
 
 /* What its socket has to say; waits MS at most.  False: nothing. */

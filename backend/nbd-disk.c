@@ -190,10 +190,14 @@ static int await_set(struct nbd *n)
 	uint64_t until_ns = nbd_after_ms(NBD_ANSWER_MS);
 	bool reached;
 
+	pthread_mutex_lock(&n->lock);
+	n->awaited = true;
+	pthread_mutex_unlock(&n->lock);
 	nbd_want(n);
 	pthread_mutex_lock(&n->lock);
 	while (!n->reached && !n->up && n->error[0] == '\0' && nbd_now_ns() < until_ns)
 		nbd_rest(n, until_ns);
+	n->awaited = false;
 	reached = n->reached || n->up;
 	if (!reached)
 		log_error("%s: %s", n->disk->name,

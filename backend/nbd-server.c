@@ -232,8 +232,13 @@ static bool pass_fence(struct nbd *n)
 /* With the lock.  A reason is logged once. */
 static void note_failure(struct nbd *n, const char *error)
 {
-	if (strcmp(n->error, error) != 0 && n->lost_ns != 0)
+	bool told_to_stop = n->stop || n->cancel;
+
+	if (!n->awaited && !told_to_stop && strcmp(n->error, error) != 0) {
 		log_error("%s: %s; requests wait", n->disk->name, error);
+		if (n->lost_ns == 0)
+			n->lost_ns = nbd_now_ns();
+	}
 	snprintf(n->error, sizeof(n->error), "%s", error);
 	pthread_cond_broadcast(&n->changed);
 }

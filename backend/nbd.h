@@ -93,6 +93,7 @@ struct nbd {
 	bool wanted;	       /* a set, by a queue or by the main thread */
 	bool up;	       /* there is one */
 	bool reached;	       /* the connections of the next one are there */
+	bool awaited;	       /* the main thread waits for it, and tells what fails */
 	bool ask;	       /* for the size */
 	uint64_t fence_ns;     /* no set is used before; 0: at once */
 	uint64_t installed_ns; /* the last set */

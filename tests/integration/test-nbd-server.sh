@@ -28,6 +28,11 @@ wait_until 20 grep -q ' Write id=' "$tmp/silent"
 kill "${backend_pids[3]}"
 silent_since=$SECONDS
 
+# Another one takes connections and answers nothing at all.
+start_server mute --filter=delay memory 16M rdelay=300
+mute_pid=$server_pid
+start_backend 0 "$server_uri"
+
 # --- Random I/O -------------------------------------------------------------
 
 # nbd_random QUEUES HANDLERS ARGUMENT-OF-NBDKIT...
@@ -210,7 +215,12 @@ cmp -n $((8 << 20)) "$disks/image" "$disks/growing"
 stop "$nbdkit_pid"
 stop_backend 1
 
-# --- The server that does not answer -----------------------------------------
+# --- The servers that do not answer ------------------------------------------
+
+wait_until 20 grep -q ': no answer in 10 s; requests wait' "$tmp/backend-0.log" ||
+	fail "that the server answers nothing is not told"
+kill_backend 0
+kill -9 "$mute_pid"
 
 wait_until 20 gone "${backend_pids[3]}" || fail "told to end, it waits for the server for ever"
 echo "ended after $((SECONDS - silent_since)) s"
