@@ -90,7 +90,7 @@ static int ask_server(struct disk *d)
 	struct nbd_state state;
 	char error[sizeof(n->error)];
 
-	nbd_state_read(d->fd, &state);
+	n->spare_beside = nbd_state_read(d->fd, &state) && !state.clean;
 	n->spare_serial = state.serial;
 	n->spare = nbd_connect(n, nbd_after_ms(NBD_ANSWER_MS), error, sizeof(error));
 	if (n->spare == NULL) {
@@ -171,8 +171,13 @@ static void choose_source(struct disk *d, const struct nbd_state *state)
 	d->geometry.verifier = (source & ~VERIFIER_COUNT) | (VERIFIER_COUNT + 1);
 }
 
-/* The server shows a process what it has written itself, and what others had written when
- * it connected. */
+/* A server whose connections do not share a cache shows what others had written when the
+ * connection was made, and what is written through it. */
+static bool is_spare_old(const struct nbd *n, const struct nbd_state *state)
+{
+	return state->serial != n->spare_serial || (n->spare_beside && !n->first.multi_conn);
+}
+
 static void renew_spare(struct nbd *n)
 {
 	char error[sizeof(n->error)];
@@ -243,7 +248,7 @@ int nbd_disk_locked(struct disk *d)
 	n->locked = true;
 	n->unsettled = false;
 	n->clean = !known || state.clean;
-	if (n->spare != NULL && state.serial != n->spare_serial)
+	if (n->spare != NULL && is_spare_old(n, &state))
 		renew_spare(n);
 	choose_source(d, &state);
 	begin_anew(n, !d->read_only && (!n->clean || d->moved));

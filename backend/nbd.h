@@ -107,6 +107,7 @@ struct nbd {
 
 	struct nbd_handle *spare; /* of the opening of the disk, for the first set */
 	uint64_t spare_serial;	  /* of the state at that time */
+	bool spare_beside;	  /* another process may have been writing at that time */
 };
 
 /* --------------------------------------------------------------- nbd-uri.c */

@@ -108,6 +108,29 @@ seen ' Write .*fua=1' ' Zero .*fua=1'
 stop "$nbdkit_pid"
 stop_backend 1
 
+# Where connections do not show what others write, a successor takes none that it had
+# before its predecessor's last flush.
+stop "$server_pid"
+: >"$tmp/requests"
+start_server server --filter=multi-conn --filter=log memory 16M multi-conn-mode=disable \
+	logfile="$tmp/requests"
+start_backend 1 "$server_uri"
+start_nbdkit cbd "$transport" backend=1
+"$nbd_io" "$uri" write:0:4K:1
+old=${backend_pids[1]}
+start_backend 1 --takeover "$server_uri"
+wait_until 20 gone "$old" || fail "the old process stays"
+"$nbd_io" "$uri" write:0:4K:2 read:0:4K:2
+awk '{ split($3, c, "=") } $4 == "Connect" { made[c[2]] = NR }
+	$4 == "Flush" && c[2] == 1 { flush = NR }
+	$4 == "Write" { last = c[2] }
+	END { exit !(flush > 0 && made[last] > flush) }' "$tmp/requests" ||
+	fail "an old connection is used: $(cat "$tmp/requests")"
+stop "$nbdkit_pid"
+stop_backend 1
+stop "$server_pid"
+start_server server --filter=log memory 16M logfile="$tmp/requests"
+
 # --- Who is refused ---------------------------------------------------------
 
 refused() # TEXT ARGUMENT...
