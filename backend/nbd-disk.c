@@ -211,13 +211,10 @@ static int await_set(struct nbd *n)
 	return reached ? 0 : -ENOTCONN;
 }
 
-/* Which server is dead of those that served before, nobody knows: processes came between. */
+/* FENCE: writes of the process before may still be executed. */
 static void begin_anew(struct nbd *n, bool fence)
 {
 	pthread_mutex_lock(&n->lock);
-	if (n->server >= 0)
-		close(n->server);
-	n->server = -1;
 	if (fence)
 		n->fence_ns = nbd_after_ms(NBD_FENCE_MS);
 	if (n->queues == 0)

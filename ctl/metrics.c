@@ -516,7 +516,7 @@ static int metrics(const char *path, struct cbd_transport *t, bool prometheus)
 		complain("%s", cbd_errmsg());
 		return EXIT_FAILURE;
 	}
-	s = sample_take(t, true);
+	s = sample_take(t, false, true);
 	if (!s)
 		return EXIT_FAILURE;
 	m.s = s;

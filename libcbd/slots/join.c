@@ -19,6 +19,7 @@
 #include "slots/claim.h"
 #include "slots/host.h"
 #include "slots/leftover.h"
+#include "slots/watch.h"
 
 /* Software mode: how long a host waits after it has stored its claim before it reads it
  * back.  Another host sees a store within milliseconds at worst; a host waits once in
@@ -26,8 +27,9 @@
 #define CLAIM_WAIT_US 20000
 #define ENTER_TRIES 8
 
-/* How long the last look at a slot that was left in order takes, in heartbeats.  A process of
- * that boot at another node of the device stores IN_USE again within one. */
+/* How long the last look at a slot that was left in order takes, in heartbeats, and at least
+ * CBD_BUSY_NS.  A process of that boot at another node of the device stores IN_USE again
+ * within one, and a busy machine may give it its CPU late. */
 #define LEFT_BEATS 2
 
 /* A process that closes the transport waits for others that do, but not for one that joins:
@@ -248,6 +250,8 @@ static int boot_gone(const struct cbd_transport *t, unsigned h, bool left)
 	struct cbd_host_line line;
 	int r;
 
+	if (look_ns < CBD_BUSY_NS)
+		look_ns = CBD_BUSY_NS;
 	if (slot_beats(t, h, left ? look_ns : cbd_suspect_ns(t)))
 		return cbd_error(EADDRINUSE,
 				 "%s: host id %u is in use by another machine with the same "
