@@ -36,7 +36,7 @@ write_to()
 truncate -s 1M "$disks/far"
 start_eval_server far "$disks/far" get_size='echo 1M' thread_model='echo parallel' \
 	pwrite="if mkdir '$tmp/slow' 2>/dev/null; then
-			sleep 2; $(write_to "$disks/far"); touch '$tmp/late'
+			sleep 2; $(write_to "$disks/far"); touch '$tmp/far-done'
 			exit
 		fi
 		$(write_to "$disks/far")"
@@ -223,7 +223,7 @@ stop "$nbdkit_pid"
 
 wait_until 20 gone "$far_client" || fail "the client behind two servers does not end"
 wait "$far_client" || fail "the client behind two servers: $(cat "$tmp/far-io.log")"
-wait_until 20 test -e "$tmp/late"
+wait_until 20 test -e "$tmp/far-done"
 "$nbd_io" "$far_uri" read:0:4K:2 || fail "an old write came after a newer one"
 stop "$far_nbdkit"
 stop_backend 3
