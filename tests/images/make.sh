@@ -11,6 +11,7 @@
 # order, one that was killed, a blkdev that was killed and one that was closed;
 # VERSION-MODE.json is what cbdctl list says of it.
 
+# shellcheck source-path=SCRIPTDIR/../integration
 . "$(dirname "$0")/../integration/hosts.sh"
 
 images=$(dirname "$(readlink -f "$0")")

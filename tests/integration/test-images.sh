@@ -7,7 +7,7 @@
 
 requires_program nbdkit jq xz
 
-images=$abs_top_srcdir/tests/images
+images=${abs_top_srcdir:?}/tests/images
 transport=$memory/transport
 found=0
 
