@@ -39,7 +39,10 @@ verify_start()
 {
 	rm -f /run/stop
 	until [ -e /run/stop ]; do
-		fio --output-format=json --output=/run/fio.json /lab/demo.fio || break
+		fio --output-format=json --output=/run/fio.json /lab/demo.fio || {
+			echo "fio ended with status $?" >&2
+			break
+		}
 		jq -c '.jobs[0] | {error, written: .write.io_bytes, read: .read.io_bytes,
 			longest_ns: .write.clat_ns.max}' /run/fio.json >>/lab/fio.runs
 	done 2>>/lab/fio.errors &

@@ -186,6 +186,7 @@ await_flow()
 
 	until [ "$(top_lines)" -ge $enough ] &&
 		[ "$(since_mark '.[-2:] | all(.answered > 0)')" = true ]; do
+		[ ! -s "$LAB_RUN/fio.errors" ] || fail "fio says: $(cat "$LAB_RUN/fio.errors")"
 		[ $SECONDS -lt $end ] || fail "host A's requests are not answered"
 		sleep 0.5
 	done
@@ -216,7 +217,6 @@ noticed() # JQ CONDITION that has to be true of it
 	jq -e ".errors == 0 and ($1)" <<<"$what" >/dev/null || fail "it should have noticed: $1"
 	! ask A 'dmesg | grep -iE "I/O error|nbd0.*(error|timed out)|EXT4-fs (error|warning)"' ||
 		fail "the kernel of host A has seen an error: $(cat "$LAB_RUN/said")"
-	[ ! -s "$LAB_RUN/fio.errors" ] || fail "fio says: $(cat "$LAB_RUN/fio.errors")"
 }
 
 # The guests

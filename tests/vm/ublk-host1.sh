@@ -226,7 +226,7 @@ cleanup_fn stop $!
 as_user=(setpriv --reuid=12345 --regid=12345 --clear-groups env CBD_UBLK_RUN=/run/own)
 "${as_user[@]}" cbd-ublk add -t "$transport" --backend data --unprivileged ||
 	fail "no unprivileged device"
-cbd-ublk list --udev /dev/ublkb0 | grep -qx CBD_UBLK_UID=12345 || fail "no owner for udev"
+cbd-ublk list --udev /dev/ublkb0 | grep -x CBD_UBLK_UID=12345 >/dev/null || fail "no owner for udev"
 is_owned()
 {
 	[ "$(stat -c %u /dev/ublkb0)" -eq 12345 ]
