@@ -19,7 +19,6 @@
 #include "slots/claim.h"
 #include "slots/host.h"
 #include "slots/leftover.h"
-#include "slots/watch.h"
 
 /* Software mode: how long a host waits after it has stored its claim before it reads it
  * back.  Another host sees a store within milliseconds at worst; a host waits once in
@@ -27,10 +26,11 @@
 #define CLAIM_WAIT_US 20000
 #define ENTER_TRIES 8
 
-/* How long the last look at a slot that was left in order takes, in heartbeats, and at least
- * CBD_BUSY_NS.  A process of that boot at another node of the device stores IN_USE again
- * within one, and a busy machine may give it its CPU late. */
+/* How long the last look at a slot that was left in order takes, in heartbeats, and at least.
+ * A process of that boot at another node of the device stores IN_USE again within one
+ * heartbeat, and a busy machine may give it its CPU late. */
 #define LEFT_BEATS 2
+#define LEFT_LEAST_NS 500000000ull
 
 /* A process that closes the transport waits for others that do, but not for one that joins:
  * that is a process of this host too, and so this one is not the last. */
@@ -250,8 +250,8 @@ static int boot_gone(const struct cbd_transport *t, unsigned h, bool left)
 	struct cbd_host_line line;
 	int r;
 
-	if (look_ns < CBD_BUSY_NS)
-		look_ns = CBD_BUSY_NS;
+	if (look_ns < LEFT_LEAST_NS)
+		look_ns = LEFT_LEAST_NS;
 	if (slot_beats(t, h, left ? look_ns : cbd_suspect_ns(t)))
 		return cbd_error(EADDRINUSE,
 				 "%s: host id %u is in use by another machine with the same "
