@@ -109,7 +109,7 @@ expect 0 "$memory/text: too small (5 bytes) to be a cbd transport" \
 grep -q "$memory/missing: No such file or directory" "$tmp/expect.err"
 jq 'map(select(.kind == "file"))' "$tmp/expect.out" >"$tmp/json"
 is 'map([.path, .label, .size, .version, .coherence, .damaged])' \
-	"[[\"$memory/second\",\"shelf\",25165824,0,\"hardware\",false],[\"$transport\",\"shelf\",25165824,0,\"hardware\",false]]"
+	"[[\"$memory/second\",\"shelf\",25165824,1,\"hardware\",false],[\"$transport\",\"shelf\",25165824,1,\"hardware\",false]]"
 is 'map(.uuid) | unique | length' 1
 same_keys transports '.[0]'
 cbdctl list-transports -u "$transport" >"$tmp/json"

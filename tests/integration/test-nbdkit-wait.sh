@@ -94,7 +94,7 @@ wait_until 10 gone "$nbdkit_pid" || fail "SIGTERM does not end it"
 
 good=$transport
 format_transport sound
-for how in missing zeroes "set version=1"; do
+for how in missing zeroes "set version=2"; do
 	# shellcheck disable=SC2086 # words
 	spoil $how
 	refused "$transport: $(bad_transports | sed -n "s/^$how|.*|//p")" backend=1 wait=86400

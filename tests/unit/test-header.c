@@ -47,7 +47,7 @@ START_TEST(default_layout)
 
 	unit_ok(cbd_header_build("x", &o, 64 * MIB, &h, &table));
 	ck_assert_mem_eq(h.magic, "CBDshmem", 8);
-	ck_assert_uint_eq(h.version, 0);
+	ck_assert_uint_eq(h.version, CBD_FORMAT_VERSION);
 	ck_assert_uint_eq(h.header_size, 4096);
 	ck_assert_uint_eq(h.page_size, 4096);
 	ck_assert_uint_eq(h.size, 67108864);
@@ -207,7 +207,8 @@ struct damage {
 		D(area.length, 4097, EINVAL)
 
 static const struct damage damages[] = {
-	D(version, 1, EPROTONOSUPPORT),
+	D(version, 0, EPROTONOSUPPORT),
+	D(version, CBD_FORMAT_VERSION + 1, EPROTONOSUPPORT),
 	D(version, UINT32_MAX, EPROTONOSUPPORT),
 	D(header_size, 0, EINVAL),
 	D(header_size, 4095, EINVAL),
@@ -317,7 +318,7 @@ START_TEST(without_seal)
 	}
 	/* a newer version may keep its CRC elsewhere */
 	bad = h;
-	bad.version = 1;
+	bad.version = CBD_FORMAT_VERSION + 1;
 	unit_fails(cbd_header_check("x", &bad, SMALL_SIZE), EPROTONOSUPPORT);
 }
 END_TEST

@@ -690,14 +690,19 @@ END_TEST
  * has written nothing itself. */
 START_TEST(lost_after_recovery)
 {
+	uint64_t first;
+
 	open_all_and_spawner(&(struct pair_options){ .ring_slots = 16 });
 	begin_in_child(false);
+	first = recorded_verifier();
 	ck_assert_int_eq(execute(UBLK_IO_OP_WRITE, 0, BLOCK, data), BLOCK);
 	kill_child();
 	begin_in_child(true);
 	reboot_backend(0x90000);
 	ck_assert_int_eq(execute(UBLK_IO_OP_FLUSH, 0, 0, NULL), -EIO);
 	ck_assert_int_eq(execute(UBLK_IO_OP_FLUSH, 0, 0, NULL), 0);
+	/* one that dies before it has recorded that tells of it once more */
+	unit_wait(recorded_verifier() != first);
 	kill_child();
 	begin_in_child(true);
 	ck_assert_int_eq(execute(UBLK_IO_OP_FLUSH, 0, 0, NULL), 0);
