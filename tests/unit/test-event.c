@@ -69,7 +69,7 @@ static unsigned reap_and_arm(void)
  * earlier arm was seen late), but not for ever. */
 static bool falls_silent(int fd)
 {
-	for (unsigned i = 0; i < 5 && readable(fd, 0); i++)
+	for (unsigned i = 0; i < 100 && readable(fd, 0); i++)
 		if (reap_and_arm() != 0)
 			return false;
 	return !readable(fd, 0);
