@@ -89,8 +89,10 @@ START_TEST(many)
 
 	o.disk_size = 5u << 20;
 	pair_open(&p, &o);
+	pthread_mutex_lock(&p.disk.lock);
 	for (unsigned page = 0; page < 1280; page += 2)
 		memset(p.disk.data + page * PAGE, 0, PAGE);
+	pthread_mutex_unlock(&p.disk.lock);
 	ck_assert_int_eq(status(0, o.disk_size, 600), CBD_MAX_RUNS);
 	for (unsigned i = 0; i < CBD_MAX_RUNS; i++)
 		check_block(i, PAGE, i % 2 ? 0 : HOLE);
