@@ -19,9 +19,18 @@
 
 static unsigned data_calls, hole_calls;
 static unsigned slow_us; /* each call takes so long */
+static uint64_t time_ns; /* only that passes: a busy machine would cut answers short */
 static int error;	 /* each call fails with it */
 static off_t truncate_to = -1;
 static int fd;
+
+int clock_gettime(clockid_t clock, struct timespec *now)
+{
+	(void)clock;
+	*now = (struct timespec){ .tv_sec = 1000 + (time_t)(time_ns / 1000000000),
+				  .tv_nsec = (long)(time_ns % 1000000000) };
+	return 0;
+}
 
 off_t lseek(int file, off_t offset, int whence)
 {
@@ -29,8 +38,7 @@ off_t lseek(int file, off_t offset, int whence)
 
 	data_calls += whence == SEEK_DATA;
 	hole_calls += whence == SEEK_HOLE;
-	if (slow_us)
-		cbd_sleep_us(slow_us);
+	time_ns += slow_us * UINT64_C(1000);
 	if (error) {
 		errno = error;
 		return -1;
