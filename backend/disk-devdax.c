@@ -21,7 +21,7 @@
 #include <cbd.h>
 
 #include "disk.h"
-#include "log.h"
+#include "../common/log.h"
 
 #define SECTOR 512u
 #define PAGE 4096u

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "disk.h"
-#include "log.h"
+#include "../common/log.h"
 
 /* In the order of preference. */
 static const struct disk_engine *const engines[] = { &disk_uring, &disk_psync, &disk_mmap,

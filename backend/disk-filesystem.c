@@ -30,7 +30,7 @@
 #include <unistd.h>
 
 #include "disk.h"
-#include "log.h"
+#include "../common/log.h"
 
 #define UUID_SIZE 16
 

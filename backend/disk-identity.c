@@ -35,7 +35,7 @@
 #include <unistd.h>
 
 #include "disk.h"
-#include "log.h"
+#include "../common/log.h"
 #include "nbd.h"
 
 #define SECTOR 512u

@@ -35,7 +35,7 @@
 #include <sys/statfs.h>
 
 #include "disk.h"
-#include "log.h"
+#include "../common/log.h"
 
 #define PAGE 4096u
 

@@ -25,7 +25,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "log.h"
+#include "../common/log.h"
 #include "nbd.h"
 
 #define ZEROES_SIZE (512u << 10)

@@ -21,7 +21,7 @@
 #include <sys/uio.h>
 
 #include "disk.h"
-#include "log.h"
+#include "../common/log.h"
 
 #define REAP_BATCH 64
 

@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #include "fence.h"
-#include "log.h"
+#include "../common/log.h"
 
 #define POLL_MS 10
 

@@ -19,11 +19,11 @@
 
 #include <cbd.h>
 
-#include "daemon.h"
+#include "../common/daemon.h"
 #include "disk.h"
 #include "fence.h"
-#include "log.h"
-#include "notify.h"
+#include "../common/log.h"
+#include "../common/notify.h"
 #include "options.h"
 #include "worker.h"
 

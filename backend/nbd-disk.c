@@ -14,7 +14,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-#include "log.h"
+#include "../common/log.h"
 #include "nbd.h"
 
 #define SECTOR 512u

@@ -27,7 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "log.h"
+#include "../common/log.h"
 #include "nbd.h"
 
 #define LASTING_MS 5000u

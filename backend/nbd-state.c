@@ -20,7 +20,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "log.h"
+#include "../common/log.h"
 #include "nbd.h"
 
 #define MAGIC 0x31646e2d64626331ull

@@ -14,7 +14,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "log.h"
+#include "../common/log.h"
 #include "nbd.h"
 
 #define DEFAULT_PORT "10809"

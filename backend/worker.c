@@ -16,7 +16,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 
-#include "log.h"
+#include "../common/log.h"
 #include "worker.h"
 
 #define DEPTH 256u /* requests in flight of one handler */

@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../backend/log.h"
+#include "../common/log.h"
 #include "attach.h"
 
 #define RETRY_US 200000 /* between two attempts to attach */

@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../backend/log.h"
+#include "../common/log.h"
 #include "device.h"
 #include "params.h"
 

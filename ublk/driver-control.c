@@ -17,7 +17,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include "../backend/log.h"
+#include "../common/log.h"
 #include "driver.h"
 
 #define CONTROL "/dev/ublk-control"

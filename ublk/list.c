@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../backend/log.h"
+#include "../common/log.h"
 #include "driver.h"
 #include "list.h"
 #include "params.h"

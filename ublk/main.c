@@ -15,9 +15,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../backend/daemon.h"
-#include "../backend/log.h"
-#include "../backend/notify.h"
+#include "../common/daemon.h"
+#include "../common/log.h"
+#include "../common/notify.h"
 #include "device.h"
 #include "list.h"
 #include "options.h"

@@ -21,7 +21,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#include "../backend/log.h"
+#include "../common/log.h"
 #include "params.h"
 #include "pause.h"
 #include "queue.h"

@@ -18,9 +18,9 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include "../backend/daemon.h"
-#include "../backend/log.h"
-#include "../backend/notify.h"
+#include "../common/daemon.h"
+#include "../common/log.h"
+#include "../common/notify.h"
 #include "device.h"
 #include "serve.h"
 

@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../backend/log.h"
+#include "../common/log.h"
 #include "state.h"
 
 bool state_name_is_good(const char *text)

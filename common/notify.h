@@ -5,8 +5,8 @@
  * Without NOTIFY_SOCKET in the environment every function does nothing.  None of them
  * waits for the service manager, but notify_main().  Main thread only.
  */
-#ifndef CBD_BACKEND_NOTIFY_H
-#define CBD_BACKEND_NOTIFY_H
+#ifndef CBD_NOTIFY_H
+#define CBD_NOTIFY_H
 
 #include <stdbool.h>
 #include <sys/types.h>

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * log.h - what cbd-backend tells people; cbd-ublk uses it too.
+ * log.h - what the daemons tell people.
  *
  * Owns where messages go (stderr, later syslog) and which are shown.  It does
  * not own what is said: every message reads "object: reason".
  */
-#ifndef CBD_BACKEND_LOG_H
-#define CBD_BACKEND_LOG_H
+#ifndef CBD_LOG_H
+#define CBD_LOG_H
 
 #include <stdbool.h>
 

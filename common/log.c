@@ -13,7 +13,7 @@
 
 #include <cbd.h>
 
-#include "../common/log-limit.h"
+#include "log-limit.h"
 #include "log.h"
 
 #define LOG_LINE 1024

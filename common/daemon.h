@@ -2,8 +2,8 @@
 /*
  * daemon.h - being a daemon: background, pid file, another user.
  */
-#ifndef CBD_BACKEND_DAEMON_H
-#define CBD_BACKEND_DAEMON_H
+#ifndef CBD_DAEMON_H
+#define CBD_DAEMON_H
 
 #include <sys/types.h>
 
