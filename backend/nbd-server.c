@@ -19,7 +19,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +27,7 @@
 #include <unistd.h>
 
 #include "../common/log.h"
+#include "../common/thread.h"
 #include "nbd.h"
 
 #define LASTING_MS 5000u
@@ -481,19 +481,10 @@ static void *server_thread(void *opaque)
 
 int nbd_start_thread(struct nbd *n)
 {
-	sigset_t block, old;
-	int err;
+	int err = thread_create(&n->thread, server_thread, n);
 
-	sigfillset(&block);
-	sigdelset(&block, SIGBUS);
-	sigdelset(&block, SIGSEGV);
-	sigdelset(&block, SIGFPE);
-	sigdelset(&block, SIGILL);
-	pthread_sigmask(SIG_SETMASK, &block, &old);
-	err = pthread_create(&n->thread, NULL, server_thread, n);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	n->started = err == 0;
-	return -err;
+	return err;
 }
 
 /* --------------------------------------------------------------- the queues */

@@ -11,12 +11,13 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 
 #include "../common/log.h"
+#include "../common/operation.h"
+#include "../common/thread.h"
 #include "worker.h"
 
 #define DEPTH 256u /* requests in flight of one handler */
@@ -105,31 +106,12 @@ static bool is_cut_off(const struct disk *d, const struct cbd_request *r)
 	return r->op != CBD_OP_FLUSH && (r->offset > end || r->length > end - r->offset);
 }
 
-static const char *name_of(enum cbd_op op)
-{
-	switch (op) {
-	case CBD_OP_READ:
-		return "read";
-	case CBD_OP_WRITE:
-		return "write";
-	case CBD_OP_FLUSH:
-		return "flush";
-	case CBD_OP_DISCARD:
-		return "discard";
-	case CBD_OP_WRITE_ZEROES:
-		return "write of zeroes";
-	case CBD_OP_BLOCK_STATUS:
-		return "block status";
-	}
-	return "operation";
-}
-
 static void note_error(struct worker *w, const struct cbd_request *r, int error)
 {
 	if (error == -EOPNOTSUPP || !worth_logging(++w->errors))
 		return;
 	log_error("%s: %s of %u bytes at %" PRIu64 ": %s (error %lu)", w->disk->name,
-		  name_of(r->op), r->length, r->offset,
+		  operation_name(r->op), r->length, r->offset,
 		  is_cut_off(w->disk, r) ? "the disk has shrunk" : strerror(-error), w->errors);
 }
 
@@ -403,24 +385,6 @@ static void worker_free(struct worker *w)
 	free(w);
 }
 
-/* Signals are for the main thread, but for those that the thread itself
- * causes. */
-static int create_thread(struct worker *w)
-{
-	sigset_t block, old;
-	int err;
-
-	sigfillset(&block);
-	sigdelset(&block, SIGBUS);
-	sigdelset(&block, SIGSEGV);
-	sigdelset(&block, SIGFPE);
-	sigdelset(&block, SIGILL);
-	pthread_sigmask(SIG_SETMASK, &block, &old);
-	err = pthread_create(&w->thread, NULL, worker_thread, w);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return err;
-}
-
 struct worker *worker_start(struct disk *d, const struct disk_engine *engine, unsigned index)
 {
 	struct worker *w = worker_new(d, engine);
@@ -430,14 +394,14 @@ struct worker *worker_start(struct disk *d, const struct disk_engine *engine, un
 		log_error("handler %u: %s", index, strerror(ENOMEM));
 		return NULL;
 	}
-	err = create_thread(w);
+	err = thread_create(&w->thread, worker_thread, w);
 	if (err == 0 && wait_state(w, WORKER_STARTING) == WORKER_READY)
 		return w;
 	if (err == 0) {
 		pthread_join(w->thread, NULL);
-		err = -w->error;
+		err = w->error;
 	}
-	log_error("handler %u: engine %s: %s", index, engine->name, strerror(err));
+	log_error("handler %u: engine %s: %s", index, engine->name, strerror(-err));
 	worker_free(w);
 	return NULL;
 }

@@ -13,7 +13,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -22,6 +21,8 @@
 #include <unistd.h>
 
 #include "../common/log.h"
+#include "../common/operation.h"
+#include "../common/thread.h"
 #include "params.h"
 #include "pause.h"
 #include "queue.h"
@@ -82,25 +83,6 @@ static bool worth_logging(unsigned long count)
 	return (count & (count - 1)) == 0;
 }
 
-static const char *verb(enum cbd_op op)
-{
-	switch (op) {
-	case CBD_OP_READ:
-		return "read";
-	case CBD_OP_WRITE:
-		return "write";
-	case CBD_OP_FLUSH:
-		return "flush";
-	case CBD_OP_DISCARD:
-		return "discard";
-	case CBD_OP_WRITE_ZEROES:
-		return "write of zeroes";
-	case CBD_OP_BLOCK_STATUS: /* the block layer does not ask for it */
-		break;
-	}
-	return "operation";
-}
-
 static void note_error(struct queue *q, const struct cbd_io *io, int error, const char *why)
 {
 	if (error == -EOPNOTSUPP || !worth_logging(++q->errors))
@@ -111,7 +93,8 @@ static void note_error(struct queue *q, const struct cbd_io *io, int error, cons
 		log_error("%s: flush: %s (error %lu)", q->device->name, why, q->errors);
 	else
 		log_error("%s: %s of %" PRIu64 " bytes at %" PRIu64 ": %s (error %lu)",
-			  q->device->name, verb(io->op), io->length, io->offset, why, q->errors);
+			  q->device->name, operation_name(io->op), io->length, io->offset, why,
+			  q->errors);
 }
 
 /* Those that the block layer has a word for.  -ENODEV would tell the driver that this
@@ -482,26 +465,9 @@ void queue_free(struct queue *q)
 	free(q);
 }
 
-/* Signals are for the main thread, but for those that the thread itself causes. */
-static int create_thread(struct queue *q)
-{
-	sigset_t block, old;
-	int error;
-
-	sigfillset(&block);
-	sigdelset(&block, SIGBUS);
-	sigdelset(&block, SIGSEGV);
-	sigdelset(&block, SIGFPE);
-	sigdelset(&block, SIGILL);
-	pthread_sigmask(SIG_SETMASK, &block, &old);
-	error = pthread_create(&q->thread, NULL, queue_thread, q);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return -error;
-}
-
 static int run(struct queue *q)
 {
-	int r = create_thread(q);
+	int r = thread_create(&q->thread, queue_thread, q);
 
 	if (r < 0)
 		return r;
