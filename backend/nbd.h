@@ -3,9 +3,9 @@
  * nbd.h - a disk that an NBD server has: its connections, and the file of this host
  * that stands for it.
  *
- * Owns what nbd-uri.c, nbd-state.c, nbd-conn.c, nbd-server.c,
- * nbd-disk.c and disk-nbd.c share.  disk.c uses the
- * functions nbd_disk_*(), the engine (disk-nbd.c) the rest.  docs/design.md, "Disks of
+ * Owns what nbd-uri.c, nbd-state.c, nbd-conn.c, nbd-server.c, nbd-disk.c, nbd-op.c and
+ * disk-nbd.c share.  disk.c uses the functions nbd_disk_*(), the engine (disk-nbd.c, nbd-op.c)
+ * the rest.  docs/design.md, "Disks of
  * NBD servers", says why it is so.
  *
  * All connections that are in use at a time are a set.  A set is made as a whole by the
