@@ -170,6 +170,7 @@ START_TEST(served_after_clear)
 	char buf[512] = { 0 };
 
 	o.heartbeat_ms = 2000;
+	o.dead_after = 2; /* a clear watches for so long */
 	pair_open(&p, &o);
 	server_stop(&p);
 	cbd_backend_close(p.backend);
