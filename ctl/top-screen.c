@@ -8,8 +8,8 @@
 #include <config.h>
 
 #include <locale.h>
+#include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +18,7 @@
 
 #include <curses.h>
 
+#include "../common/thread.h"
 #include "top.h"
 
 /* ------------------------------------------------------------------- watch */
@@ -37,17 +38,11 @@ static void *watch(void *arg)
 /* Heartbeats are watched again and again, for the rest of the process. */
 static bool start_watch(struct top *top)
 {
-	sigset_t all, old;
 	pthread_t thread;
-	int error;
+	int error = thread_create(&thread, watch, top);
 
-	sigfillset(&all);
-	sigdelset(&all, SIGBUS);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	error = pthread_create(&thread, NULL, watch, top);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (error != 0)
-		complain("watching heartbeats: %s", strerror(error));
+	if (error < 0)
+		complain("watching heartbeats: %s", strerror(-error));
 	return error == 0;
 }
 
@@ -190,8 +185,15 @@ static uint64_t now_ms(void)
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
-/* A failure: its message is on stderr, which has to be kept off the screen until it is
- * gone. */
+/* Then getch() returns at once, again and again. */
+static bool terminal_is_gone(void)
+{
+	struct pollfd fd = { .fd = STDIN_FILENO, .events = POLLIN };
+
+	return poll(&fd, 1, 0) > 0 && (fd.revents & (POLLHUP | POLLERR | POLLNVAL));
+}
+
+/* False: a sample could not be taken, which was told, or the terminal is gone. */
 static bool run(struct screen *s)
 {
 	bool ended = false;
@@ -207,6 +209,8 @@ static bool run(struct screen *s)
 
 			timeout((int)(due - now));
 			key = getch();
+			if (key == ERR && terminal_is_gone())
+				return false;
 			if (key == ERR)
 				continue; /* the time is over, or a signal came */
 			ended = !obey(s, key);

@@ -122,10 +122,19 @@ cbdctl top --once --sort iops --interval 1 "$transport" >"$tmp/top" || fail "top
 grep -qE '^backend 1 scratch +live ' "$tmp/top" || fail "top: no backend: $(cat "$tmp/top")"
 grep -qE '^channel 1/0 d0 q0 +granted ' "$tmp/top" || fail "top: no channel: $(cat "$tmp/top")"
 
-# end_tmux: also when it has ended already
+tmux_pid=
+# on_terminal COMMAND: in a server of its own, of 130 columns and 24 lines
+on_terminal()
+{
+	tmux -S "$tmp/tmux" -f /dev/null new-session -d -s top -x 130 -y 24 "$1" || fail "tmux"
+	tmux_pid=$(tmux -S "$tmp/tmux" display-message -p '#{pid}') || fail "tmux has no pid"
+}
+# end_tmux: also when it has ended already. A server that is just ending would take the
+# next session and lose it, so its end is waited for.
 end_tmux()
 {
 	tmux -S "$tmp/tmux" kill-server 2>/dev/null || true
+	[ -z "$tmux_pid" ] || wait_until 20 gone "$tmux_pid" || echo "tmux does not end"
 }
 
 # on a terminal: live, sorted by another key, ended by one
@@ -136,8 +145,7 @@ on_screen()
 }
 if command -v tmux >/dev/null; then
 	cleanup_fn end_tmux
-	tmux -S "$tmp/tmux" -f /dev/null new-session -d -s top -x 130 -y 24 \
-		"cbdctl top $(printf %q "$transport"); echo ended \$?; sleep 1000" || fail "tmux"
+	on_terminal "cbdctl top $(printf %q "$transport"); echo ended \$?; sleep 1000"
 	wait_until 20 on_screen '^backend 1 scratch +live .*[1-9]' || fail "top: $(cat "$tmp/screen")"
 	wait_until 20 on_screen '^channel 1/0 d0 q0 +granted' || fail "top: no channel"
 	on_screen 'by id$' || fail "top: not by id"
@@ -148,11 +156,15 @@ if command -v tmux >/dev/null; then
 	wait_until 20 on_screen '^ended 0$' || fail "top: q does not end it"
 	end_tmux
 	# a terminal whose cursor cannot be moved
-	tmux -S "$tmp/tmux" -f /dev/null new-session -d -s top -x 130 -y 24 \
-		"TERM=dumb cbdctl top $(printf %q "$transport"); echo ended \$?; sleep 1000" || fail "tmux"
+	on_terminal "TERM=dumb cbdctl top $(printf %q "$transport"); echo ended \$?; sleep 1000"
 	wait_until 20 on_screen '^ended 1$' || fail "top: dumb: $(cat "$tmp/screen")"
 	on_screen '^cbdctl: top: this terminal \(TERM=dumb\) cannot be used' || fail "top: dumb"
 	end_tmux
+	# a terminal that goes away, and a shell that has it ignore SIGHUP
+	on_terminal "trap '' HUP; echo \$\$ >$tmp/top.pid; exec cbdctl top $(printf %q "$transport")"
+	wait_until 20 on_screen '^backend 1 scratch +live ' || fail "top: $(cat "$tmp/screen")"
+	end_tmux
+	wait_until 20 gone "$(cat "$tmp/top.pid")" || fail "top goes on without a terminal"
 fi
 touch "$tmp/enough"
 wait "$load" || fail "the load has failed"
