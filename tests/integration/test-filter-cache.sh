@@ -12,7 +12,12 @@ format_transport transport
 make_disk "$disks/disk" 16M
 start_backend 1 "$disk"
 for mode in writeback writethrough; do
-	start_nbdkit --filter=cache cbd "$transport" backend=1 cache=$mode cache-on-read=true
+	# the filter passes the question for holes on to the plugin, also where its cache holds
+	# data that it has not written yet: with nbdkit's own file plugin, 3 of 15 runs were
+	# told of zeroes there
+	filters=(--filter=cache)
+	[ $mode = writethrough ] || filters=(--filter=noextents --filter=cache)
+	start_nbdkit "${filters[@]}" cbd "$transport" backend=1 cache=$mode cache-on-read=true
 	# the filter keeps what it has of a trimmed range
 	"$random_io" -T -s "$((SRANDOM))" -n "$(share 1000)" -o "$disks/image" "$uri" |
 		grep -v ' finished$'
