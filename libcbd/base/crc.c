@@ -21,12 +21,20 @@ __attribute__((target("sse4.2"))) static uint32_t crc_short(uint32_t crc, const 
 							    size_t len)
 {
 	uint64_t sum = crc, word;
+	uint32_t half;
 
 	for (; len >= sizeof(word); len -= sizeof(word), p += sizeof(word)) {
 		memcpy(&word, p, sizeof(word));
 		sum = __builtin_ia32_crc32di(sum, word);
 	}
-	for (crc = (uint32_t)sum; len > 0; len--)
+	crc = (uint32_t)sum;
+	if (len >= sizeof(half)) { /* a line without its CRC ends so */
+		memcpy(&half, p, sizeof(half));
+		crc = __builtin_ia32_crc32si(crc, half);
+		len -= sizeof(half);
+		p += sizeof(half);
+	}
+	for (; len > 0; len--)
 		crc = __builtin_ia32_crc32qi(crc, *p++);
 	return crc;
 }

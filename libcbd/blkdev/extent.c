@@ -18,20 +18,20 @@ void cbd_extents_init(struct cbd_extents *e, uint32_t units, bool rotate)
 		e->used[u / 64] &= ~(1ull << (u % 64));
 }
 
-/* First unit >= FROM whose bit is VALUE; units if there is none. */
-static uint32_t find_bit(const struct cbd_extents *e, uint32_t from, bool value)
+/* First unit in [from, until) whose bit is VALUE; UNTIL if there is none. */
+static uint32_t find_bit(const struct cbd_extents *e, uint32_t from, uint32_t until, bool value)
 {
-	while (from < e->units) {
+	while (from < until) {
 		uint64_t word = value ? e->used[from / 64] : ~e->used[from / 64];
 
 		word &= ~0ull << (from % 64);
 		if (word) {
 			from = from / 64 * 64 + (uint32_t)__builtin_ctzll(word);
-			return from < e->units ? from : e->units;
+			return from < until ? from : until;
 		}
 		from = (from / 64 + 1) * 64;
 	}
-	return e->units;
+	return until;
 }
 
 static void mark(struct cbd_extents *e, uint32_t first, uint32_t count, bool value)
@@ -51,17 +51,18 @@ static void mark(struct cbd_extents *e, uint32_t first, uint32_t count, bool val
 	}
 }
 
-/* A hole of COUNT units that starts in [from, until). */
+/* A hole of COUNT units that starts in [from, until).  Only COUNT units of it are looked
+ * at: an area that is almost empty is not searched to its end. */
 static int find_hole(const struct cbd_extents *e, uint32_t from, uint32_t until, uint32_t count)
 {
 	while (from < until) {
-		uint32_t start = find_bit(e, from, false);
+		uint32_t start = find_bit(e, from, until, false);
 		uint32_t end;
 
 		if (start >= until || e->units - start < count)
 			return -1;
-		end = find_bit(e, start, true);
-		if (end - start >= count)
+		end = find_bit(e, start, start + count, true);
+		if (end - start == count)
 			return (int)start;
 		from = end;
 	}
