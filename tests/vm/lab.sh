@@ -262,18 +262,22 @@ running() # N
 		grep -qsF "$dir/" "/proc/$(cat "$dir/pid")/cmdline"
 }
 
-machine_args()
+# TCG's cmpxchg16b leaves more than flags in the flags. Linux uses it when it allocates
+# memory, and an interrupt right behind it may return into virtual 8086 mode: a panic.
+machine_args() # N
 {
+	local cpu=max,-cx16
+
 	if [ "$LAB_DEV" = cxl ]; then
 		# As a hypervisor's guest Linux does not flush CPU caches, and
 		# without that it does not commit a region.
-		args+=(-cpu "max,-hypervisor"
+		args+=(-cpu "$cpu,-hypervisor"
 			-machine "q35,cxl=on,cxl-fmw.0.targets.0=cxl.0,cxl-fmw.0.size=4G"
 			-device "pxb-cxl,id=cxl.0,bus=pcie.0,bus_nr=52"
 			-device "cxl-rp,id=rp0,bus=cxl.0,chassis=0,port=0,slot=2"
 			-device "cxl-type3,bus=rp0,volatile-memdev=shared,sn=0x$1")
 	else
-		args+=(-cpu max -machine "q35,nvdimm=on"
+		args+=(-cpu "$cpu" -machine "q35,nvdimm=on"
 			-device "nvdimm,memdev=shared")
 	fi
 }
