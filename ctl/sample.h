@@ -125,6 +125,21 @@ double activity_errors(const struct activity *a);
 /* Why the slot of a row is kept, if it is. */
 bool row_is_held(struct cbd_transport *t, const char *path, const struct row *r, struct held *h);
 
+/* -------------------------------------------------------------------- JSON */
+
+/* json-rows.c: an object of what the row is and how it is: numbers, alive, state, held. */
+struct json_object *json_row(struct cbd_transport *t, const char *path, const struct row *r);
+
+/* Requests in flight, and an object each of reads, writes and others.  KEYS: of requests,
+ * bytes, errors. */
+void json_add_activity(struct json_object *o, const struct activity *a, const char *const keys[3]);
+void json_add_number(struct json_object *o, const char *key, double value);
+
+/* An array for each kind, of what OF makes of each row. */
+typedef struct json_object *json_row_fn(const void *opaque, const struct row *r);
+void json_add_rows(struct json_object *o, const struct rows *rows, json_row_fn *of,
+		   const void *opaque);
+
 /* ------------------------------------------------------------------- texts */
 
 /* What a row is, for the first column: "backend 1 name", "blkdev 0 of 1", "channel 1/0 d0 q0". */

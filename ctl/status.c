@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * status.c - cbdctl status: a table for people: what is on a transport, what it has done
- * since it was started, and what is wrong.
+ * status.c - cbdctl status: what is on a transport, what it has done since it was started,
+ * and what is wrong: a table for people, JSON for scripts.
  */
 #include <config.h>
 
@@ -12,8 +12,11 @@
 
 #include "sample.h"
 
+enum { OPT_JSON = 256 };
+
 static const struct option options[] = {
 	{ "channels", no_argument, NULL, 'C' },
+	{ "json", no_argument, NULL, OPT_JSON },
 	{ "help", no_argument, NULL, 'h' },
 	{ NULL, 0, NULL, 0 },
 };
@@ -24,6 +27,7 @@ static const char help[] =
 	"table.\n"
 	"\n"
 	"  -C, --channels         show the channels of those that live too\n"
+	"      --json             show all of it, also channels, as JSON\n"
 	"  -h, --help             show this help and exit";
 
 /* Of one that lives when it began; of another one when it was heard of last. */
@@ -144,11 +148,75 @@ static void show(const char *path, const struct sample *s, const struct rows *ro
 	}
 }
 
-static int status_of(const char *path, struct cbd_transport *t, bool channels)
+/* -------------------------------------------------------------------- JSON */
+
+static const char *const total_keys[] = { "requests", "bytes", "errors" };
+
+struct shown {
+	const char *path;
+	struct cbd_transport *t;
+};
+
+/* What went wrong; zeroes of counters that are not there. */
+static void add_trouble(struct json_object *o, const struct cbd_counters *c)
+{
+	json_add_number(o, "bad_payloads", (double)c->bad_payloads);
+	json_add_number(o, "resends", (double)c->resends);
+	json_add_number(o, "time_outs", (double)c->time_outs);
+	json_add_number(o, "losses", (double)c->losses);
+	json_add_number(o, "epochs_left", (double)c->epochs_left);
+	json_add_number(o, "silent_ms", (double)(c->silent_ns / 1000000));
+}
+
+static struct json_object *json_total(const void *opaque, const struct row *r)
+{
+	static const struct cbd_counters none;
+	const struct shown *shown = opaque;
+	struct json_object *o = json_row(shown->t, shown->path, r);
+	const struct cbd_counters *c = r->counted->there ? &r->counted->c : &none;
+
+	json_object_object_add(o, "counted", json_object_new_boolean(r->total.there));
+	json_add_number(o, "uptime_ms", (double)(c->uptime_ns / 1000000));
+	json_add_number(o, "stored_s", (double)(c->stored_ns / 1000000000));
+	json_add_activity(o, &r->total, total_keys);
+	add_trouble(o, c);
+	return o;
+}
+
+static int show_json(const char *path, const struct sample *s, const struct rows *rows)
+{
+	const struct shown shown = { path, s->t };
+	struct json_object *o = json_object_new_object();
+
+	json_object_object_add(o, "path", json_text(path));
+	json_object_object_add(o, "transport", json_transport(path, s->t, false));
+	json_add_number(o, "hosts_alive", s->hosts_alive);
+	json_add_number(o, "hosts_used", s->hosts_used);
+	json_add_rows(o, rows, json_total, &shown);
+	return json_print(o);
+}
+
+/* ----------------------------------------------------------------- command */
+
+static int show_sample(const char *path, const struct sample *s, bool channels, bool json)
+{
+	int status = EXIT_SUCCESS;
+	struct rows rows;
+
+	if (!rows_make(&rows, s, NULL, true))
+		return EXIT_FAILURE;
+	if (json)
+		status = show_json(path, s, &rows);
+	else
+		show(path, s, &rows, channels);
+	free(rows.row);
+	return s->failed ? EXIT_FAILURE : status;
+}
+
+static int status_of(const char *path, struct cbd_transport *t, bool channels, bool json)
 {
 	struct sample *s;
-	struct rows rows;
-	int status = EXIT_FAILURE;
+	int status;
 
 	/* whether an owner lives is known only after its heartbeats were watched */
 	if (cbd_transport_watch(t) < 0) {
@@ -156,19 +224,15 @@ static int status_of(const char *path, struct cbd_transport *t, bool channels)
 		return EXIT_FAILURE;
 	}
 	s = sample_take(t, true, true);
-	if (s && rows_make(&rows, s, NULL, true)) {
-		show(path, s, &rows, channels);
-		free(rows.row);
-		status = s->failed ? EXIT_FAILURE : EXIT_SUCCESS;
-	}
+	status = s ? show_sample(path, s, channels, json) : EXIT_FAILURE;
 	sample_free(s);
 	return status;
 }
 
 int cmd_status(int argc, char **argv)
 {
+	bool channels = false, json = false;
 	struct cbd_transport *t;
-	bool channels = false;
 	const char *path;
 	int option, status;
 
@@ -176,6 +240,9 @@ int cmd_status(int argc, char **argv)
 		switch (option) {
 		case 'C':
 			channels = true;
+			break;
+		case OPT_JSON:
+			json = true;
 			break;
 		case 'h':
 			puts(help);
@@ -187,7 +254,7 @@ int cmd_status(int argc, char **argv)
 	t = sample_open(path);
 	if (!t)
 		return EXIT_FAILURE;
-	status = status_of(path, t, channels);
+	status = status_of(path, t, channels, json);
 	cbd_transport_close(t);
 	return status;
 }

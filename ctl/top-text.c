@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * top-text.c - rows of cbdctl top as lines and as JSON.  Owns the names of the attributes,
- * which scripts rely on and which cbdctl(1) documents.
- */
+/* top-text.c - rows of cbdctl top as lines and as JSON. */
 #include <config.h>
 
 #include <stdio.h>
@@ -45,75 +42,26 @@ void top_line(const struct top *top, const struct row *r, char line[TOP_LINE])
 
 /* -------------------------------------------------------------------- JSON */
 
-static void add_number(struct json_object *o, const char *key, double value)
+static struct json_object *json_activity(const void *opaque, const struct row *r)
 {
-	/* as large as can be: a peer's word */
-	json_object_object_add(o, key,
-			       json_object_new_uint64(value < 1e18 ? (uint64_t)(value + 0.5)
-								   : 1000000000000000000ull));
-}
+	static const char *const keys[] = { "requests_per_s", "bytes_per_s", "errors_per_s" };
+	const struct top *top = opaque;
+	struct json_object *o = json_row(top->t, top->path, r);
 
-static struct json_object *json_doing(const struct doing *d)
-{
-	struct json_object *o = json_object_new_object();
-
-	add_number(o, "requests_per_s", d->requests);
-	add_number(o, "bytes_per_s", d->bytes);
-	add_number(o, "errors_per_s", d->errors);
-	add_number(o, "p50_ns", (double)d->p50_ns);
-	add_number(o, "p99_ns", (double)d->p99_ns);
-	return o;
-}
-
-static void add_ids(struct json_object *o, const struct row *r)
-{
-	add_number(o, "backend_id", r->backend);
-	if (r->kind == ROW_BACKEND)
-		json_object_object_add(o, "name", json_text(r->name));
-	if (r->kind == ROW_BLKDEV)
-		add_number(o, "mapped_id", r->id);
-	if (r->kind == ROW_CHANNEL) {
-		add_number(o, "channel_id", r->id);
-		add_number(o, "blkdev_id", r->blkdev);
-		add_number(o, "queue", r->queue);
-	}
-	if (r->host >= 0)
-		add_number(o, "host_id", r->host);
-}
-
-static struct json_object *json_row(const struct top *top, const struct row *r)
-{
-	static const char *const names[DOES] = { "read", "write", "other" };
-	struct json_object *o = json_object_new_object();
-	struct held h;
-
-	add_ids(o, r);
-	json_object_object_add(o, "alive", json_object_new_boolean(r->alive));
-	json_object_object_add(o, "state", json_text(r->state));
-	json_object_object_add(o, "held",
-			       row_is_held(top->t, top->path, r, &h) ? json_text(h.free) : NULL);
 	json_object_object_add(o, "counted", json_object_new_boolean(r->rate.there));
-	add_number(o, "interval_ms", r->rate.seconds * 1000);
-	add_number(o, "in_flight", (double)r->rate.in_flight);
-	for (unsigned i = 0; i < DOES; i++)
-		json_object_object_add(o, names[i], json_doing(&r->rate.does[i]));
+	json_add_number(o, "interval_ms", r->rate.seconds * 1000);
+	json_add_activity(o, &r->rate, keys);
 	return o;
 }
 
 int top_print_json(const struct top *top, const struct rows *rows)
 {
-	static const char *const names[] = { "backends", "blkdevs", "channels" };
-	struct json_object *o = json_object_new_object(), *array[3];
+	struct json_object *o = json_object_new_object();
 	const char *text;
 	bool failed;
 
 	json_object_object_add(o, "path", json_text(top->path));
-	for (unsigned i = 0; i < 3; i++) {
-		array[i] = json_object_new_array();
-		json_object_object_add(o, names[i], array[i]);
-	}
-	for (unsigned i = 0; i < rows->n; i++)
-		json_object_array_add(array[rows->row[i].kind], json_row(top, &rows->row[i]));
+	json_add_rows(o, rows, json_activity, top);
 	text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN |
 							 JSON_C_TO_STRING_NOSLASHESCAPE);
 	failed = puts(text) == EOF || fflush(stdout) != 0;

@@ -101,6 +101,29 @@ shows '^blkdev 0 of 1      live  .* 5 +20KiB +3 +24KiB +3 +0 .* 0$'
 cbdctl status -C "$transport" | grep -E '^channel 1/0 d0 q0 +granted .* 5 +20KiB +3 +24KiB ' >/dev/null ||
 	fail "status --channels"
 
+# the same as JSON; each object has the keys of top, but for those of rates
+cbdctl status --json "$transport" >"$tmp/status" || fail "status --json"
+jq -e --arg path "$transport" '.path == $path and .transport.path == $path and
+	.hosts_alive == 1 and .hosts_used == 1 and .backends[0].name == "scratch" and
+	([.backends[0], .blkdevs[0], .channels[0]] | all(.backend_id == 1 and .alive and
+		.counted and .held == null and .in_flight == 0 and .uptime_ms > 0 and
+		(now - .stored_s | fabs) < 3600 and
+		.read.requests == 5 and .read.bytes == 20480 and .read.errors == 0 and
+		.read.p50_ns > 0 and .read.p99_ns >= .read.p50_ns and
+		.write.requests == 3 and .write.bytes == 24576 and .other.requests == 3 and
+		.bad_payloads + .resends + .time_outs + .losses + .epochs_left == 0 and
+		.silent_ms == 0))' "$tmp/status" >/dev/null || fail "status --json: $(cat "$tmp/status")"
+cbdctl top --once --json "$transport" >"$tmp/top" || fail "top --json"
+# keys_of FILE: of all kinds of objects, with what differs made the same
+keys_of()
+{
+	jq -S '[.backends[0], .blkdevs[0], .channels[0]] |
+		map(del(.interval_ms, .uptime_ms, .stored_s, .bad_payloads, .resends, .time_outs,
+			.losses, .epochs_left, .silent_ms) | [paths] |
+			map(map(tostring) | join(".") | sub("_per_s$"; "")) | sort)' "$1"
+}
+diff <(keys_of "$tmp/status") <(keys_of "$tmp/top") || fail "status --json: other keys than top"
+
 # rates, while something is done
 cat >"$tmp/load.sh" <<'END'
 while [ ! -e "$3" ]; do "$1" "$2" read:0:4K:0 read:64K:4K:1 || exit 1; done
@@ -181,6 +204,8 @@ wait_until 30 is_dead || fail "killed: $(cat "$tmp/status")"
 grep -qE '^backend 1 scratch: its process is dead.*cbdctl clear backend 1 ' "$tmp/status" ||
 	fail "killed: not held: $(cat "$tmp/status")"
 grep -qE '^backend 1 .* 3 +24KiB ' "$tmp/status" || fail "killed: no counters: $(cat "$tmp/status")"
+cbdctl status --json "$transport" | jq -e '(.backends[0] | .alive == false and .state == "dead" and
+	.counted and .write.requests == 3 and (.held | startswith("cbdctl clear backend 1 ")))' >/dev/null || fail "killed: status --json"
 cbdctl top --once --json "$transport" | jq -e '.backends[0] | .alive == false and .state == "dead" and
 	.counted == false and (.held | startswith("cbdctl clear backend 1 "))' >/dev/null ||
 	fail "killed: top"
@@ -205,6 +230,7 @@ python3 "$abs_top_srcdir/tests/integration/patch-transport.py" "$transport" flip
 expect 1 "cbdctl: $transport: backend 1: its counters are damaged" cbdctl status "$transport"
 one_message
 grep -qE '^backend 1 scratch  gone  .* - +- +- ' "$tmp/expect.out" || fail "damaged: $(cat "$tmp/expect.out")"
+expect 1 "cbdctl: $transport: backend 1: its counters are damaged" cbdctl status --json "$transport"
 expect 1 "cbdctl: $transport: backend 1: its counters are damaged" cbdctl metrics "$transport"
 ! grep -q '^cbd_backend_requests_total' "$tmp/expect.out" || fail "damaged counters are shown"
 grep -q '^cbd_backend_up' "$tmp/expect.out" || fail "damaged counters hide the rest"
