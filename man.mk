@@ -1,4 +1,4 @@
-# Manuals: NAME.pod becomes NAME.SECTION. A directory that has some says
+# Manuals: NAME.pod becomes NAME.SECTION, with man-end.pod at its end. A directory that has some says
 #
 #	include $(top_srcdir)/man.mk
 #	man_MANS = NAME.SECTION
@@ -9,11 +9,12 @@ SUFFIXES = .pod .1 .3 .5 .7 .8
 
 pod2man = \
 	$(AM_V_GEN)out=$(@F) && rm -f $@ $@.tmp && \
+	{ cat $< && echo && sed 's/%VERSION%/$(VERSION)/' $(top_srcdir)/man-end.pod; } >$@.pod && \
 	$(POD2MAN) --errors=die --utf8 \
 		--name="$${out%.*}" --section="$${out\#\#*.}" \
 		--center="cbd" --release="$(PACKAGE_STRING)" \
-		$< $@.tmp && \
-	mv $@.tmp $@
+		$@.pod $@.tmp && \
+	rm -f $@.pod && mv $@.tmp $@
 
 .pod.1:
 	$(pod2man)

@@ -91,6 +91,16 @@ synchronous.c
 ublk.conf
 END
 
+# Each manual has the same end.
+find "$root" -path '*/man/*' -type f >"$tmp/manuals"
+while IFS= read -r manual; do
+	for section in VERSION AUTHORS COPYRIGHT; do
+		grep -qE "^\.SH \"?$section\"?\$" "$manual" || fail "$manual: no $section"
+	done
+	grep -qF "cbd $(setting PACKAGE_VERSION)." "$manual" || fail "$manual: not of this version"
+done <"$tmp/manuals"
+[ "$(wc -l <"$tmp/manuals")" -ge 7 ] || fail "where are the manuals?"
+
 # The programs of others. -Werror: the headers have to be clean everywhere.
 case $(setting CC) in
 *clang*) cxx=clang++ ;;
