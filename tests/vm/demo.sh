@@ -6,7 +6,7 @@
 #
 # It says what it does, shows what it types on which host, and ends where something is not
 # as it should be. This script owns the order of things and the verdict; the guests belong
-# to lab.sh, and demo-guest.sh runs in them what is sent.
+# to lab.sh, and what is sent to them to remote.sh.
 #
 # usage: build/run tests/vm/demo.sh [--record FILE] [guests|simulator]
 #        --record FILE  write what is shown to FILE too, for asciinema play
@@ -19,42 +19,14 @@
 set -eEuo pipefail
 trap 'echo "demo.sh: line $LINENO: $BASH_COMMAND: failed" >&2' ERR
 
-here=$(cd "$(dirname "$0")" && pwd -P)
-srcdir=${abs_top_srcdir:?type build/run tests/vm/demo.sh}
-builddir=${abs_top_builddir:?}
-PATH=$PATH:/usr/sbin:/sbin
-export LC_ALL=C.UTF-8
-# shellcheck source=../factor.sh
-. "$here/../factor.sh"
+# shellcheck source=remote.sh
+. "$(dirname "$0")/remote.sh"
 
-declare -A node=([A]=1 [B]=2 [C]=3) sent=([A]=0 [B]=0 [C]=0)
-dev=/dev/dax0.0
 size=$((64 << 20))
 grown=$((96 << 20))
 record=
 mark=0
 mutant=payload-load-no-invalidate
-
-skip()
-{
-	echo "demo.sh: skipped: $*"
-	exit 77
-}
-
-broken()
-{
-	echo "demo.sh: $*" >&2
-	exit 99
-}
-
-requires()
-{
-	local program
-
-	for program in "$@"; do
-		command -v "$program" >/dev/null || skip "$program is missing"
-	done
-}
 
 # What is shown, and its recording
 
@@ -86,7 +58,7 @@ typed() # PROMPT COMMAND
 fail()
 {
 	tell "NOT AS IT SHOULD BE: $*"
-	[ -z "${LAB_RUN-}" ] || tail -n 20 "$LAB_RUN"/node-*/{out,console,qemu.log} >&2 || true
+	hosts_said
 	exit 1
 }
 
@@ -103,42 +75,6 @@ make_cast()
 
 # Commands of the hosts
 
-power_off_if_asked()
-{
-	[ -e "$LAB_RUN/power-off.host-b" ] && [ ! -e "$LAB_RUN/is-off.host-b" ] || return 0
-	"$here/lab.sh" kill 2
-	until [ -e "$LAB_RUN/node-2/qemu.rc" ]; do
-		sleep 0.1
-	done
-	: >"$LAB_RUN/is-off.host-b"
-}
-
-# Waits for FILE, which the host makes; it is alive meanwhile.
-await_host() # HOST FILE
-{
-	local end=$((SECONDS + $(patience 60)))
-
-	until [ -e "$2" ]; do
-		power_off_if_asked
-		[ ! -e "$LAB_RUN/node-${node[$1]}/qemu.rc" ] || fail "host $1 has ended"
-		[ $SECONDS -lt $end ] || fail "host $1 does not answer"
-		sleep 0.1
-	done
-}
-
-# Runs COMMAND, prints what it says, and returns its status.
-ask() # HOST COMMAND
-{
-	local dir=$LAB_RUN/node-${node[$1]} n=${sent[$1]}
-
-	sent[$1]=$((n + 1))
-	printf '%s\n' "$2" >"$dir/command.tmp"
-	mv "$dir/command.tmp" "$dir/command-$n"
-	await_host "$1" "$dir/rc-$n"
-	cp "$dir/out-$n" "$LAB_RUN/said"
-	return "$(cat "$dir/rc-$n")"
-}
-
 # Types COMMAND, and shows what it says.
 on() # HOST COMMAND
 {
@@ -148,12 +84,6 @@ on() # HOST COMMAND
 	ask "$1" "$2" || rc=$?
 	show <"$LAB_RUN/said"
 	[ $rc = 0 ] || fail "that ended with status $rc"
-}
-
-# The same, unseen.
-quietly() # HOST COMMAND
-{
-	ask "$1" "$2" || fail "on host $1: $2: $(cat "$LAB_RUN/said")"
 }
 
 # The same of what has to be refused, and why.
@@ -223,44 +153,18 @@ noticed() # JQ CONDITION that has to be true of it
 
 clean_up()
 {
-	local n
-
 	if [ -n "$record" ] && [ -s "$times" ]; then
 		make_cast
 	fi
-	[ -n "${LAB_RUN-}" ] || return 0
-	if [ -n "${CBD_VM_KEEP:-}" ]; then
-		for n in 1 2 3; do
-			"$here/lab.sh" kill $n 2>/dev/null || true
-		done
-		echo "demo.sh: the run folder is $LAB_RUN"
-	else
-		"$here/lab.sh" clean
-	fi
+	remove_run_folder
 }
 
-build_lab()
+new_lab()
 {
-	local rc=0
-
-	"$here/lab.sh" build >/dev/null || rc=$?
-	case $rc in
-	0) ;;
-	77) skip "this machine cannot run the guests, see above" ;;
-	*) broken "what the guests boot from could not be built" ;;
-	esac
-}
-
-new_run_folder()
-{
-	# memory: each write of the backends is synced
-	LAB_RUN=$(mktemp -d /dev/shm/cbd-vm.XXXXXX)
-	LAB_TIMEOUT=${LAB_TIMEOUT:-$(limit 120)}
-	export LAB_RUN LAB_TIMEOUT LAB_SHOW=$srcdir$'\n'$builddir
-	cp "$here"/{guest-lib.sh,demo.fio} "$LAB_RUN/"
-	cp "$here/demo-power-off.sh" "$LAB_RUN/power-off"
-	printf 'RUN=%q\nSRC=%q\nCBD_TEST_FACTOR=%s\n' "$builddir/run" "$srcdir" \
-		"$(factor)" >"$LAB_RUN/settings"
+	build_lab
+	new_run_folder 120 "$here/demo-guest.sh"
+	cp "$here/demo.fio" "$LAB_RUN/"
+	cp "$here/guest-power-off.sh" "$LAB_RUN/power-off"
 	truncate -s $size "$LAB_RUN/disk"
 	top=$LAB_RUN/top
 }
@@ -268,18 +172,17 @@ new_run_folder()
 # B and C have the same disk, as two machines in front of one storage array: of the same
 # serial number, and neither of the QEMUs keeps the other one out. What is written into
 # monitor-N.in is a command of QEMU's monitor.
-boot() # HOST
+boot_host() # HOST
 {
-	local n=${node[$1]}
+	local n=${node[$1]} extra=()
 
-	LAB_EXTRA=
 	if [ "$1" != A ]; then
 		mkfifo "$LAB_RUN/monitor-$n".{in,out}
-		LAB_EXTRA="-chardev pipe,id=monitor,path=monitor-$n -mon chardev=monitor"
-		LAB_EXTRA+=" -drive if=none,id=disk,format=raw,file=$LAB_RUN/disk"
-		LAB_EXTRA+=" -device virtio-blk-pci,bus=pcie.0,drive=disk,serial=array-7-disk-1,share-rw=on"
+		extra+=(-chardev "pipe,id=monitor,path=monitor-$n" -mon chardev=monitor
+			-drive "if=none,id=disk,format=raw,file=$LAB_RUN/disk"
+			-device "virtio-blk-pci,bus=pcie.0,drive=disk,serial=array-7-disk-1,share-rw=on")
 	fi
-	LAB_EXTRA=$LAB_EXTRA "$here/lab.sh" start "$n" 3 "$here/demo-guest.sh"
+	boot "$1" "${extra[@]}"
 }
 
 grow_disk()
@@ -308,10 +211,10 @@ hosts()
 
 	"$here/lab.sh" prepare
 	for host in A B C; do
-		boot $host
+		boot_host $host
 	done
 	for host in A B C; do
-		await_host $host "$LAB_RUN/node-${node[$host]}/up"
+		is_up $host
 	done
 	on A "ls -l $dev"
 	on B "cat /sys/block/vda/{size,serial}"
@@ -439,18 +342,6 @@ verified()
 	on C "e2fsck -fn /dev/vda"
 }
 
-switch_off()
-{
-	local host
-
-	for host in A C; do
-		: >"$LAB_RUN/node-${node[$host]}/end"
-	done
-	for host in A C; do
-		"$here/lab.sh" wait "${node[$host]}" >/dev/null || fail "host $host ended badly"
-	done
-}
-
 guests()
 {
 	hosts
@@ -461,7 +352,7 @@ guests()
 	grew
 	moved
 	verified
-	switch_off
+	switch_off A C
 }
 
 simulator()
@@ -515,8 +406,7 @@ for part in "${parts[@]}"; do
 	case $part in
 	guests)
 		requires nbdkit nbd-client mkfs.ext4 e2fsck resize2fs fio sha256sum
-		build_lab
-		new_run_folder
+		new_lab
 		;;
 	simulator)
 		[ -x "$builddir/tests/sim/sim-random" ] ||
