@@ -463,8 +463,11 @@ struct cbd_queue *cbd_blkdev_queue(struct cbd_blkdev *b, unsigned i);
 
 /*
  * A connection is what a loss of unflushed data is reported to: each one that
- * was open at the loss gets one failed flush.  Programs with one user need
- * none: NULL below means the blkdev's own.  Close it with no I/O under way.
+ * was open at the loss gets one failed flush.  So does one whose user may have
+ * come again, from a process that is dead: that is each one, until a flush of any
+ * connection that was submitted after its beginning has succeeded.  Programs with
+ * one user need none: NULL below means the blkdev's own, for which only its own
+ * writes count.  Close it with no I/O under way, before or after its blkdev.
  */
 struct cbd_connection;
 struct cbd_connection *cbd_connection_open(struct cbd_blkdev *b); /* NULL: see cbd_errmsg() */

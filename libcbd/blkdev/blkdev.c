@@ -289,6 +289,7 @@ void cbd_blkdev_close(struct cbd_blkdev *b)
 	for (unsigned i = 0; b->queues && i < b->n_queues; i++)
 		cbd_queue_free(&b->queues[i]);
 	free(b->queues);
+	cbd_connections_forget(b);
 	pthread_cond_destroy(&b->stop_cond);
 	pthread_mutex_destroy(&b->lines);
 	pthread_mutex_destroy(&b->lock);

@@ -45,6 +45,9 @@
 struct cbd_connection {
 	struct cbd_blkdev *b;
 	uint64_t losses; /* of which it was told */
+	uint64_t opened; /* the flushes that were submitted before */
+	bool doubtful;	 /* the verifier changed before a flush came after that */
+	struct cbd_connection *next, **link; /* of the blkdev's list */
 };
 
 /* A place in a user's iovec. */
@@ -71,6 +74,7 @@ struct cbd_pending {
 	struct cbd_overlap_node overlap; /* of a write, while it is inside (rule 13) */
 	uint64_t generation;		 /* FLUSH: the writes that it covers */
 	uint64_t losses;		 /* FLUSH: at its submission */
+	uint64_t number;		 /* FLUSH: of all flushes, from 1 */
 	uint64_t timed_ns;		 /* when it was submitted; 0: its time is not taken */
 };
 
@@ -294,6 +298,8 @@ struct cbd_blkdev {
 	uint64_t believed;	   /* counts what queues have come to believe */
 	uint64_t written, flushed; /* write generations (rule 8) */
 	uint64_t losses;
+	uint64_t flushes, flushes_done; /* submitted; the last one that has succeeded */
+	struct cbd_connection *connections;
 	uint64_t timed_out; /* parts whose answer is awaited (rule 9); read without the lock */
 	struct cbd_connection own;
 
@@ -398,6 +404,7 @@ enum cbd_written cbd_written(struct cbd_queue *q, bool certain);
 void cbd_flush_submitted(struct cbd_blkdev *b, struct cbd_pending *p);
 bool cbd_flush_failed(struct cbd_blkdev *b, const struct cbd_pending *p);
 void cbd_flush_done(struct cbd_queue *q, struct cbd_pending *p);
+void cbd_connections_forget(struct cbd_blkdev *b);
 
 /* What the queue believes of its backend, at each new epoch and when its verifier changes.
  * LOST: it differs from the one before, so what was not flushed may be gone.  IN_FLIGHT: so

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * durability.c - what was acknowledged and not flushed, and who is told when it is
- * lost (rule 8).  Owns the counts of writes, flushes and losses, and the connections.
+ * lost (rule 8).  Owns the counts of writes, flushes and losses, and the list of connections.
  */
 #include <config.h>
 
@@ -88,19 +88,41 @@ static struct cbd_connection *connection_of(struct cbd_blkdev *b, const struct c
 	return p->io.connection ? p->io.connection : &b->own;
 }
 
+/*
+ * Who opens a connection may have had one before, to a process that is dead: QEMU, which
+ * connects again.  What that one acknowledged and nobody has flushed is lost with the page
+ * cache too, and no count of this blkdev knows of it.  So a connection is in doubt when the
+ * verifier changes before a flush that was submitted after its beginning has succeeded.  A
+ * flush of any connection covers all of the disk.
+ */
+static void doubt_connections(struct cbd_blkdev *b)
+{
+	for (struct cbd_connection *c = b->connections; c; c = c->next) {
+		if (b->flushes_done <= c->opened)
+			c->doubtful = true;
+	}
+}
+
+/* Whether C has to be told of a loss; then it is told now. */
+static bool take_report(struct cbd_connection *c)
+{
+	bool lost = c->losses != c->b->losses || c->doubtful;
+
+	c->losses = c->b->losses;
+	c->doubtful = false;
+	return lost;
+}
+
 /* A flush covers the writes that were complete when it was submitted.  The first one
  * after a loss fails, on each connection that was open at the loss. */
 void cbd_flush_submitted(struct cbd_blkdev *b, struct cbd_pending *p)
 {
-	struct cbd_connection *c = connection_of(b, p);
-
 	pthread_mutex_lock(&b->lock);
 	p->generation = b->written;
 	p->losses = b->losses;
-	if (c->losses != b->losses) {
-		c->losses = b->losses;
+	p->number = ++b->flushes;
+	if (take_report(connection_of(b, p)))
 		cbd_pending_fail(p, -EIO, CBD_WHY_LOSS);
-	}
 	pthread_mutex_unlock(&b->lock);
 }
 
@@ -119,13 +141,17 @@ bool cbd_flush_failed(struct cbd_blkdev *b, const struct cbd_pending *p)
 void cbd_flush_done(struct cbd_queue *q, struct cbd_pending *p)
 {
 	struct cbd_blkdev *b = q->b;
+	struct cbd_connection *c = connection_of(b, p);
 
 	pthread_mutex_lock(&b->lock);
-	if (p->losses != b->losses) {
-		connection_of(b, p)->losses = b->losses;
+	if (p->losses != b->losses || c->doubtful) {
+		take_report(c);
 		cbd_pending_fail(p, -EIO, CBD_WHY_LOSS);
-	} else if (p->result == 0 && p->generation > b->flushed) {
-		b->flushed = p->generation;
+	} else if (p->result == 0) {
+		if (p->generation > b->flushed)
+			b->flushed = p->generation;
+		if (p->number > b->flushes_done)
+			b->flushes_done = p->number;
 	}
 	pthread_mutex_unlock(&b->lock);
 }
@@ -134,13 +160,18 @@ void cbd_verifier_seen(struct cbd_queue *q, uint32_t incarnation, uint64_t verif
 		       bool in_flight)
 {
 	struct cbd_blkdev *b = q->b;
+	bool news;
 
 	pthread_mutex_lock(&b->lock);
+	news = !b->newest.order || b->newest.verifier != verifier;
 	believe(q, incarnation, verifier);
 	/* each queue sees the change by itself, so one loss may be counted twice: one
 	 * flush too many fails, never one too few */
 	if (lost && (in_flight || b->written != b->flushed))
 		count_loss(q);
+	/* not once more for each queue: connections that begin in between are in no doubt */
+	if (lost && news)
+		doubt_connections(b);
 	pthread_mutex_unlock(&b->lock);
 }
 
@@ -160,11 +191,33 @@ struct cbd_connection *cbd_connection_open(struct cbd_blkdev *b)
 	c->b = b;
 	pthread_mutex_lock(&b->lock);
 	c->losses = b->losses;
+	c->opened = b->flushes;
+	c->link = &b->connections;
+	c->next = b->connections;
+	if (c->next)
+		c->next->link = &c->next;
+	b->connections = c;
 	pthread_mutex_unlock(&b->lock);
 	return c;
 }
 
 void cbd_connection_close(struct cbd_connection *c)
 {
+	struct cbd_blkdev *b = c ? c->b : NULL;
+
+	if (b) {
+		pthread_mutex_lock(&b->lock);
+		*c->link = c->next;
+		if (c->next)
+			c->next->link = c->link;
+		pthread_mutex_unlock(&b->lock);
+	}
 	free(c);
+}
+
+/* The blkdev ends before them. */
+void cbd_connections_forget(struct cbd_blkdev *b)
+{
+	for (struct cbd_connection *c = b->connections; c; c = c->next)
+		c->b = NULL;
 }

@@ -281,6 +281,41 @@ START_TEST(nothing_lost)
 }
 END_TEST
 
+/* A client that connects again, as QEMU does when nbdkit was killed, may have something to
+ * lose of which this blkdev knows nothing, until a flush has come after its beginning. */
+START_TEST(came_again)
+{
+	struct pair_options o = way(_i);
+	struct cbd_connection *a, *b;
+
+	pair_open(&p, &o);
+	a = cbd_connection_open(p.blkdev);
+	new_verifier();
+	b = cbd_connection_open(p.blkdev); /* after the loss */
+	unit_ok(flush_of(b));
+	unit_fails(flush_of(a), EIO);
+	unit_ok(flush_of(a));
+	unit_ok(flush_of(NULL)); /* the program's own has no life before */
+	/* any flush covers all of the disk */
+	cbd_connection_close(b);
+	b = cbd_connection_open(p.blkdev);
+	unit_ok(flush_of(a));
+	new_verifier();
+	unit_ok(flush_of(b));
+	/* and one that was before the beginning covers nothing of it */
+	cbd_connection_close(b);
+	unit_ok(flush_of(a));
+	b = cbd_connection_open(p.blkdev);
+	new_verifier();
+	unit_ok(flush_of(a));
+	unit_fails(flush_of(b), EIO);
+	unit_ok(flush_of(b));
+	cbd_connection_close(a);
+	pair_close(&p);
+	cbd_connection_close(b); /* after its blkdev */
+}
+END_TEST
+
 /* A flush is executed again where there was nothing to lose. */
 START_TEST(flush_in_flight_at_no_loss)
 {
@@ -801,6 +836,7 @@ int main(void)
 	t = new_case(s, "durability");
 	tcase_add_loop_test(t, lost_writes, 0, WAYS);
 	tcase_add_loop_test(t, nothing_lost, 0, WAYS);
+	tcase_add_loop_test(t, came_again, 0, WAYS);
 	tcase_add_loop_test(t, flush_in_flight_at_loss, 0, WAYS);
 	tcase_add_loop_test(t, flush_in_flight_at_no_loss, 0, WAYS);
 	tcase_add_loop_test(t, failed_sync, 0, WAYS);
