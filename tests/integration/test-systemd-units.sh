@@ -49,6 +49,11 @@ if [ -e "$units/cbd-ublk@.service" ]; then
 	exposed cbd-ublk@x.service 25
 fi
 
+# A small Debian has neither procps nor another package with kill.
+if grep -n '^Exec[A-Za-z]*=[-+!@:]*kill ' "$units"/*.service; then
+	fail "kill is no program everywhere"
+fi
+
 # With the drop-ins that are installed as examples, on a host with both units: the backend
 # waits for the mount, nbdkit for the backend, and nothing for itself.
 mkdir "$units/cbd-backend@x.service.d"
