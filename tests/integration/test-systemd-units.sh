@@ -162,19 +162,44 @@ command_of()
 		sed -e "s,/run/cbd,$tmp/run,g" -e 's/%i/data/g'
 }
 
-# run_unit UNIT CONF DIRECTIVE: as systemd would with these settings: ${X} is one word, $X
-# are several. The command takes the place of the shell: in the background $! is its
+# run_unit UNIT CONF DIRECTIVE [N]: as systemd would with these settings the first or N-th of
+# these commands: ${X} is one word, $X are several. The command takes the place of the shell: in the background $! is its
 # number, in the foreground run_unit needs a shell of its own.
 run_unit()
 {
 	local command
 
-	command=$(command_of "$1" "$3" | sed 's/\${\([A-Z]*\)}/"$\1"/g')
+	command=$(command_of "$1" "$3" | sed -n "${4:-1}p" | sed 's/\${\([A-Z]*\)}/"$\1"/g')
 	# shellcheck disable=SC1090,SC2034 # made by this test; the commands use it
 	set -a && WAIT=1 && . "$2" && set +a && eval "exec $command"
 }
 
 mkdir "$tmp/run"
+
+sleeps_or_is_gone() # PID
+{
+	gone "$1" || pgrep -P "$1" sleep >/dev/null
+}
+
+# comes_late UNIT: it waits for a memory that is not there yet, as at boot
+comes_late()
+{
+	local late=$tmp/late-$1 pid
+
+	echo "TRANSPORT=$late" >"$late.conf"
+	run_unit "$1" "$late.conf" ExecStartPre &
+	pid=$!
+	cleanup_fn stop $pid
+	wait_until 20 sleeps_or_is_gone $pid
+	! gone $pid || fail "$1 does not wait"
+	: >"$late"
+	wait_until 20 gone $pid || fail "$1 waits for ever"
+	wait $pid || fail "$1: the wait ended with status $?"
+}
+comes_late cbd-backend@.service
+comes_late cbd-nbdkit@.service
+[ ! -e "$units/cbd-ublk@.service" ] || comes_late cbd-ublk@.service
+
 format_transport transport
 make_disk "$disks/a disk" 16M
 for conf in backend nbdkit; do
@@ -187,7 +212,8 @@ run_unit cbd-backend@.service "$tmp/backend.conf" ExecStart 2>"$tmp/backend.log"
 cleanup_fn stop $!
 first=$!
 wait_until 20 grep -q ": ready, " "$tmp/backend.log" || fail "the backend does not start"
-(run_unit cbd-nbdkit@.service "$tmp/nbdkit.conf" ExecStartPre)
+(run_unit cbd-nbdkit@.service "$tmp/nbdkit.conf" ExecStartPre 1)
+(run_unit cbd-nbdkit@.service "$tmp/nbdkit.conf" ExecStartPre 2)
 (run_unit cbd-nbdkit@.service "$tmp/nbdkit.conf" ExecStart)
 cleanup_fn stop_pidfile "$tmp/run/data.pid"
 wait_until 20 test -s "$tmp/run/data.pid" || fail "nbdkit does not start"
