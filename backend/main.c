@@ -299,6 +299,78 @@ static int ask_to_hand_over(struct program *p)
 	return r < 0 ? library_failed() : 0;
 }
 
+/* Whom to cut off; 0: nobody. */
+static int find_host_to_fence(struct program *p, struct cbd_host_info *host)
+{
+	int r = cbd_backend_to_fence(p->transport, p->options.id, host, sizeof(*host));
+
+	return r < 0 ? library_failed() : r;
+}
+
+/* The command would cut off the machine that it runs on. */
+static int check_not_own(const struct cbd_host_info *host)
+{
+	if (!host->local)
+		return 0;
+	log_error("--fence: host %u (%s) is another identity of this boot: this machine itself "
+		  "would be cut off; start it under that identity, or, if that was a container of "
+		  "this machine, with --fenced",
+		  host->id, host->name);
+	return -1;
+}
+
+/* A process that beats serves its clients: who wants its host cut off has made a mistake, or
+ * says so by --fence-alive. Takes as long as a suspicion when nobody beats. */
+static int check_silent(struct program *p, const struct cbd_host_info *host)
+{
+	const struct options *o = &p->options;
+	struct cbd_backend_info info;
+
+	notify_status("watching whether the process that has backend %u beats", o->id);
+	if (cbd_transport_watch(p->transport) < 0 ||
+	    cbd_backend_get(p->transport, o->id, &info, sizeof(info)) < 0)
+		return library_failed();
+	if (info.liveness == CBD_ALIVE)
+		log_error("%s: backend %u: is alive: a process on host %u (%s); stop it there; "
+			  "that host was not fenced (--fence-alive: fence it nevertheless)",
+			  o->transport, o->id, host->id, host->name);
+	else if (info.liveness == CBD_UNDECIDED)
+		log_error("%s: backend %u: this machine is too busy to see whether a process on "
+			  "host %u (%s) beats; that host was not fenced; try again",
+			  o->transport, o->id, host->id, host->name);
+	else
+		return check_given_up();
+	return -1;
+}
+
+/* Another standby host may have been faster, and serves clients now. */
+static int check_same_host(struct program *p, const struct cbd_host_info *host)
+{
+	struct cbd_host_info now;
+	int r = find_host_to_fence(p, &now);
+
+	if (r < 0)
+		return -1;
+	if (r == 1 && now.id == host->id)
+		return 0;
+	log_error("%s: backend %u: has changed hands meanwhile; host %u (%s) was not fenced; try "
+		  "again",
+		  p->options.transport, p->options.id, host->id, host->name);
+	return -1;
+}
+
+static int cut_off(struct program *p, const struct cbd_host_info *host)
+{
+	const struct options *o = &p->options;
+
+	if (check_not_own(host) < 0)
+		return -1;
+	if (!o->fence_alive && (check_silent(p, host) < 0 || check_same_host(p, host) < 0))
+		return -1;
+	notify_status("waiting for the command that fences host %u", host->id);
+	return fence_run(o->fence, host, given_up);
+}
+
 /* A slot that another host served last needs proof that the other host is cut off from the
  * disk (rule 7.5). The command that cuts it off runs last, when nothing else can be
  * refused. */
@@ -306,21 +378,13 @@ static int fence(struct program *p)
 {
 	const struct options *o = &p->options;
 	struct cbd_host_info host;
-	int r = cbd_backend_to_fence(p->transport, o->id, &host, sizeof(host));
+	int r = find_host_to_fence(p, &host);
 
 	if (r < 0)
-		return library_failed();
+		return -1;
 	if (r == 0 || (o->fence == NULL && !o->fenced))
 		return 0;
-	if (o->fence != NULL && host.local) {
-		log_error("--fence: host %u (%s) is another identity of this boot: this machine "
-			  "itself would be cut off; start it under that identity, or, if that was "
-			  "a container of this machine, with --fenced",
-			  host.id, host.name);
-		return -1;
-	}
-	notify_status("waiting for the command that fences host %u", host.id);
-	if (o->fence != NULL && fence_run(o->fence, &host, given_up) < 0)
+	if (o->fence != NULL && cut_off(p, &host) < 0)
 		return -1;
 	p->fenced = true;
 	p->last_host = host.id;

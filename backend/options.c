@@ -36,6 +36,7 @@ enum {
 	OPT_TAKEOVER,
 	OPT_REPLACE,
 	OPT_FENCE,
+	OPT_FENCE_ALIVE,
 	OPT_FENCED,
 };
 
@@ -57,6 +58,7 @@ static const struct option long_options[] = {
 	{ "takeover", no_argument, NULL, OPT_TAKEOVER },
 	{ "replace", no_argument, NULL, OPT_REPLACE },
 	{ "fence", required_argument, NULL, OPT_FENCE },
+	{ "fence-alive", no_argument, NULL, OPT_FENCE_ALIVE },
 	{ "fenced", no_argument, NULL, OPT_FENCED },
 	{ "user", required_argument, NULL, 'u' },
 	{ "foreground", no_argument, NULL, 'f' },
@@ -89,6 +91,7 @@ static const char help[] =
 	"      --replace           another or a smaller disk than clients are attached to,\n"
 	"                          or a read-only one, is what is meant\n"
 	"      --fence=COMMAND     with --takeover: cut off the host that served it\n"
+	"      --fence-alive       with --fence: also when that host serves it still\n"
 	"      --fenced            with --takeover: that host is known to be cut off\n"
 	"  -u, --user=USER         become USER when everything is open\n"
 	"  -f, --foreground        do not become a daemon, log to stderr\n"
@@ -262,6 +265,7 @@ static const struct rule rules[] = {
 	FLAG(OPT_TAKEOVER, takeover),
 	FLAG(OPT_REPLACE, replace),
 	TEXT(OPT_FENCE, fence),
+	FLAG(OPT_FENCE_ALIVE, fence_alive),
 	FLAG(OPT_FENCED, fenced),
 	TEXT('u', user),
 	FLAG('f', foreground),
@@ -315,6 +319,8 @@ static void check_present(const struct options *o)
 		usage_error("--fence, --fenced: are one or the other");
 	if (o->fence != NULL && o->fence[0] == '\0')
 		usage_error("--fence: must not be empty");
+	if (o->fence_alive && o->fence == NULL)
+		usage_error("--fence-alive: needs --fence");
 	if (o->pidfile != NULL && o->pidfile[0] == '\0')
 		usage_error("--pidfile: must not be empty");
 }

@@ -30,6 +30,7 @@ struct options {
 	bool takeover;
 	bool replace;
 	const char *fence; /* command, or NULL */
+	bool fence_alive;  /* run it also while the owner beats */
 	bool fenced;
 	const char *user; /* or NULL */
 	bool foreground;

@@ -18,9 +18,12 @@ move() # OPTION...: from host a, which is killed, to host b
 	refused_on b 1 "backend 0: is owned by host 0" "$disk"
 	refused_on b 1 "backend 0: is owned by host 0" --takeover "$disk"
 	refused_on b 1 "host 0 is not fenced" --takeover --fence "exit 3" "$disk"
-	refused_on b 1 "host 0 is not fenced" --takeover --fence "kill -9 \$\$" "$disk"
-	refused_on b 1 "the shell found no such command, or it ended so (exit status 127)" --takeover --fence "$disks/none" "$disk"
-	refused_on b 1 "could not be run: it may not be executed" --takeover --fence "$disk" "$disk"
+	# these without a look whether it beats, which takes time
+	refused_on b 1 "host 0 is not fenced" --takeover --fence-alive --fence "kill -9 \$\$" "$disk"
+	refused_on b 1 "the shell found no such command, or it ended so (exit status 127)" \
+		--takeover --fence-alive --fence "$disks/none" "$disk"
+	refused_on b 1 "could not be run: it may not be executed" \
+		--takeover --fence-alive --fence "$disk" "$disk"
 	listed '.backends[0].host_id == 0 and .backends[0].state == "suspect"' ||
 		fail "a refused one has changed something"
 	start_on b 1 second "$@" "$disk"
@@ -120,7 +123,11 @@ refused_on b 1 "handlers: 99" --takeover --fence "$fence" --handlers 99 "$disk"
 refused_on b 1 "is attached to another disk" --takeover --fence "$fence" "$disks/none-of-it"
 refused_on b 1 "/none/pid" --takeover --fence "$fence" -P /none/pid "$disk"
 [ ! -e "$tmp/wrongly" ] || fail "a host was fenced for a mistake"
-refused_on b 1 "$alive_text" --takeover --fence true "$disk"
+refused_on b 1 "$alive_text" --takeover --fence "$fence" "$disk"
+[ ! -e "$tmp/wrongly" ] || fail "a host was fenced while its backend beats"
+# by those who mean it; and the command has to be as good as its word
+refused_on b 1 "$alive_text" --takeover --fence-alive --fence "touch '$tmp/meant'" "$disk"
+[ -e "$tmp/meant" ] || fail "--fence-alive: the command was not run"
 refused_on b 1 "$alive_text" --takeover --fenced "$disk"
 expect 1 "$alive_text" on b 1 cbdctl clear backend 0 "$transport"
 "$nbd_io" "$uri" read:0:64K:1 write:0:64K:2 flush
@@ -161,5 +168,7 @@ for host in b d e; do
 done
 rm "$tmp/p2"
 client_ends one
+# a standby host that comes late does not fence the one that was faster
+refused_on f 1 "is alive: a process on host" --takeover --fence "echo \$CBD_HOST_ID >>'$tmp/standby'" "$disk"
 [ "$(sort -u "$tmp/standby")" = 0 ] || fail "another host was fenced: $(cat "$tmp/standby")"
 listed '[.backends[] | select(.state == "live")] | length == 1'
