@@ -7,7 +7,7 @@
  * callback for the queue does is always the same: poll until nothing is there, and arm
  * (libcbd(3), "Event loops").
  *
- * cc event-loop.c $(pkg-config --cflags --libs cbd) -lev
+ * cc event-loop.c $(pkg-config --cflags --libs cbd) -lev	(libev-dev)
  */
 #include <cbd.h>
 
