@@ -1,14 +1,17 @@
 #!/bin/bash
 # Owns the download half of the cache folder of the virtual machine tests:
-# guest kernels, and for CXL memory a newer QEMU, taken from the Debian archive
-# and unpacked. Nothing is installed, so no root is needed. What the guests are
-# built from these files belongs to lab.sh.
+# guest kernels, for CXL memory a newer QEMU, and for guests that boot with
+# systemd a root file system, taken from the Debian archive. Nothing is installed,
+# so no root is needed but for that file system. What the guests are built from
+# these files belongs to lab.sh.
 #
-# usage: fetch.sh [k61|k612|qemu11]...	(default: k61)
+# usage: fetch.sh [k61|k612|qemu11|root12]...	(default: k61)
 #
 #   k61     kernel 6.1, enough for memory that is an NVDIMM
 #   k612    kernel 6.12, needed for CXL memory
 #   qemu11  a QEMU whose CXL memory runs at RAM speed, with its own libraries
+#   root12  Debian 12 with systemd and what cbd needs, in root12/image (ext4);
+#           needs root, mmdebstrap and mke2fs
 #
 # What is there already is kept; delete its folder to get it again. Two runs at
 # once are safe. CBD_VM_CACHE is the folder
@@ -18,6 +21,11 @@ set -euo pipefail
 
 cache=${CBD_VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cbd-vm}
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+# of root12: an init, what cbd's programs are linked with, and what they are used with
+root_packages="systemd-sysv udev kmod nbd-client nbdkit e2fsprogs daxctl jq mount"
+root_packages+=" libblkid1 libdaxctl1 libev4 libisal2 libjson-c5 libmount1 libnbd0"
+root_packages+=" libncursesw6 libpmem1 liburing2"
+root_bytes=1G
 
 die()
 {
@@ -99,6 +107,26 @@ unpack_qemu() # APT-FOLDER TO
 	"$2/qemu" --version | sed -n 1p
 }
 
+# No password is needed: such a guest has no network. Each one gets an identity at its
+# first boot, and nothing but what a test enables starts beside systemd's own services.
+unpack_root() # APT-FOLDER TO
+{
+	local tree=$1/tree
+
+	mmdebstrap --quiet --mode=root --variant=minbase --include="${root_packages// /,}" \
+		bookworm "$tree" "$1/lab.sources"
+	: >"$tree/etc/machine-id"
+	: >"$tree/etc/fstab"
+	mkdir -p "$tree/var/log/journal"
+	rm -rf "$tree"/var/cache/apt/* "$tree"/var/lib/apt/lists/* "$tree"/usr/share/{doc,man,locale}
+	systemctl --quiet --root="$tree" mask apt-daily.timer apt-daily-upgrade.timer \
+		dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service getty.target \
+		systemd-timesyncd.service
+	truncate -s "$root_bytes" "$2/image"
+	mke2fs -q -t ext4 -d "$tree" "$2/image"
+	echo "$root_packages" >"$2/packages"
+}
+
 # The folder appears under its name only when it is complete.
 fetch() # NAME SUITE HOW
 {
@@ -128,6 +156,12 @@ for what in "${@:-k61}"; do
 	k61) fetch k61 bookworm unpack_kernel ;;
 	k612) fetch k612 bookworm-backports unpack_kernel ;;
 	qemu11) fetch qemu11 sid unpack_qemu ;;
+	root12)
+		# it was made of other packages
+		[ "$(cat "$cache/root12/packages" 2>/dev/null)" = "$root_packages" ] ||
+			rm -rf "$cache/root12"
+		fetch root12 bookworm unpack_root
+		;;
 	*) die "$what: unknown, see the head of this script" ;;
 	esac
 done

@@ -5,6 +5,10 @@
 # and hands over to guest-run.sh. The host's root is mounted read-only, with a
 # tmpfs overlay that takes the guest's writes; /host is the same without the
 # overlay, /lab the run folder that all guests and the host write to.
+#
+# With lab.root=DEVICE on the kernel's command line the root is that disk, which keeps
+# what is written, and its own init takes over: systemd, with the unit lab.service of
+# the run folder. It loads the modules of block devices itself.
 
 export PATH=/bin
 /bin/busybox --install -s /bin
@@ -13,10 +17,40 @@ root=/newroot
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
+disk=$(sed -n 's/.*lab\.root=\([^ ]*\).*/\1/p' /proc/cmdline)
 while read -r module args; do
+	case $disk:$module in
+	/*:nbd.ko | /*:ublk_drv.ko) continue ;;
+	esac
 	# shellcheck disable=SC2086 # several arguments
 	insmod "/lib/modules/$module" $args || echo "init: $module not loaded"
 done </lib/modules/order
+
+# Uncached: a file that one guest writes is seen by the other at its next look.
+mount_lab()
+{
+	mount -t 9p -o trans=virtio,version=9p2000.L,msize=524288,cache=none,access=any \
+		lab $root/lab
+}
+
+boot_disk()
+{
+	local units=$root/run/systemd/system dir
+
+	mkdir -p $root
+	mount -t ext4 "$disk" $root
+	for dir in proc sys dev; do
+		mount --move /$dir $root/$dir
+	done
+	mkdir -p $root/lab
+	mount_lab
+	mount -t tmpfs -o mode=755,nosuid,nodev tmpfs $root/run
+	mkdir -p $units/multi-user.target.wants
+	cp $root/lab/lab.service $units/
+	ln -s ../lab.service $units/multi-user.target.wants/
+	exec switch_root $root /sbin/init
+}
+[ -z "$disk" ] || boot_disk
 
 mkdir -p /lower /upper $root
 mount -t 9p -o trans=virtio,version=9p2000.L,ro,msize=524288,cache=loose \
@@ -34,8 +68,6 @@ mount -t devpts devpts $root/dev/pts
 mount -t tmpfs tmpfs $root/dev/shm
 mount -t tmpfs tmpfs $root/run
 mount --move /lower $root/host
-# Uncached: a file that one guest writes is seen by the other at its next look.
-mount -t 9p -o trans=virtio,version=9p2000.L,msize=524288,cache=none,access=any \
-	lab $root/lab
+mount_lab
 
 exec switch_root $root /bin/bash /lab/guest-run.sh
