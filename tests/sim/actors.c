@@ -415,7 +415,9 @@ static void *work(void *arg)
 	while (!c->wanted_stop && (c->requests == 0 || c->done < c->requests)) {
 		unsigned n = sim_chance(4) ? 1 + (unsigned)sim_below(w->n) : 1;
 		unsigned at = w->first + (unsigned)sim_below(w->n - n + 1);
-		unsigned what = (unsigned)sim_below(16);
+		unsigned what = c->op == CBD_OP_WRITE  ? 0
+				: c->op == CBD_OP_READ ? 15
+						       : (unsigned)sim_below(16);
 		uint64_t began = sim.now_ns;
 		int r = what < 8    ? write_blocks(w, at, n, false)
 			: what < 9  ? write_blocks(w, at, n, true)
@@ -465,6 +467,7 @@ static void add_counters(struct actor_client *c)
 		c->resends += k->events.resends;
 		c->bad_payloads += k->events.bad_payloads;
 		c->leaves += k->epochs.left;
+		c->epochs += k->epochs.epochs;
 	}
 }
 

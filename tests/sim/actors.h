@@ -47,6 +47,7 @@ struct actor_client {
 	unsigned requests; /* to do; 0: until told */
 	unsigned threads;
 	bool wanted_stop;
+	unsigned op;	/* enum cbd_op: these alone; 0: any */
 	unsigned again; /* how often it tries to attach once more */
 	bool hard;	/* errors of I/O are allowed: the director has made one */
 	/* told by it */
@@ -54,6 +55,7 @@ struct actor_client {
 	unsigned done, errors;
 	unsigned slow; /* requests that took 1 ms and more */
 	uint64_t resends, bad_payloads, leaves;
+	uint64_t epochs; /* of all queues */
 	struct cbd_blkdev *b;
 	bool failed;
 	unsigned running;

@@ -125,6 +125,13 @@ static void remove_line(struct sim_host *h, uint32_t line)
 	c->owner = NULL;
 }
 
+/* Stuck, at what no payload of the actors has. */
+static void fail_memory(uint32_t line)
+{
+	if (line && line == sim.bad_line)
+		sim.memory[line][3] = 0x5a;
+}
+
 static void clean(struct sim_host *h, uint32_t line)
 {
 	struct sim_line *c = line_at(h, line);
@@ -132,6 +139,7 @@ static void clean(struct sim_host *h, uint32_t line)
 	if (c->state != DIRTY)
 		return;
 	memcpy(sim.memory[line], c->word, SIM_LINE);
+	fail_memory(line);
 	c->state = CLEAN;
 	c->hint = false;
 	c->writer = NULL;
@@ -294,6 +302,7 @@ static void stream_words(struct sim_host *h, struct sim_op *op, uint8_t mask)
 	for (unsigned i = 0; i < 8; i++)
 		if (mask & op->mask & 1u << i)
 			sim.memory[op->line][i] = op->word[i];
+	fail_memory(op->line);
 	op->mask &= (uint8_t)~mask;
 }
 
@@ -408,6 +417,10 @@ void cbd_cpu_store_fence(void)
 	sim_step();
 	sim_cache_drain(sim.current);
 	check_written(sim.current);
+	if (sim.current->halt_at_fence) {
+		sim.current->halt_at_fence = false;
+		sim_halt();
+	}
 }
 
 void cbd_cpu_full_fence(void)
@@ -525,8 +538,15 @@ void cbd_cpu_store_release(cbd_word64 *p, uint64_t value)
 	sim.count.lines_stored++;
 	proc->stores++;
 	sim_trace("stores %s", sim_line_name(line));
-	if (proc->stores == proc->die_at_store)
+	if (proc->stores == proc->die_at_store || (line && line == proc->die_at_line))
 		die_behind(line);
+	if (proc->halt_at_store && proc->stores >= proc->halt_at_store) {
+		proc->halt_at_store = 0;
+		if (proc->halt_written)
+			sim.current->halt_at_fence = true;
+		else
+			sim_halt();
+	}
 	sim_step();
 }
 

@@ -298,7 +298,10 @@ uint32_t __wrap_cbd_crc32c(uint32_t crc, const void *buf, size_t len)
 void __wrap_cbd_step(const char *name);
 void __wrap_cbd_step(const char *name)
 {
-	(void)name;
+	struct sim_proc *p = me();
+
+	if (p && p->halt_at_step && strcmp(p->halt_at_step, name) == 0)
+		sim_halt();
 	sim_step();
 }
 

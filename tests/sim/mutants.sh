@@ -26,18 +26,25 @@ flags=(-std=gnu11 -O1 -g -w -pthread -D_GNU_SOURCE -DCBD_TEST_HOOKS
 	-DCBD_CPU_IMPL='"cpu-sim.h"' -I"$build" -I"$work/include" -I"$work/libcbd" -I"$here")
 libs=(-lblkid -ldaxctl -lisal -lpmem -luuid)
 
-# Of a source that alone; of a header all, because any may include it.
-compile() # FILE of libcbd
+# Of a source that alone; of a header all, because any may include it. Two folders have
+# files of one name.
+compile() # FILE... of libcbd
 {
-	local sources=("$work/libcbd/$1")
+	local sources=() file
 
 	rm -f "$work"/*.o
-	case $1 in
-	*.h) sources=("$work"/libcbd/*/*.c) ;;
-	esac
+	for file; do
+		case $file in
+		*.h)
+			sources=("$work"/libcbd/*/*.c)
+			break
+			;;
+		*) sources+=("$work/libcbd/$file") ;;
+		esac
+	done
 	# shellcheck disable=SC2016 # sh expands it
-	printf '%s\n' "${sources[@]}" |
-		xargs -P 2 -I{} sh -c 'gcc "$@" -c {} -o "$work/$(basename {} .c).o"' - "${flags[@]}"
+	printf '%s\n' "${sources[@]}" | sort -u |
+		xargs -P 2 -I{} sh -c 'gcc "$@" -c {} -o "$work/$(echo {} | tr / -).o"' - "${flags[@]}"
 }
 
 # A world that does not end is killed by its limit of CPU seconds (SIGXCPU); TIME is that
@@ -62,28 +69,52 @@ run() # PROGRAM TIME: what has failed; 0: nothing, 1: killed, 2: an error
 	return 2
 }
 
+files=() # of libcbd, that the mutant changes
+change() # FILE<tab>SCRIPT...; false: a script changes nothing
+{
+	local fields=() i file
+
+	IFS=$'\t' read -r -a fields <<<"$1"
+	files=()
+	for ((i = 0; i + 1 < ${#fields[@]}; i += 2)); do
+		file=$work/libcbd/${fields[i]}
+		cp "$file" "$work/before"
+		files+=("${fields[i]}")
+		sed -i "${fields[i + 1]}" "$file"
+		! cmp -s "$file" "$work/before" || return 1
+	done
+}
+
+restore()
+{
+	local file
+
+	for file in "${files[@]}"; do
+		cp "$top/libcbd/$file" "$work/libcbd/$file"
+	done
+}
+
 unexpected=0
-while IFS=$'\t' read -r name file script; do
+while IFS=$'\t' read -r name changes; do
 	case $name in '#'*) continue ;; esac
 	if [ $# -gt 0 ] && [[ " $* " != *" $name "* ]]; then
 		continue
 	fi
-	original=$work/libcbd/$file
-	cp "$original" "$work/original"
-	sed -i "$script" "$original"
-	if cmp -s "$original" "$work/original"; then
-		echo "$name: the script changes nothing"
+	if ! change "$changes"; then
+		restore
+		echo "$name: a script changes nothing"
 		unexpected=$((unexpected + 1))
 		continue
 	fi
 	how=''
 	rc=2
-	if compile "$file"; then
-		how=$(run random 600) && how=$(SIM_ONLY=calm steps=$((2 * steps)) run random 600) &&
+	if compile "${files[@]}"; then
+		how=$(run interleaved 600) && how=$(run random 600) &&
+			how=$(SIM_ONLY=calm steps=$((2 * steps)) run random 600) &&
 			how=$(run systematic 900)
 		rc=$?
 	fi
-	cp "$work/original" "$original"
+	restore
 	case $rc in
 	0)
 		echo "$name: SURVIVED"

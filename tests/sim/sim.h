@@ -93,6 +93,13 @@ struct sim_proc {
 	/* killed right behind this line, before it is written back, or inside this piece; 0 */
 	uint64_t die_at_store;
 	uint64_t died_line;
+	uint32_t die_at_line; /* the same, behind the next store of this line; 0 */
+	/* Halted, until sim_go_on(): behind this store, before it is written back or behind
+	 * the fence that completes it; or where libcbd names this place. */
+	uint64_t halt_at_store;
+	bool halt_written;
+	const char *halt_at_step;
+	bool halted;
 	int (*fn)(struct sim_proc *, void *);
 	void *arg;
 };
@@ -122,6 +129,7 @@ struct sim_fibre {
 	unsigned n_ops, room;
 	uint32_t stored[16]; /* lines since the last fence */
 	unsigned n_stored;
+	bool halt_at_fence;
 	/* by line: 0x100 when it was invalidated, and the words loaded since */
 	uint16_t *seen;
 };
@@ -153,6 +161,7 @@ struct sim_world {
 	bool trace;
 	uint64_t due_step; /* of sim_cache_write_back_dead_at(); 0: nothing */
 	struct sim_host *due_host;
+	uint32_t bad_line; /* a word of it is stuck, in memory; 0 */
 };
 
 extern struct sim_world sim;
@@ -187,6 +196,8 @@ struct sim_proc *sim_spawn(struct sim_host *h, const char *name,
 			   int (*fn)(struct sim_proc *, void *), void *arg);
 void sim_kill(struct sim_proc *p); /* as by SIGKILL: what it stored stays in the cache */
 void sim_stop(struct sim_proc *p, uint64_t ns);
+void sim_halt(void); /* this process, here */
+void sim_go_on(struct sim_proc *p);
 void sim_power_off(struct sim_host *h, unsigned percent_lost);
 /* What was late has come by then. */
 void sim_boot(struct sim_host *h, bool new_boot_id);

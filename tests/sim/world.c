@@ -497,6 +497,25 @@ void sim_stop(struct sim_proc *p, uint64_t ns)
 		sim.count.long_pauses++;
 }
 
+void sim_halt(void)
+{
+	struct sim_proc *p = sim.current->proc;
+
+	sim_trace("halts");
+	p->halt_at_store = 0;
+	p->halt_at_step = NULL;
+	p->halted = true;
+	p->stopped_until = SIM_NEVER;
+	sim_turn();
+}
+
+void sim_go_on(struct sim_proc *p)
+{
+	sim_trace("%s[%u] of host %u goes on", p->name, p->id, p->host->id);
+	p->halted = false;
+	p->stopped_until = 0;
+}
+
 /* ------------------------------------------------------------------ hosts */
 
 void sim_power_off(struct sim_host *h, unsigned percent_lost)
