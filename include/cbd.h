@@ -575,6 +575,18 @@ int cbd_queue_poll(struct cbd_queue *q, struct cbd_completion *completions, unsi
 int cbd_queue_fd(struct cbd_queue *q);
 int cbd_queue_arm(struct cbd_queue *q);
 
+/*
+ * As cbd_queue_arm(), for a thread that can wait for a futex beside descriptors, as
+ * io_uring(7) can (IORING_OP_FUTEX_WAIT, Linux 6.7): it saves the wake-up of the thread
+ * behind the descriptor.  With 0 *BELL is NULL, when the descriptor alone tells (the other
+ * side is on another host), or a word of shared memory: wait for the descriptor and for a
+ * change or a wake of *BELL, which is a futex of 32 bits, not private, and was VALUE.  Which
+ * of them comes first counts.  The word stays readable until cbd_blkdev_close(); a fault
+ * of its memory ends the wait with EFAULT, then use cbd_queue_arm().
+ * -EINVAL: cbd_queue_fd() was not called; no place for an answer.
+ */
+int cbd_queue_arm_bell(struct cbd_queue *q, const uint32_t **bell, uint32_t *value);
+
 /* Submit one request and wait for it; any thread.  io->cookie is not used.  Returns what
  * `result` of a completion is. */
 int cbd_queue_execute(struct cbd_queue *q, const struct cbd_io *io);
@@ -865,6 +877,7 @@ void cbd_handler_wake(struct cbd_handler *h);
 #define CBD_HAVE_OWNER_PID 1
 #define CBD_HAVE_POLL_PARSE 1
 #define CBD_HAVE_QUEUE_ARM 1
+#define CBD_HAVE_QUEUE_ARM_BELL 1
 #define CBD_HAVE_QUEUE_BLOCK_STATUS 1
 #define CBD_HAVE_QUEUE_DISCARD 1
 #define CBD_HAVE_QUEUE_EXECUTE 1

@@ -228,6 +228,7 @@ struct cbd_waiters {
 struct cbd_event {
 	struct cbd_watcher *watcher; /* NULL: nobody has asked for it */
 	bool armed;
+	bool own_bell;		    /* the caller waits for the bell in place of the watcher */
 	struct cbd_watched watched; /* what it was told last to wait for; epoch 0: for nothing */
 	unsigned latest_us;	    /* and to fire after, in any case; 0: never */
 	uint64_t looked_ns;	    /* when an arm looked around */
@@ -419,7 +420,9 @@ void cbd_event_watch(struct cbd_queue *q);     /* if it is armed and no thread l
 void cbd_event_submitted(struct cbd_queue *q); /* requests are in flight again */
 void cbd_event_review(struct cbd_queue *q);    /* watch what is to be watched by now */
 void cbd_event_disarm(struct cbd_queue *q);
-int cbd_event_arm(struct cbd_queue *q);	 /* 1: there is something; 0: armed */
+int cbd_event_arm(struct cbd_queue *q); /* 1: there is something; 0: armed */
+/* The same.  *BELL: NULL, or for what the caller has to wait as well, as long as it is VALUE */
+int cbd_event_arm_bell(struct cbd_queue *q, const uint32_t **bell, uint32_t *value);
 int cbd_event_open(struct cbd_queue *q); /* its descriptor */
 void cbd_event_close(struct cbd_queue *q);
 

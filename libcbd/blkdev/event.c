@@ -13,6 +13,10 @@
  * is entered, the backend moves from or to this host, requests are submitted.  The threads
  * that may change it, that of the heartbeat and those that submit, compare it with what the
  * watcher was told.
+ *
+ * A caller that can wait for a futex by itself takes the bell (cbd_queue_arm_bell).  The
+ * watcher then has the time alone, and no bell wakes its thread.  What else would have told
+ * the watcher of another thing to wait for fires: only the caller can take another bell.
  */
 #include <config.h>
 
@@ -29,6 +33,18 @@
 static bool in_flight(const struct cbd_queue *q)
 {
 	return !cbd_parts_await_nothing(&q->parts) || q->pending.waiting;
+}
+
+/* False: the memory is gone. */
+static bool sample(const uint32_t *bell, uint32_t *value)
+{
+	struct cbd_fault f;
+
+	if (!CBD_FAULT_TRY(&f))
+		return false;
+	*value = cbd_word_load(bell);
+	cbd_fault_end(&f);
+	return true;
 }
 
 static void put_sleeps(struct cbd_queue *q, uint32_t value)
@@ -78,22 +94,30 @@ static unsigned latest_us(const struct cbd_queue *q)
 	return in_flight(q) ? CBD_ARMED_US : 0;
 }
 
-void cbd_event_watch(struct cbd_queue *q)
+static void watch(struct cbd_queue *q)
 {
-	struct cbd_watched e;
+	struct cbd_watched e = entry(q);
+	bool tells = e.epoch != 0 && !q->event.own_bell;
 
-	if (!q->event.armed)
-		return;
-	e = entry(q);
 	q->event.watched = e;
 	q->event.latest_us = latest_us(q);
-	cbd_watcher_arm(q->event.watcher, &e, e.epoch != 0, q->event.latest_us);
+	cbd_watcher_arm(q->event.watcher, &e, tells, q->event.latest_us);
 	if (e.epoch == 0)
 		return;
 	if (e.bell)
 		put_sleeps(q, 1);
 	if (cbd_answer_is_there(q))
 		cbd_event_fire(q);
+}
+
+void cbd_event_watch(struct cbd_queue *q)
+{
+	if (!q->event.armed)
+		return;
+	if (q->event.own_bell)
+		cbd_event_fire(q);
+	else
+		watch(q);
 }
 
 static bool watches_entry(const struct cbd_queue *q)
@@ -133,16 +157,39 @@ void cbd_event_disarm(struct cbd_queue *q)
 		put_sleeps(q, 0);
 }
 
-int cbd_event_arm(struct cbd_queue *q)
+static int arm(struct cbd_queue *q)
 {
-	if (!q->event.watcher)
-		return cbd_error(EINVAL, "queue %u: no file descriptor to arm: none was asked for",
-				 q->index);
 	if (q->pending.done)
 		return 1;
 	q->event.armed = true;
-	cbd_event_watch(q);
+	watch(q);
 	return q->event.armed ? 0 : 1;
+}
+
+static int no_watcher(const struct cbd_queue *q)
+{
+	return cbd_error(EINVAL, "queue %u: no file descriptor to arm: none was asked for",
+			 q->index);
+}
+
+int cbd_event_arm(struct cbd_queue *q)
+{
+	if (!q->event.watcher)
+		return no_watcher(q);
+	q->event.own_bell = false;
+	return arm(q);
+}
+
+/* The value is from before the sleep flag is set, and from before the look at the ring. */
+int cbd_event_arm_bell(struct cbd_queue *q, const uint32_t **bell, uint32_t *value)
+{
+	if (!q->event.watcher)
+		return no_watcher(q);
+	*bell = entry(q).bell;
+	if (*bell && !sample(*bell, value))
+		return 1; /* the owner of the memory finds that out */
+	q->event.own_bell = *bell;
+	return arm(q);
 }
 
 int cbd_event_open(struct cbd_queue *q)

@@ -246,17 +246,36 @@ int cbd_queue_fd(struct cbd_queue *q)
 	return r;
 }
 
-int cbd_queue_arm(struct cbd_queue *q)
+static void look_around_unlocks(struct cbd_queue *q)
 {
 	uint64_t now = cbd_now_ns();
+
+	if (now - q->event.looked_ns <= CBD_LOOK_AROUND_NS)
+		return;
+	q->event.looked_ns = now;
+	cbd_look_now_unlocks(q, now);
+}
+
+int cbd_queue_arm(struct cbd_queue *q)
+{
 	int r;
 
 	pthread_mutex_lock(&q->lock);
-	if (now - q->event.looked_ns > CBD_LOOK_AROUND_NS) {
-		q->event.looked_ns = now;
-		cbd_look_now_unlocks(q, now);
-	}
+	look_around_unlocks(q);
 	r = cbd_event_arm(q);
+	cbd_queue_unlock_and_tell(q);
+	return r;
+}
+
+int cbd_queue_arm_bell(struct cbd_queue *q, const uint32_t **bell, uint32_t *value)
+{
+	int r;
+
+	if (!bell || !value)
+		return cbd_error(EINVAL, "queue %u: no place for the bell given", q->index);
+	pthread_mutex_lock(&q->lock);
+	look_around_unlocks(q);
+	r = cbd_event_arm_bell(q, bell, value);
 	cbd_queue_unlock_and_tell(q);
 	return r;
 }

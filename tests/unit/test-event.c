@@ -253,6 +253,52 @@ START_TEST(freed_by_another_queue)
 }
 END_TEST
 
+static int arm_bell(const uint32_t **bell, uint32_t *value)
+{
+	struct cbd_completion c;
+
+	ck_assert_int_eq(cbd_queue_poll(p.q, &c, 0, 1, 0), 0);
+	return cbd_queue_arm_bell(p.q, bell, value);
+}
+
+/* The caller waits for the bell: of an answer on the same host the bell tells, of all else
+ * the descriptor. */
+START_TEST(own_bell)
+{
+	struct cbd_request *r[1];
+	const uint32_t *bell;
+	uint32_t value;
+	int fd;
+
+	open_place(_i);
+	unit_fails(cbd_queue_arm_bell(p.q, &bell, &value), EINVAL);
+	fd = cbd_queue_fd(p.q);
+	unit_ok(fd);
+	unit_fails(cbd_queue_arm_bell(p.q, NULL, &value), EINVAL);
+	unit_fails(cbd_queue_arm_bell(p.q, &bell, NULL), EINVAL);
+	for (unsigned round = 0; round < 3; round++) {
+		pair_submit(&p, CBD_OP_READ, buf, 0, 512, 1);
+		pair_fetch_all(&p, r, 1);
+		ck_assert_int_eq(arm_bell(&bell, &value), 0);
+		ck_assert_int_eq(bell != NULL, _i < (int)WAYS);
+		ck_assert(bell == NULL || *bell == value);
+		pair_complete(&p, r[0]);
+		ck_assert_uint_eq(pair_fetch(&p, r, 1), 0); /* it rings */
+		unit_wait(bell != NULL ? *bell != value : readable(fd, 0));
+		unit_wait(cbd_channel_has_ce(&p.q->ch, p.q->cursors.ce_next));
+		ck_assert_int_eq(cbd_queue_arm_bell(p.q, &bell, &value), 1);
+		ck_assert_uint_eq(reap_and_arm(), 1);
+	}
+	pair_submit(&p, CBD_OP_READ, buf, 0, 512, 1);
+	ck_assert_int_eq(arm_bell(&bell, &value), 0);
+	pthread_mutex_lock(&p.q->lock);
+	cbd_queue_break(p.q, -EIO);
+	pthread_mutex_unlock(&p.q->lock);
+	ck_assert(readable(fd, 0));
+	pair_close(&p);
+}
+END_TEST
+
 /* ------------------------------------------ armed, and then the epoch is another one */
 
 static void leave(struct cbd_queue *q)
@@ -332,6 +378,25 @@ START_TEST(armed_when_stopped)
 {
 	open_place(_i);
 	submitted_later(stop, false);
+}
+END_TEST
+
+/* With something in flight, and the bell is the caller's: he has to arm again. */
+START_TEST(own_bell_when_left)
+{
+	const uint32_t *bell;
+	uint32_t value;
+	int fd;
+
+	open_place(_i);
+	fd = cbd_queue_fd(p.q);
+	unit_ok(fd);
+	unit_ok(cbd_blkdev_start(p.blkdev));
+	ck_assert_int_eq(arm_bell(&bell, &value), 0);
+	ck_assert_ptr_nonnull(bell);
+	leave(p.q);
+	unit_wait(readable(fd, 0));
+	pair_close(&p);
 }
 END_TEST
 
@@ -509,6 +574,7 @@ int main(void)
 	suite_add_tcase(s, t);
 	tcase_add_loop_test(t, queue, 0, PLACES);
 	tcase_add_loop_test(t, at_once, 0, PLACES);
+	tcase_add_loop_test(t, own_bell, 0, PLACES);
 	tcase_add_loop_test(t, beside_a_leader, 0, PLACES);
 	tcase_add_loop_test(t, unasked, 0, PLACES);
 	tcase_add_loop_test(t, left_and_drained, 0, PLACES);
@@ -520,6 +586,7 @@ int main(void)
 	suite_add_tcase(s, t);
 	tcase_add_loop_test(t, armed_when_left, 0, PLACES);
 	tcase_add_loop_test(t, left_when_armed, 0, PLACES);
+	tcase_add_loop_test(t, own_bell_when_left, 0, WAYS);
 	tcase_add_loop_test(t, armed_when_stopped, 0, WAYS);
 	tcase_add_loop_test(t, freed_in_another_epoch, 0, WAYS);
 	tcase_add_loop_test(t, backend_moves_away, 0, WAYS);
