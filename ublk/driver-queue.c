@@ -4,8 +4,8 @@
  *
  * Each tag has one command with the kernel: it comes back when a request has come, and goes
  * out again with the result of that request.  The descriptors of requests lie in a mapping.
- * The same io_uring waits for two file descriptors beside that: the caller's, which tells
- * of answers through shared memory, and that of wake().
+ * The same io_uring waits for what tells of answers through shared memory, a descriptor and,
+ * on kernels that can (Linux 6.7), a futex; and for the descriptor of wake().
  *
  * The kernel copies the data of a write to the tag's buffer before the command comes back,
  * and that of a read from it at the commit.
@@ -25,18 +25,25 @@
 #include "driver.h"
 
 /* What a completion is of, in its user_data. */
-enum what { OF_TAG, OF_FD, OF_WAKE };
+enum what { OF_TAG, OF_FD, OF_WAKE, OF_BELL };
 #define USER_DATA(what, tag) ((uint64_t)(what) << 32 | (tag))
+
+/* Of Linux 6.7, which older headers have not. */
+#define FUTEX_WAIT_OPCODE 51
+#define FUTEX_32_BITS 2u
+#define FUTEX_ANY_WAKE 0xffffffffu
 
 struct kernel_queue {
 	struct driver_queue base;
 	unsigned index, depth;
-	bool encoded;	  /* commands as ioctls */
-	int device;	  /* /dev/ublkcN, of driver-control.c */
-	int woken;	  /* eventfd of wake() */
-	bool polls_woken; /* its poll is in the ring */
-	int polled;	  /* the caller's descriptor whose poll is in the ring, or -1 */
-	unsigned gone;	  /* tags that have come back for ever */
+	bool encoded;	      /* commands as ioctls */
+	int device;	      /* /dev/ublkcN, of driver-control.c */
+	int woken;	      /* eventfd of wake() */
+	bool polls_woken;     /* its poll is in the ring */
+	int polled;	      /* the caller's descriptor whose poll is in the ring, or -1 */
+	const uint32_t *bell; /* the futex for which the ring waits, or NULL */
+	uint32_t n_bells;     /* which of these waits it is */
+	unsigned gone;	      /* tags that have come back for ever */
 	struct io_uring ring;
 	const struct ublksrv_io_desc *requests;
 	size_t mapped;
@@ -55,7 +62,7 @@ static void ring_broken(int error)
 	abort();
 }
 
-/* There is room for each tag and both descriptors. */
+/* There is room for each tag, both descriptors and the bell. */
 static struct io_uring_sqe *get_sqe(struct kernel_queue *k)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&k->ring);
@@ -107,15 +114,43 @@ static void put_poll(struct kernel_queue *k, int fd, enum what what)
 	sqe->user_data = USER_DATA(what, 0);
 }
 
-static void put_polls(struct kernel_queue *k, int fd)
+/* A wait that is in the ring already is ended by the next wake, whatever the value. */
+static void put_bell(struct kernel_queue *k, const struct driver_wait *wait)
+{
+	struct io_uring_sqe *sqe;
+
+	if (wait->bell == NULL || wait->bell == k->bell)
+		return;
+	sqe = get_sqe(k);
+	memset(sqe, 0, sizeof(*sqe));
+	sqe->opcode = FUTEX_WAIT_OPCODE;
+	sqe->fd = FUTEX_32_BITS;
+	sqe->addr = (uintptr_t)wait->bell;
+	sqe->addr2 = wait->value;
+	sqe->addr3 = FUTEX_ANY_WAKE;
+	sqe->user_data = USER_DATA(OF_BELL, ++k->n_bells);
+	k->bell = wait->bell;
+}
+
+static void put_waits(struct kernel_queue *k, const struct driver_wait *wait)
 {
 	if (!k->polls_woken)
 		put_poll(k, k->woken, OF_WAKE);
 	k->polls_woken = true;
-	if (fd >= 0 && k->polled < 0) {
-		put_poll(k, fd, OF_FD);
-		k->polled = fd;
+	if (wait->fd >= 0 && k->polled < 0) {
+		put_poll(k, wait->fd, OF_FD);
+		k->polled = wait->fd;
 	}
+	put_bell(k, wait);
+}
+
+/* -EAGAIN: it had another value already.  An error of its memory is libcbd's to find. */
+static void bell_rang(struct kernel_queue *k, uint32_t which, int result)
+{
+	if (which == k->n_bells)
+		k->bell = NULL;
+	if (result < 0 && result != -EAGAIN && result != -EINTR)
+		k->base.takes_bells = false;
 }
 
 static void was_woken(struct kernel_queue *k)
@@ -157,6 +192,9 @@ static int reap(struct kernel_queue *k, uint16_t *tags, unsigned max)
 		case OF_WAKE:
 			was_woken(k);
 			break;
+		case OF_BELL:
+			bell_rang(k, tag, cqe->res);
+			break;
 		}
 		io_uring_cqe_seen(&k->ring, cqe);
 	}
@@ -168,13 +206,14 @@ static bool may_come_again(int error)
 	return error == -EINTR || error == -EAGAIN || error == -EBUSY || error == -ENOMEM;
 }
 
-static int kernel_turn(struct driver_queue *q, bool sleep, int fd, uint16_t *tags, unsigned max)
+static int kernel_turn(struct driver_queue *q, const struct driver_wait *wait, uint16_t *tags,
+		       unsigned max)
 {
 	struct kernel_queue *k = to_kernel(q);
 	int r = 0, n;
 
-	if (sleep) {
-		put_polls(k, fd);
+	if (wait != NULL) {
+		put_waits(k, wait);
 		r = io_uring_submit_and_wait(&k->ring, 1);
 	} else if (io_uring_sq_ready(&k->ring) > 0) {
 		r = io_uring_submit(&k->ring);
@@ -230,6 +269,15 @@ static int ring_open(struct io_uring *ring, unsigned entries)
 	return r;
 }
 
+static bool knows_futexes(struct io_uring *ring)
+{
+	struct io_uring_probe *probe = io_uring_get_probe_ring(ring);
+	bool knows = probe != NULL && io_uring_opcode_supported(probe, FUTEX_WAIT_OPCODE);
+
+	io_uring_free_probe(probe);
+	return knows;
+}
+
 static size_t pages(size_t bytes)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -267,13 +315,14 @@ int driver_kernel_queue(int device, const struct ublksrv_ctrl_dev_info *info, un
 	k->device = device;
 	k->polled = -1;
 	k->woken = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	r = k->woken < 0 ? -errno : ring_open(&k->ring, k->depth + 2);
+	r = k->woken < 0 ? -errno : ring_open(&k->ring, k->depth + 3);
 	if (r < 0) {
 		if (k->woken >= 0)
 			close(k->woken);
 		free(k);
 		return r;
 	}
+	k->base.takes_bells = knows_futexes(&k->ring);
 	r = map_requests(k);
 	if (r < 0)
 		kernel_close(&k->base);

@@ -21,6 +21,14 @@ struct driver {
 
 struct driver_queue {
 	const struct driver_queue_ops *ops;
+	bool takes_bells; /* turn() waits for a bell too */
+};
+
+/* What ends a turn() that sleeps, beside requests and wake(). */
+struct driver_wait {
+	int fd;		      /* it is readable; -1: none */
+	const uint32_t *bell; /* a futex that changes or is woken; NULL: none */
+	uint32_t value;	      /* that it has until then */
 };
 
 enum driver_command {
@@ -77,11 +85,12 @@ struct driver_queue_ops {
 	void (*commit)(struct driver_queue *q, unsigned tag, void *buf, int result);
 
 	/*
-	 * Send what is due, and take up to MAX tags whose requests have come.  With SLEEP
-	 * and none there: until one comes, FD is readable (-1: none), or wake().
+	 * Send what is due, and take up to MAX tags whose requests have come.  None there, and
+	 * WAIT is not NULL: until one comes, what WAIT tells, or wake().
 	 * -ENODEV: the device was stopped, and every tag is back.
 	 */
-	int (*turn)(struct driver_queue *q, bool sleep, int fd, uint16_t *tags, unsigned max);
+	int (*turn)(struct driver_queue *q, const struct driver_wait *wait, uint16_t *tags,
+		    unsigned max);
 
 	/* End a turn() that sleeps, or the next one.  Any thread. */
 	void (*wake)(struct driver_queue *q);

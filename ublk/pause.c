@@ -61,3 +61,20 @@ bool pause_stay_awake(struct pause *p)
 	p->since_ns = 0;
 	return false;
 }
+
+void pause_falls_asleep(struct pause *p)
+{
+	p->slept_ns = now_ns();
+}
+
+void pause_wakes_up(struct pause *p)
+{
+	uint64_t slept = now_ns() - p->slept_ns;
+
+	p->in_vain = p->poll != CBD_POLL_BUSY && slept > CBD_SPIN_NS + CBD_YIELD_LEAST_US * 1000ull;
+}
+
+bool pause_is_in_vain(const struct pause *p)
+{
+	return p->in_vain;
+}

@@ -6,7 +6,8 @@
  * sides.  Which request may overtake which is libcbd's (rule 13).
  *
  * Fast path: serve -> answer (answers: cbd_queue_poll) then take (one system call sends all
- * results and takes all requests; one cbd_queue_submit).
+ * results and takes all requests; one cbd_queue_submit).  When requests come slowly that one
+ * call sleeps too (sleep_for_both).
  */
 #include <config.h>
 
@@ -55,10 +56,10 @@ struct queue {
 	struct request *requests; /* by tag */
 	char *buffers;		  /* MAX_IO bytes for each tag */
 	unsigned in_flight;	  /* submitted to libcbd */
-	struct pause pause;
-	int fd;		/* of the queue of libcbd, made at the first sleep; -1 */
-	bool fd_failed; /* and looked for in vain */
-	bool stopped;	/* the driver has taken the device away */
+	struct pause idle, busy;  /* waits with nothing in flight, and with something */
+	int fd;			  /* of the queue of libcbd, made at the first sleep; -1 */
+	bool fd_failed;		  /* and looked for in vain */
+	bool stopped;		  /* the driver has taken the device away */
 	unsigned flushes_to_tell;
 	struct ledger_flush told[BATCH];
 	unsigned long errors;
@@ -300,13 +301,13 @@ static int check_inheritance(struct queue *q, const char **why)
 
 /* -------------------------------------------------------------- both sides */
 
-/* Send the results, and take what requests have come. */
-static unsigned take(struct queue *q, bool sleep, int fd)
+/* Send the results, and take what requests have come; with WAIT, sleep until there are some. */
+static unsigned take(struct queue *q, const struct driver_wait *wait)
 {
 	uint16_t tags[BATCH];
 	struct cbd_io ios[BATCH];
 	unsigned n = 0;
-	int got = q->dq->ops->turn(q->dq, sleep, fd, tags, BATCH);
+	int got = q->dq->ops->turn(q->dq, wait, tags, BATCH);
 
 	tell_flushes(q);
 	if (got < 0) {
@@ -361,21 +362,33 @@ static int descriptor(struct queue *q)
 	return q->fd;
 }
 
-/* With nothing in flight only the kernel, or queue_leave(), has something to tell. */
-static void sleep_for_both(struct queue *q)
+/* Where the kernel can wait for the bell of libcbd's queue, an answer wakes no thread but
+ * this one.  Not 0: there may be an answer. */
+static int arm(struct queue *q, struct driver_wait *wait)
 {
-	int fd = -1;
-
-	if (q->in_flight > 0) {
-		fd = descriptor(q);
-		if (fd < 0) {
-			usleep(1000);
-			return;
-		}
-		if (cbd_queue_arm(q->cq) != 0)
-			return;
+	wait->fd = descriptor(q);
+	if (wait->fd < 0) {
+		usleep(1000);
+		return -ENODEV;
 	}
-	take(q, true, fd);
+	if (q->dq->takes_bells)
+		return cbd_queue_arm_bell(q->cq, &wait->bell, &wait->value);
+	return cbd_queue_arm(q->cq);
+}
+
+/* With nothing in flight only the kernel, or queue_leave(), has something to tell. */
+static unsigned sleep_for_both(struct queue *q)
+{
+	struct pause *p = q->in_flight > 0 ? &q->busy : &q->idle;
+	struct driver_wait wait = { .fd = -1 };
+	unsigned n;
+
+	if (q->in_flight > 0 && arm(q, &wait) != 0)
+		return 0;
+	pause_falls_asleep(p);
+	n = take(q, &wait);
+	pause_wakes_up(p);
+	return n;
 }
 
 /* A queue that leaves ends when the last result was sent. */
@@ -386,17 +399,26 @@ static bool is_over(const struct queue *q, bool idle)
 	return q->stopped || leave == ABANDONS || (leave == LEAVES && q->in_flight == 0 && idle);
 }
 
+/* The last results are sent by the call that sleeps, when to stay awake for the next request
+ * would be in vain.  A queue that leaves has had its wake-up, perhaps. */
+static bool sleeps_at_once(const struct queue *q)
+{
+	return q->in_flight == 0 && pause_is_in_vain(&q->idle) &&
+	       atomic_load_explicit(&q->leave, memory_order_relaxed) == STAYS;
+}
+
 static void serve(struct queue *q)
 {
 	for (;;) {
+		struct pause *p = q->in_flight > 0 ? &q->busy : &q->idle;
 		unsigned some = answer(q);
 
-		some += take(q, false, -1);
+		some += some > 0 && sleeps_at_once(q) ? sleep_for_both(q) : take(q, NULL);
 		if (is_over(q, some == 0))
 			return;
 		if (some > 0)
-			pause_hit(&q->pause);
-		else if (!pause_stay_awake(&q->pause))
+			pause_hit(p);
+		else if (!pause_stay_awake(p))
 			sleep_for_both(q);
 	}
 }
@@ -420,7 +442,7 @@ static int prepare(struct queue *q)
 		return r;
 	for (unsigned tag = 0; tag < info->queue_depth; tag++)
 		q->dq->ops->fetch(q->dq, tag, buffer_of(q, tag));
-	take(q, false, -1);
+	take(q, NULL);
 	return q->stopped ? -ENODEV : 0;
 }
 
@@ -494,7 +516,8 @@ struct queue *queue_start(const struct queue_device *device, unsigned index)
 	q->index = index;
 	q->cq = cbd_blkdev_queue(device->blkdev, index);
 	q->fd = -1;
-	pause_init(&q->pause, device->poll);
+	pause_init(&q->idle, device->poll);
+	pause_init(&q->busy, device->poll);
 	pthread_mutex_init(&q->lock, NULL);
 	pthread_cond_init(&q->changed, NULL);
 	r = run(q);

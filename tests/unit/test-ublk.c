@@ -354,6 +354,30 @@ START_TEST(files)
 }
 END_TEST
 
+/* The queue sleeps before each request and before each answer, on kernels that wait for bells
+ * and on those that do not. */
+START_TEST(sleeps)
+{
+	struct pair_options o = way(_i / 2);
+	struct state state;
+
+	open_all(&o);
+	s->deaf = _i % 2;
+	state = new_state(1);
+	state.poll = CBD_POLL_SLEEP;
+	d = new_device(&state);
+	ck_assert_int_eq(device_add(&d, 0, 0), 0);
+	for (unsigned i = 0; i < 50; i++) {
+		unit_fill(data, BLOCK, i);
+		ck_assert_int_eq(execute(UBLK_IO_OP_WRITE, i % 4 * BLOCK, BLOCK, data), BLOCK);
+		usleep(i % 5 * 50);
+		ck_assert_int_eq(execute(UBLK_IO_OP_READ, i % 4 * BLOCK, BLOCK, back), BLOCK);
+		ck_assert_mem_eq(back, data, BLOCK);
+	}
+	close_device();
+}
+END_TEST
+
 START_TEST(policy)
 {
 	struct pause w;
@@ -364,7 +388,17 @@ START_TEST(policy)
 	unit_wait(!pause_stay_awake(&w));
 	ck_assert(pause_stay_awake(&w) || w.one_cpu); /* a new wait */
 	pause_hit(&w);
+	/* to stay awake is in vain after a long sleep */
+	ck_assert(!pause_is_in_vain(&w));
+	pause_falls_asleep(&w);
+	usleep(1000);
+	pause_wakes_up(&w);
+	ck_assert(pause_is_in_vain(&w));
 	pause_init(&w, CBD_POLL_BUSY);
+	pause_falls_asleep(&w);
+	usleep(1000);
+	pause_wakes_up(&w);
+	ck_assert(!pause_is_in_vain(&w));
 	for (unsigned i = 0; i < 1000; i++)
 		ck_assert(pause_stay_awake(&w));
 }
@@ -879,6 +913,7 @@ static Suite *suite(void)
 	tcase_add_loop_test(c, grows, 0, 2);
 	tcase_add_test(c, files);
 	tcase_add_test(c, policy);
+	tcase_add_loop_test(c, sleeps, 0, 2 * WAYS);
 	tcase_add_loop_test(c, killed, 0, WAYS);
 	tcase_add_test(c, old_write_first);
 	tcase_add_test(c, both_killed);

@@ -306,13 +306,26 @@ static int collect(struct sim_server_queue *k, uint16_t *tags, unsigned max)
 	return (int)n;
 }
 
-static int sim_turn(struct driver_queue *q, bool sleep, int fd, uint16_t *tags, unsigned max)
+/* Until a descriptor is readable or the bell has rung, which is looked at each millisecond. */
+static bool sim_sleep(struct pollfd *fds, const struct driver_wait *wait)
+{
+	int ms = wait->bell != NULL ? 1 : -1;
+
+	while (poll(fds, wait->fd >= 0 ? 2 : 1, ms) == 0)
+		if (__atomic_load_n(wait->bell, __ATOMIC_ACQUIRE) != wait->value)
+			return true;
+	return fds[1].revents & POLLIN;
+}
+
+static int sim_turn(struct driver_queue *q, const struct driver_wait *wait, uint16_t *tags,
+		    unsigned max)
 {
 	struct sim_server_queue *k = of_queue(q);
 	struct pollfd fds[] = {
 		{ .fd = k->queue->wake, .events = POLLIN },
-		{ .fd = fd, .events = POLLIN },
+		{ .fd = wait != NULL ? wait->fd : -1, .events = POLLIN },
 	};
+	bool ended = wait == NULL;
 	eventfd_t value;
 	int n;
 
@@ -320,10 +333,9 @@ static int sim_turn(struct driver_queue *q, bool sleep, int fd, uint16_t *tags, 
 		lock(k->sim);
 		n = collect(k, tags, max);
 		unlock(k->sim);
-		if (n != 0 || !sleep || atomic_exchange(&k->woken, false) ||
-		    (fds[1].revents & POLLIN))
+		if (n != 0 || ended || atomic_exchange(&k->woken, false))
 			return n;
-		poll(fds, fd >= 0 ? 2 : 1, -1);
+		ended = sim_sleep(fds, wait);
 		eventfd_read(k->queue->wake, &value);
 	}
 }
@@ -357,6 +369,7 @@ static int sim_queue_open(struct driver *d, const struct ublksrv_ctrl_dev_info *
 	CHECK(info->queue_depth == of(d)->info.queue_depth);
 	k->base.ops = &queue_ops;
 	k->sim = of(d);
+	k->base.takes_bells = !k->sim->deaf;
 	k->queue = &k->sim->queues[index];
 	*q = &k->base;
 	return 0;

@@ -35,6 +35,7 @@ struct sim_queue {
 struct sim {
 	pthread_mutex_t lock; /* guards all that follows; of processes that may be killed */
 	uint64_t features;
+	bool deaf; /* a kernel before 6.7: it waits for no bell */
 	bool exists, open, stopped;
 	struct ublksrv_ctrl_dev_info info;
 	struct ublk_params params;
