@@ -19,7 +19,7 @@ build_packages=(
 )
 check_packages=(
 	abigail-tools btrfs-progs busybox-static clang clang-format cpio cppcheck daxctl e2fsprogs fdisk fio fuse3 g++ gcovr
-	git jq kmod libclang-rt-14-dev llvm mmdebstrap nbd-client ndctl procps python3 python3-libnbd
+	git jq kmod libclang-rt-14-dev llvm nbd-client ndctl procps python3 python3-libnbd
 	python3-prometheus-client tmux
 	qemu-system-common qemu-system-x86 shellcheck spin systemd valgrind xfsprogs xz-utils zstd
 )

@@ -6,6 +6,8 @@
 # usage: smoke.sh hosts    two hosts, the cases of $hosts_cases
 #        smoke.sh block    one host, and its block devices
 #        smoke.sh ublk     one host, and devices of cbd-ublk: no part of check-vm
+#        smoke.sh ublk-fs       file systems and what else the kernel puts on them
+#        smoke.sh ublk-bench    and how fast they are, beside nbd-client
 #
 # Exits as automake wants it: 0 passed, 1 failed, 77 skipped, 99 broken.
 # abs_top_builddir is the build tree under test, abs_top_srcdir its source;
@@ -81,13 +83,15 @@ new_run_folder()
 	export LAB_RUN
 	trap clean_up EXIT
 	trap 'exit 99' INT TERM HUP
-	cp "$here/guest-lib.sh" "$LAB_RUN/"
+	cp "$here/guest-lib.sh" "$here/ublk-lib.sh" "$LAB_RUN/"
 	# a guest does not see the load of this machine
 	printf 'RUN=%q\nSRC=%q\nCASES=%q\nCBD_TEST_FACTOR=%s\n' "$abs_top_builddir/run" \
 		"$abs_top_srcdir" "$1" "$(factor)" >"$LAB_RUN/settings"
 	# what the integration tests of this machine leave out
 	[ -w /dev/loop-control ] || loops=yes
 	echo "LOOPS=${loops-}" >>"$LAB_RUN/settings"
+	echo "BENCH_ROUNDS=${BENCH_ROUNDS-} BENCH_SECONDS=${BENCH_SECONDS-}" \
+		"BENCH_COHERENCE=${BENCH_COHERENCE-}" >>"$LAB_RUN/settings"
 }
 
 report() # NODE FILE...
@@ -101,12 +105,12 @@ report() # NODE FILE...
 }
 
 # The host sees by the files behind them what a discard has freed.
-virtio_disks()
+virtio_disks() # SIZE SECTOR...
 {
 	local sector
 
-	for sector in 512 4096; do
-		truncate -s 96M "$LAB_RUN/disk-$sector"
+	for sector in "${@:2}"; do
+		truncate -s "$1" "$LAB_RUN/disk-$sector"
 		LAB_EXTRA+=" -drive if=none,id=d$sector,format=raw,discard=unmap"
 		LAB_EXTRA+=",file=$LAB_RUN/disk-$sector"
 		LAB_EXTRA+=" -device virtio-blk-pci,bus=pcie.0,drive=d$sector"
@@ -136,17 +140,24 @@ run_guests() # SCRIPT OF EACH HOST...
 case ${1:-} in
 hosts) cases=${CBD_VM_CASES:-$hosts_cases} scripts=("$here/guest-cases.sh"{,}) ;;
 block) cases='' scripts=("$here/block-host1.sh") ;;
-ublk)
-	cases='' scripts=("$here/ublk-host1.sh")
+ublk | ublk-fs | ublk-bench)
+	cases='' scripts=("$here/$1-host1.sh")
 	: "${LAB_KERNEL:=k612}" "${LAB_TIMEOUT:=$(limit 400)}" "${LAB_SMP:=2}"
 	export LAB_KERNEL LAB_SMP
 	;;
-*) broken "usage: smoke.sh hosts|block|ublk" ;;
+*) broken "usage: smoke.sh hosts|block|ublk|ublk-fs|ublk-bench" ;;
 esac
 : "${abs_top_builddir:=$(find_build)}" "${LAB_EXTRA:=}"
+case $1 in
+ublk-fs) requires fio mkfs.xfs mkfs.btrfs parted sfdisk lvm cryptsetup ;;
+ublk-bench) requires fio ;;
+esac
 requires nbdkit nbd-client nbdinfo qemu-img mkfs.ext4 e2fsck jq sha256sum
 [ -x "$abs_top_builddir/run" ] || broken "$abs_top_builddir: not built"
 build_lab
 new_run_folder "$cases"
-[ "$1" != block ] || virtio_disks
+case $1 in
+block) virtio_disks 96M 512 4096 ;;
+ublk-fs) virtio_disks 384M 4096 ;;
+esac
 run_guests "${scripts[@]}"
