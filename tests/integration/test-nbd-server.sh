@@ -53,7 +53,9 @@ nbd_random()
 	nbdcopy --request-size=131072 "$server_uri" - | cmp - "$disks/shadow"
 	stop_backend 1
 	stop "$server_pid"
-	! grep 'error:' "$tmp/nbdkit.log" || fail "nbdkit reports errors"
+	# on a busy machine a request may be inside for half a second when nbdkit is stopped
+	! grep 'error:' "$tmp/nbdkit.log" | grep -v 'aborting sleep because of server shut down$' ||
+		fail "nbdkit reports errors"
 	! grep -e error -e lost -e damaged "$tmp/backend-1.log" || fail "cbd-backend reports errors"
 }
 
