@@ -12,7 +12,7 @@ size=$((384 << 20)) # the least that xfs takes is 300 MiB
 mnt=$disks/mnt
 mkdir "$mnt"
 dev=/dev/ublkb0
-cleanup_fn umount -q "$mnt"
+cleanup_fn unmount "$mnt"
 
 table=()
 step_name=
@@ -227,7 +227,7 @@ swapon --discard ${dev}p2
 refused_in_use
 mkdir "$tmp/cgroup"
 mount -t cgroup2 cgroup2 "$tmp/cgroup"
-cleanup_fn umount -q "$tmp/cgroup"
+cleanup_fn unmount "$tmp/cgroup"
 echo +memory >"$tmp/cgroup/cgroup.subtree_control"
 mkdir "$tmp/cgroup/small"
 echo 24M >"$tmp/cgroup/small/memory.max"
@@ -285,7 +285,7 @@ quietly cryptsetup open --allow-discards --key-file "$tmp/key" ${dev}p1 secret
 quietly mkfs.ext4 -q /dev/mapper/secret
 files_on /dev/mapper/secret
 refused_in_use
-yes "a text that is easy to find" | head -c 1M >"$mnt/text"
+printf 'a text that is easy to find\n%.0s' {1..40000} >"$mnt/text"
 under_load "$mnt/load" dm-crypt
 check_files
 umount "$mnt"

@@ -35,7 +35,7 @@ say "ext4"
 mkfs.ext4 -q "$dev"
 mkdir "$disks/mnt"
 mount "$dev" "$disks/mnt"
-cleanup_fn umount -q "$disks/mnt"
+cleanup_fn unmount "$disks/mnt"
 for n in 0 1 4097 1048576 5000003; do
 	head -c $n /dev/urandom >"$disks/mnt/file-$n"
 done

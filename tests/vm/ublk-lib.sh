@@ -26,6 +26,12 @@ say()
 	echo "== $(cut -d' ' -f1 /proc/uptime) s: $*"
 }
 
+# For the end: what a test has unmounted by itself is no failure.
+unmount()
+{
+	! mountpoint -q "$1" || umount "$1"
+}
+
 # of NAME MEMBER: what the list says
 of()
 {
