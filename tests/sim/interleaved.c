@@ -336,7 +336,7 @@ static const struct meeting meetings[] = {
 	{ "claim-blkdev",
 	  { .channels = 2 },
 	  3,
-	  2,
+	  6,
 	  serve_on_0,
 	  claim_blkdev,
 	  claimed_blkdev,
