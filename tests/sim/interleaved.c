@@ -480,7 +480,7 @@ static int lie(struct sim_proc *p, void *arg)
 	struct cbd_transport *t;
 	struct cbd_channel ch;
 	struct cbd_grant_line g;
-	struct cbd_se se;
+	struct cbd_se se = { 0 };
 	struct cbd_ce ce = { .result = CBD_RESULT_OK };
 	int r = cbd_transport_open(sim.path, 0, &t);
 
