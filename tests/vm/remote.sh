@@ -134,9 +134,9 @@ power_off_if_asked()
 }
 
 # Waits for FILE, which the host makes; it is alive meanwhile.
-await_host() # HOST FILE
+await_host() # HOST FILE [SECONDS]
 {
-	local end=$((SECONDS + $(patience 60)))
+	local end=$((SECONDS + $(patience "${3:-60}")))
 
 	until [ -e "$2" ]; do
 		power_off_if_asked
@@ -158,11 +158,11 @@ send() # HOST COMMAND
 
 # Waits for the end of the last COMMAND, leaves what it says in $LAB_RUN/said, and returns
 # its status.
-answer() # HOST
+answer() # HOST [SECONDS]
 {
 	local dir=$LAB_RUN/node-${node[$1]} n=$((sent[$1] - 1))
 
-	await_host "$1" "$dir/rc-$n"
+	await_host "$1" "$dir/rc-$n" "${2:-60}"
 	cp "$dir/out-$n" "$LAB_RUN/said"
 	return "$(cat "$dir/rc-$n")"
 }
