@@ -43,6 +43,8 @@ is_free() # DEVICE
 	[ ! -e "/sys/block/${1##*/}/pid" ]
 }
 
+# what daemons say
+busybox syslogd -O "$LAB/syslog"
 # shellcheck source=/dev/null
 . /lab/functions
 : >"$LAB/up"
