@@ -8,7 +8,8 @@
 . "$(dirname "$0")/common.sh"
 
 data_areas_kib=$((2 * 2048))
-most_lines=150
+# ten of each kind (common/log-limit.h): six operations with five errors each, and some
+most_lines=400
 
 format_transport transport --size 64M --channel-size 2M --channels 4 --heartbeat 50 \
 	--dead-after 10 --data-crc --backends 2 --blkdevs 4
