@@ -10,6 +10,8 @@ patch-transport.py FILE flip-ring se|ce:BACKEND:CHANNEL
 	flip one bit in each line of a ring
 patch-transport.py FILE line LINE [POSITION:BYTES=NUMBER]...
 	set numbers in a line, and seal it
+patch-transport.py FILE beat LINE
+	count in a line of beats, until killed
 patch-transport.py FILE empty LINE
 	make it all zero
 patch-transport.py FILE show LINE POSITION:BYTES
@@ -20,6 +22,7 @@ patch-transport.py FILE where LINE
 
 import struct
 import sys
+import time
 
 PAGE = 4096
 LINE = 64
@@ -126,6 +129,13 @@ class Transport:
         line[60:] = crc32c(line[:60], seed).to_bytes(4, "little")
         self.write(offset, line)
 
+    def beat(self, name):
+        count = 0
+        while True:
+            count += 1
+            self.patch_line(name, [("0:8", count)])
+            time.sleep(0.05)
+
     def show(self, name, place):
         position, length = (int(n) for n in place.split(":"))
         line = self.read(self.where(name), LINE)
@@ -159,6 +169,8 @@ def main():
         transport.flip_ring(rest[0])
     elif command == "line":
         transport.patch_line(rest[0], settings_of(rest[1:]))
+    elif command == "beat":
+        transport.beat(rest[0])
     elif command == "empty":
         transport.write(transport.where(rest[0]), bytes(LINE))
     elif command == "show":

@@ -165,16 +165,7 @@ expect 0 "" cbdctl check "$transport"
 # Another host that lives.
 "$patch" "$transport" line host-claim:5 0:8=1 8:8=1
 "$patch" "$transport" line host-state:5 0:8=1 16:8=1 36:4=1
-beat()
-{
-	local n=0
-
-	while :; do
-		n=$((n + 1))
-		"$patch" "$transport" line host-beat:5 0:8=$n
-	done
-}
-beat &
+"$patch" "$transport" beat host-beat:5 &
 beating=$!
 cleanup_fn stop $beating
 expect 1 "$transport: host 5 is alive: it beats" \
