@@ -34,6 +34,7 @@ struct sim_server_queue {
 	struct sim *sim;
 	struct sim_queue *queue;
 	void *buffers[SIM_DEPTH]; /* the server's */
+	unsigned results;	  /* since the last turn */
 	_Atomic bool woken;
 };
 
@@ -279,6 +280,7 @@ static void sim_commit(struct driver_queue *q, unsigned tag, void *buf, int resu
 	t->result = result;
 	t->requested = t->taken = false;
 	t->fetched = true;
+	k->results++;
 	unlock(k->sim);
 }
 
@@ -306,15 +308,21 @@ static int collect(struct sim_server_queue *k, uint16_t *tags, unsigned max)
 	return (int)n;
 }
 
-/* Until a descriptor is readable or the bell has rung, which is looked at each millisecond. */
-static bool sim_sleep(struct pollfd *fds, const struct driver_wait *wait)
+/* Until a descriptor is readable or the bell has rung, which is looked at each millisecond.
+ * True: it was what tells of answers. */
+static bool sim_sleep(struct sim *s, struct pollfd *fds, const struct driver_wait *wait)
 {
 	int ms = wait->bell != NULL ? 1 : -1;
 
 	while (poll(fds, wait->fd >= 0 ? 2 : 1, ms) == 0)
-		if (__atomic_load_n(wait->bell, __ATOMIC_ACQUIRE) != wait->value)
+		if (__atomic_load_n(wait->bell, __ATOMIC_ACQUIRE) != wait->value) {
+			s->by_bell++;
 			return true;
-	return fds[1].revents & POLLIN;
+		}
+	if (!(fds[1].revents & POLLIN))
+		return false;
+	s->by_fd++;
+	return true;
 }
 
 static int sim_turn(struct driver_queue *q, const struct driver_wait *wait, uint16_t *tags,
@@ -329,13 +337,15 @@ static int sim_turn(struct driver_queue *q, const struct driver_wait *wait, uint
 	eventfd_t value;
 	int n;
 
+	k->sim->with_results += wait != NULL && k->results > 0;
+	k->results = 0;
 	for (;;) {
 		lock(k->sim);
 		n = collect(k, tags, max);
 		unlock(k->sim);
 		if (n != 0 || ended || atomic_exchange(&k->woken, false))
 			return n;
-		ended = sim_sleep(fds, wait);
+		ended = sim_sleep(k->sim, fds, wait);
 		eventfd_read(k->queue->wake, &value);
 	}
 }
