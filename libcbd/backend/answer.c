@@ -4,7 +4,8 @@
  * (rule 11).
  *
  * Fast path: cbd_handler_complete -> cbd_payload_deliver (payload.c); then
- * cbd_handler_send_ce -> cbd_channel_send_ce (ring/channel.c), remember_bell.
+ * cbd_handler_send_ce -> cbd_channel_start_ce (ring/channel.c), remember_bell.  Once a round
+ * cbd_handler_answers_done.
  */
 #include <config.h>
 
@@ -31,7 +32,7 @@ static const uint32_t *sleeps_of(const struct cbd_hchannel *hc)
  * flag.  The fence waits until the CE's line has come over from the other CPU: too
  * long for each CE, short enough once a round.  So the flag is read here without a
  * fence, which misses only a blkdev that is falling asleep in this moment; for that
- * one cbd_handler_ring() reads the flag again, after the fence, before the handler
+ * one cbd_handler_answers_done() reads the flag again, after the fence, before the handler
  * looks at the rings again.
  */
 static void remember_bell(struct cbd_hchannel *hc)
@@ -47,10 +48,11 @@ static void remember_bell(struct cbd_hchannel *hc)
 	hc->h->bells_due = hc;
 }
 
-void cbd_handler_ring(struct cbd_handler *h)
+void cbd_handler_answers_done(struct cbd_handler *h)
 {
 	struct cbd_hchannel *hc;
 
+	cbd_mem_store_done(h->mem);
 	while ((hc = h->bells_due)) {
 		h->bells_due = hc->next_bell_due;
 		hc->bell_due = false;
@@ -107,7 +109,7 @@ void cbd_handler_send_ce(struct cbd_hrequest *r, uint32_t result, uint32_t data_
 	count(r, result);
 	cbd_hrequest_put(r);
 	cbd_step("io-ce");
-	if (cbd_channel_send_ce(&hc->ch, &ce) < 0) {
+	if (cbd_channel_start_ce(&hc->ch, &ce) < 0) {
 		cbd_hchannel_set_broken(hc); /* the memory is gone */
 		return;
 	}

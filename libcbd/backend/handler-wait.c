@@ -111,7 +111,7 @@ bool cbd_handler_wait(struct cbd_handler *h, unsigned max_us)
 
 	if (h->armed)
 		cbd_handler_disarm(h);
-	cbd_handler_ring(h);
+	cbd_handler_answers_done(h);
 	us = cbd_wait_next(&h->wait);
 	if (us == CBD_WAIT_YIELD)
 		cbd_wait_yield(&h->wait);
@@ -212,7 +212,7 @@ int cbd_handler_arm(struct cbd_handler *h)
 		return cbd_error(EINVAL,
 				 "handler %u: no file descriptor to arm: none was asked for",
 				 h->index);
-	cbd_handler_ring(h);
+	cbd_handler_answers_done(h);
 	h->armed = true;
 	h->armed_ns = cbd_now_ns();
 	cbd_watcher_arm(h->watcher, h->watched, watched(h), longest_us(h));

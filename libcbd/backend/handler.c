@@ -469,7 +469,7 @@ static void retire(struct cbd_handler *h, unsigned i)
 {
 	struct cbd_hchannel *hc = h->active[i];
 
-	cbd_handler_ring(h);
+	cbd_handler_answers_done(h);
 	if (h->peeked == hc)
 		h->peeked = NULL;
 	if (i < h->n_hot) {
@@ -606,7 +606,7 @@ unsigned cbd_handler_fetch(struct cbd_handler *h, struct cbd_request **out, unsi
 
 	if (h->armed)
 		cbd_handler_disarm(h);
-	cbd_handler_ring(h);
+	cbd_handler_answers_done(h);
 	if (cbd_flag_get(&h->changed))
 		take_incoming(h);
 	heat_cold(h);

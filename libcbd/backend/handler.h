@@ -49,11 +49,12 @@ void cbd_handler_free(struct cbd_handler *h);
 
 /* ------------------------------------------------- of its thread: answer.c */
 
-/* Answer R with a CE, and give R back. */
+/* Answer R with a CE, and give R back.  The CE is under way to the memory when this
+ * returns: cbd_handler_answers_done() follows. */
 void cbd_handler_send_ce(struct cbd_hrequest *r, uint32_t result, uint32_t data_crc);
 
-/* Ring the bells that are due. */
-void cbd_handler_ring(struct cbd_handler *h);
+/* After the answers of a round: the CEs are in memory, the bells that are due rung. */
+void cbd_handler_answers_done(struct cbd_handler *h);
 
 /* Store the sleep flags of its channels; awake, whatever it has armed. */
 void cbd_handler_put_sleeps(struct cbd_handler *h, uint32_t value);

@@ -84,8 +84,11 @@ static int fill_unlocks(struct cbd_queue *q, struct cbd_part *p)
 
 /* ------------------------------------------------------------------ batch */
 
+/* One fence for all payloads, and one for all SEs: the handler takes the SEs by their
+ * positions, in whichever order they get into memory. */
 static void store_entries_inside(struct cbd_queue *q, struct batch *b)
 {
+	cbd_mem_store_done(&q->ch.t->mem);
 	for (unsigned i = 0; i < b->n; i++) {
 		struct cbd_part *p = b->part[i];
 
@@ -97,9 +100,10 @@ static void store_entries_inside(struct cbd_queue *q, struct batch *b)
 		/* before the SE is there: a leader that sees its CE sees this too */
 		cbd_shared_set(&q->cursors.se_next, p->se.position + 1);
 		cbd_step("io-se");
-		cbd_channel_send_se_inside(&q->ch, &p->se);
+		cbd_channel_start_se_inside(&q->ch, &p->se);
 		cbd_step("io-se-sent");
 	}
+	cbd_mem_store_done(&q->ch.t->mem);
 }
 
 static void send_inside(struct cbd_queue *q, struct batch *b)

@@ -14,6 +14,7 @@
 #ifndef CBD_COHERENCE_CPU_H
 #define CBD_COHERENCE_CPU_H
 
+#include <stdbool.h>
 #include <string.h>
 
 typedef uint64_t __attribute__((may_alias)) cbd_word64;
@@ -152,8 +153,8 @@ static inline void cbd_cpu_write(void *dst, const void *src, size_t len)
 	memcpy(dst, src, len);
 }
 
-/* Copy into shared memory around the cache, with the widest non-temporal stores that
- * libpmem knows; no fence.  In coherence.c. */
-void cbd_cpu_stream(void *dst, const void *src, size_t len);
+/* Copy LINES whole lines to DST, which begins a line, around the cache; no fence.  False:
+ * this CPU may leave them in its cache, to be written back.  In coherence.c. */
+bool cbd_cpu_stream(void *dst, const void *src, size_t lines);
 
 #endif

@@ -91,21 +91,30 @@ static inline void cbd_line_load(const struct cbd_mem *m, const void *line, void
 	cbd_line_copy(line, copy, cbd_cpu_load_acquire(line));
 }
 
-static inline void cbd_line_store(const struct cbd_mem *m, void *line, const void *copy)
+static inline void cbd_mem_store_done(const struct cbd_mem *m)
+{
+	if (m->software)
+		cbd_cpu_store_fence();
+}
+
+static inline void cbd_line_store_start(const struct cbd_mem *m, void *line, const void *copy)
 {
 	cbd_word64 *to = line;
 
-	/* Non-temporal and written-back payload becomes visible before the
-	 * line that announces it. */
-	if (m->software)
-		cbd_cpu_store_fence();
 	for (int i = 1; i < CBD_LINE_WORDS; i++)
 		cbd_cpu_store(&to[i], cbd_copy_get(copy, i));
 	cbd_cpu_store_release(&to[0], cbd_copy_get(copy, 0));
-	if (m->software) {
+	if (m->software)
 		cbd_cpu_write_back(line);
-		cbd_cpu_store_fence();
-	}
+}
+
+static inline void cbd_line_store(const struct cbd_mem *m, void *line, const void *copy)
+{
+	/* Non-temporal and written-back payload becomes visible before the
+	 * line that announces it. */
+	cbd_mem_store_done(m);
+	cbd_line_store_start(m, line, copy);
+	cbd_mem_store_done(m);
 }
 
 static inline void cbd_line_forget(const struct cbd_mem *m, void *line)
@@ -144,12 +153,6 @@ static inline void cbd_mem_store(const struct cbd_mem *m, void *dst, const void 
 		cbd_cpu_copy_in(dst, src, len);
 	else
 		cbd_cpu_write(dst, src, len);
-}
-
-static inline void cbd_mem_store_done(const struct cbd_mem *m)
-{
-	if (m->software)
-		cbd_cpu_store_fence();
 }
 
 static inline void cbd_mem_load(const struct cbd_mem *m, void *dst, const void *src, size_t len)

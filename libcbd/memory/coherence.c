@@ -5,7 +5,6 @@
  */
 #include <config.h>
 
-#include <libpmem.h>
 #include <pthread.h>
 
 #include "memory/coherence.h"
@@ -14,6 +13,7 @@
 
 #if defined(__x86_64__) && !defined(CBD_CPU_IMPL)
 #include <cpuid.h>
+#include <emmintrin.h>
 
 bool cbd_cpu_clflushopt, cbd_cpu_clwb;
 
@@ -27,9 +27,41 @@ static void find_instructions(void)
 		cbd_cpu_clwb = b & (1u << 24);
 	}
 }
+
+/*
+ * Non-temporal stores bypass the cache; a line that was in it is evicted, so nothing is
+ * left to be written back (Intel SDM vol. 1, 10.4.6.2, which excepts older CPUs that
+ * stored in place: none of those has CLFLUSHOPT).  pmem_memcpy() of libpmem gives no such
+ * promise: its flag is a hint, which PMEM_NO_MOVNT=1 turns off.
+ */
+bool cbd_cpu_stream(void *dst, const void *src, size_t lines)
+{
+	__m128i *to = dst;
+	const __m128i_u *from = src;
+
+	for (const __m128i *end = to + lines * 4; to < end; to += 4, from += 4) {
+		__m128i a = _mm_loadu_si128(from), b = _mm_loadu_si128(from + 1),
+			c = _mm_loadu_si128(from + 2), d = _mm_loadu_si128(from + 3);
+
+		_mm_stream_si128(to, a);
+		_mm_stream_si128(to + 1, b);
+		_mm_stream_si128(to + 2, c);
+		_mm_stream_si128(to + 3, d);
+	}
+	return cbd_cpu_clflushopt;
+}
 #else
 static void find_instructions(void)
 {
+}
+#endif
+
+#if defined(__aarch64__) && !defined(CBD_CPU_IMPL)
+/* STNP is a hint: the lines may be in the cache behind it as well. */
+bool cbd_cpu_stream(void *dst, const void *src, size_t lines)
+{
+	memcpy(dst, src, lines * CBD_LINE);
+	return false;
 }
 #endif
 
@@ -40,24 +72,22 @@ void cbd_coherence_init(void)
 	pthread_once(&once, find_instructions);
 }
 
-#ifndef CBD_CPU_IMPL
-void cbd_cpu_stream(void *dst, const void *src, size_t len)
-{
-	pmem_memcpy(dst, src, len, PMEM_F_MEM_NONTEMPORAL | PMEM_F_MEM_NODRAIN);
-}
-#endif
-
 static const char *line_of(const void *p)
 {
 	return (const char *)((uintptr_t)p & ~(uintptr_t)(CBD_LINE - 1));
 }
 
-void cbd_cpu_write_back_range(const void *p, size_t len)
+static void start_write_back(const char *p, size_t len)
 {
-	const char *end = (const char *)p + len;
+	const char *end = p + len;
 
 	for (const char *l = line_of(p); l < end; l += CBD_LINE)
 		cbd_cpu_write_back(l);
+}
+
+void cbd_cpu_write_back_range(const void *p, size_t len)
+{
+	start_write_back(p, len);
 	cbd_cpu_store_fence();
 }
 
@@ -70,19 +100,30 @@ void cbd_cpu_invalidate_range(const void *p, size_t len)
 	cbd_cpu_full_fence();
 }
 
-/*
- * libpmem picks the widest non-temporal stores.  What it leaves in the cache
- * (edges, or everything with PMEM_NO_MOVNT=1) it may not flush (PMEM_NO_FLUSH=1,
- * eADR), so the lines are written back here again: cheap for lines that are not
- * cached.  No fence here: cbd_line_store() of the entry that names the payload has one.
- */
+/* A part of a line. */
+static void copy_edge(char *dst, const char *src, size_t len)
+{
+	cbd_cpu_write(dst, src, len);
+	start_write_back(dst, len);
+}
+
+/* No fence here: cbd_line_store() of the entry that names the payload has one. */
 void cbd_cpu_copy_in(void *dst, const void *src, size_t len)
 {
-	const char *end = (const char *)dst + len;
+	size_t head = (size_t)(-(uintptr_t)dst % CBD_LINE), whole, tail;
+	char *to = dst;
+	const char *from = src;
 
-	cbd_cpu_stream(dst, src, len);
-	for (const char *l = line_of(dst); l < end; l += CBD_LINE)
-		cbd_cpu_write_back(l);
+	if (head > len)
+		head = len;
+	tail = (len - head) % CBD_LINE;
+	whole = len - head - tail;
+	if (head)
+		copy_edge(to, from, head);
+	if (!cbd_cpu_stream(to + head, from + head, whole / CBD_LINE))
+		start_write_back(to + head, whole);
+	if (tail)
+		copy_edge(to + head + whole, from + head + whole, tail);
 }
 
 #endif

@@ -61,6 +61,9 @@ struct cbd_mem {
  * void cbd_line_store(const struct cbd_mem *, void *line, const void *copy)
  *	Order all earlier payload before, store the line, its first 8 bytes
  *	last, and write it back.
+ * void cbd_line_store_start(const struct cbd_mem *, void *line, const void *copy)
+ *	The same without an order to what comes before and after: for several lines that go
+ *	together, with a cbd_mem_store_done() before the first and one after the last.
  * void cbd_line_forget(const struct cbd_mem *, void *line)
  *	Before a cbd_line_store() whose first word may stand in the line already, from an
  *	earlier use: without this cbd_line_await() might find it while the other words
@@ -68,8 +71,8 @@ struct cbd_mem {
  * void cbd_mem_store(const struct cbd_mem *, void *dst, const void *src, size_t)
  *	Copy payload in and write it back; ordered by the next cbd_line_store().
  * void cbd_mem_store_done(const struct cbd_mem *)
- *	Order the payload that this thread has stored before any line that another
- *	thread stores later: a fence is for the stores of its own thread.
+ *	Order the payload and the lines that this thread has stored before any line that
+ *	this or another thread stores later: a fence is for the stores of its own thread.
  * void cbd_mem_load(const struct cbd_mem *, void *dst, const void *src, size_t)
  *	Invalidate payload and copy it out.
  * void cbd_mem_write_back(const struct cbd_mem *, const void *, size_t)

@@ -70,26 +70,35 @@ static uint32_t entry_crc(uint32_t seed, const void *entry)
 
 /* In the first round of an epoch an older one may have left the same position in the
  * line.  Its first word alone would not tell then that the entry is whole. */
-static void store_inside(const struct cbd_channel *ch, void *line, const void *entry)
+static void start_inside(const struct cbd_channel *ch, void *line, const void *entry)
 {
 	uint64_t position;
 
 	memcpy(&position, entry, sizeof(position));
 	if (position < ch->slots)
 		cbd_line_forget(&ch->t->mem, line);
-	cbd_line_store(&ch->t->mem, line, entry);
+	cbd_line_store_start(&ch->t->mem, line, entry);
 }
 
-static int send(struct cbd_channel *ch, void *line, void *entry, uint32_t seed)
+static int start(struct cbd_channel *ch, void *line, void *entry, uint32_t seed)
 {
 	struct cbd_fault f;
 
 	((struct cbd_line *)entry)->crc = entry_crc(seed, entry);
+	cbd_mem_store_done(&ch->t->mem);
 	if (!CBD_FAULT_TRY(&f))
 		return -EIO;
-	store_inside(ch, line, entry);
+	start_inside(ch, line, entry);
 	cbd_fault_end(&f);
 	return 0;
+}
+
+static int send(struct cbd_channel *ch, void *line, void *entry, uint32_t seed)
+{
+	int r = start(ch, line, entry, seed);
+
+	cbd_mem_store_done(&ch->t->mem);
+	return r;
 }
 
 /* Position and epoch are the first two words of an SE and of a CE. */
@@ -138,17 +147,23 @@ int cbd_channel_send_se(struct cbd_channel *ch, struct cbd_se *se)
 	return send(ch, &ch->se[se->position & (ch->slots - 1)], se, ch->se_seed);
 }
 
-void cbd_channel_send_se_inside(struct cbd_channel *ch, struct cbd_se *se)
+void cbd_channel_start_se_inside(struct cbd_channel *ch, struct cbd_se *se)
 {
 	se->epoch = ch->epoch;
 	se->crc = entry_crc(ch->se_seed, se);
-	store_inside(ch, &ch->se[se->position & (ch->slots - 1)], se);
+	start_inside(ch, &ch->se[se->position & (ch->slots - 1)], se);
 }
 
 int cbd_channel_send_ce(struct cbd_channel *ch, struct cbd_ce *ce)
 {
 	ce->epoch = ch->epoch;
 	return send(ch, &ch->ce[ce->count & (ch->slots - 1)], ce, ch->ce_seed);
+}
+
+int cbd_channel_start_ce(struct cbd_channel *ch, struct cbd_ce *ce)
+{
+	ce->epoch = ch->epoch;
+	return start(ch, &ch->ce[ce->count & (ch->slots - 1)], ce, ch->ce_seed);
 }
 
 int cbd_channel_receive_se(struct cbd_channel *ch, uint64_t position, struct cbd_se *se)

@@ -55,6 +55,14 @@ static inline void *cbd_channel_blkdev_line(const struct cbd_channel *ch, unsign
  */
 int cbd_channel_send_se(struct cbd_channel *ch, struct cbd_se *se);
 int cbd_channel_send_ce(struct cbd_channel *ch, struct cbd_ce *ce);
+
+/*
+ * Send a CE, behind all that this thread has stored before, but do not wait until it is
+ * written back: cbd_mem_store_done() does, or the next CE.  So the next request is executed
+ * meanwhile.  That no CE is there before an earlier one, cbd_channel_lost_ce() relies on.
+ */
+int cbd_channel_start_ce(struct cbd_channel *ch, struct cbd_ce *ce);
+
 int cbd_channel_receive_se(struct cbd_channel *ch, uint64_t position, struct cbd_se *se);
 int cbd_channel_receive_ce(struct cbd_channel *ch, uint64_t count, struct cbd_ce *ce);
 
@@ -75,10 +83,11 @@ static inline void cbd_channel_invalidate_ce(const struct cbd_channel *ch, uint6
 }
 
 /*
- * Inside a recovery point of the caller, for many entries under one: send an SE; copy the
+ * Inside a recovery point of the caller, for many entries under one: send an SE, between
+ * a cbd_mem_store_done() before the first of several and one after the last; copy the
  * line of CE COUNT when its first word says that it is there (then accept it).
  */
-void cbd_channel_send_se_inside(struct cbd_channel *ch, struct cbd_se *se);
+void cbd_channel_start_se_inside(struct cbd_channel *ch, struct cbd_se *se);
 
 static inline bool cbd_channel_await_ce_inside(const struct cbd_channel *ch, uint64_t count,
 					       struct cbd_ce *ce)

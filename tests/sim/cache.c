@@ -620,34 +620,49 @@ static void write_part(char *dst, const void *src, size_t in, size_t n)
 	note_stored(sim.current, line);
 }
 
-void cbd_cpu_write(void *dst, const void *src, size_t len)
+/* The line in which the process dies, if it does: the store that is counted last is of N
+ * bytes at TO. */
+static const char *dies_in(const char *to, size_t n)
 {
-	(void)dst;
-	(void)src;
-	(void)len;
-	sim_fail("a plain copy into memory that is not coherent");
+	if (++me()->stores == me()->die_at_store)
+		return to + sim_below(n);
+	return NULL;
 }
 
-/* Whole lines around the cache, mostly; edges through it.  A store of payload does not
- * look at the fence rule of single lines: for_store() notes the writer only. */
-void cbd_cpu_stream(void *dst, const void *src, size_t len)
+/* Through the cache: the rules find it when it is not written back. */
+void cbd_cpu_write(void *dst, const void *src, size_t len)
 {
 	char *to = dst;
-	const char *last = NULL; /* the line in which the process dies */
+	const char *last = dies_in(to, len);
 
-	if (++me()->stores == me()->die_at_store)
-		last = to + sim_below(len);
 	while (len > 0) {
 		size_t in = (uintptr_t)to % SIM_LINE, n = SIM_LINE - in < len ? SIM_LINE - in : len;
-		bool dies = last && last < to + n;
 
-		if (dies || n < SIM_LINE || sim_chance(16)) {
-			write_part(to, src, in, n);
-			if (dies)
+		write_part(to, src, in, n);
+		if (last && last < to + n)
+			die_behind(sim_line_of(to));
+		src = (const char *)src + n;
+		to += n;
+		len -= n;
+	}
+}
+
+/* Around the cache, or one time in 16 through it, as CPUs do that know no such stores.  A
+ * store of payload does not look at the fence rule of single lines: for_store() notes the
+ * writer only. */
+bool cbd_cpu_stream(void *dst, const void *src, size_t lines)
+{
+	const char *last = lines ? dies_in(dst, lines * SIM_LINE) : NULL;
+	bool around = !sim_chance(16);
+
+	for (char *to = dst, *end = to + lines * SIM_LINE; to < end; to += SIM_LINE) {
+		uint64_t word[8];
+
+		if (!around || (last && last < to + SIM_LINE)) {
+			write_part(to, src, 0, SIM_LINE);
+			if (last && last < to + SIM_LINE)
 				die_behind(sim_line_of(to));
 		} else {
-			uint64_t word[8];
-
 			memcpy(word, src, SIM_LINE);
 			if (sim.rules.two_dirty)
 				check_two_dirty(me()->host, sim_line_of(to));
@@ -655,10 +670,9 @@ void cbd_cpu_stream(void *dst, const void *src, size_t len)
 			add_op(STREAM, sim_line_of(to), 0xff, word);
 			sim_step();
 		}
-		src = (const char *)src + n;
-		to += n;
-		len -= n;
+		src = (const char *)src + SIM_LINE;
 	}
+	return around;
 }
 
 /* ------------------------------------------------------------------ noise */

@@ -31,6 +31,6 @@ bool cbd_cpu_swap(uint64_t *p, uint64_t expected, uint64_t desired);
 
 void cbd_cpu_read(void *dst, const void *src, size_t len);
 void cbd_cpu_write(void *dst, const void *src, size_t len);
-void cbd_cpu_stream(void *dst, const void *src, size_t len);
+bool cbd_cpu_stream(void *dst, const void *src, size_t lines);
 
 #endif

@@ -281,6 +281,11 @@ void cbd_line_store(const struct cbd_mem *m, void *line, const void *copy)
 	__atomic_store_n(&to[0], words[0], __ATOMIC_RELEASE);
 }
 
+void cbd_line_store_start(const struct cbd_mem *m, void *line, const void *copy)
+{
+	cbd_line_store(m, line, copy);
+}
+
 void cbd_line_forget(const struct cbd_mem *m, void *line)
 {
 	(void)m;

@@ -16,6 +16,7 @@ void cbd_line_invalidate_start(const struct cbd_mem *m, const void *line);
 void cbd_invalidate_done(const struct cbd_mem *m);
 bool cbd_line_await(const struct cbd_mem *m, const void *line, uint64_t word, void *copy);
 void cbd_line_store(const struct cbd_mem *m, void *line, const void *copy);
+void cbd_line_store_start(const struct cbd_mem *m, void *line, const void *copy);
 void cbd_line_forget(const struct cbd_mem *m, void *line);
 void cbd_mem_store(const struct cbd_mem *m, void *dst, const void *src, size_t len);
 void cbd_mem_store_done(const struct cbd_mem *m);
