@@ -10,22 +10,13 @@ PATH=$PATH:/usr/sbin:/sbin
 export LC_ALL=C.UTF-8
 # shellcheck source=../factor.sh
 . "$here/../factor.sh"
+# shellcheck source=verdict.sh
+. "$here/verdict.sh"
+[ -x "$builddir/run" ] || broken "$builddir: not built"
 
 declare -A node=([A]=1 [B]=2 [C]=3) sent=([A]=0 [B]=0 [C]=0)
 # shellcheck disable=SC2034 # of the scripts
 dev=/dev/dax0.0
-
-skip()
-{
-	echo "${0##*/}: skipped: $*"
-	exit 77
-}
-
-broken()
-{
-	echo "${0##*/}: $*" >&2
-	exit 99
-}
 
 fail()
 {
@@ -37,28 +28,6 @@ fail()
 say()
 {
 	echo "== $SECONDS s: $*"
-}
-
-requires()
-{
-	local program
-
-	for program in "$@"; do
-		command -v "$program" >/dev/null || skip "$program is missing"
-	done
-}
-
-build_lab()
-{
-	local rc=0
-
-	[ -x "$builddir/run" ] || broken "$builddir: not built"
-	"$here/lab.sh" build >/dev/null || rc=$?
-	case $rc in
-	0) ;;
-	77) skip "this machine cannot run the guests, see above" ;;
-	*) broken "what the guests boot from could not be built" ;;
-	esac
 }
 
 # SECONDS: how long a guest may live, on an idle machine. The hosts source the files, which

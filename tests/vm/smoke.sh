@@ -20,53 +20,10 @@ here=$(cd "$(dirname "$0")" && pwd -P)
 PATH=$PATH:/usr/sbin:/sbin
 # shellcheck source=../factor.sh
 . "$here/../factor.sh"
+# shellcheck source=verdict.sh
+. "$here/verdict.sh"
 
 hosts_cases="smoke:hardware smoke:software host-id"
-
-skip()
-{
-	echo "smoke.sh: skipped: $*"
-	exit 77
-}
-
-broken()
-{
-	echo "smoke.sh: $*"
-	exit 99
-}
-
-# By hand: the build tree is this folder or one above it, else the source tree.
-find_build()
-{
-	local dir=$PWD
-
-	while [ "$dir" != / ] && [ ! -x "$dir/run" ]; do
-		dir=$(dirname "$dir")
-	done
-	[ "$dir" != / ] || dir=$abs_top_srcdir
-	echo "$dir"
-}
-
-requires()
-{
-	local program
-
-	for program in "$@"; do
-		command -v "$program" >/dev/null || skip "$program is missing"
-	done
-}
-
-build_lab()
-{
-	local rc=0
-
-	"$here/lab.sh" build || rc=$?
-	case $rc in
-	0) ;;
-	77) skip "this machine cannot run the guests, see above" ;;
-	*) broken "what the guests boot from could not be built" ;;
-	esac
-}
 
 clean_up()
 {

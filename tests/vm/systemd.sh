@@ -19,24 +19,14 @@ here=$(cd "$(dirname "$0")" && pwd -P)
 PATH=$PATH:/usr/sbin:/sbin
 # shellcheck source=../factor.sh
 . "$here/../factor.sh"
+# shellcheck source=verdict.sh
+. "$here/verdict.sh"
 
 declare -A node=([A]=1 [B]=2) sent=([A]=0 [B]=0) boots=([A]=0 [B]=0)
 size=$((96 << 20))
 grown=$((128 << 20))
 : "${LAB_KERNEL:=k612}"
 export LAB_KERNEL
-
-skip()
-{
-	echo "systemd.sh: skipped: $*"
-	exit 77
-}
-
-broken()
-{
-	echo "systemd.sh: $*"
-	exit 99
-}
 
 fail()
 {
@@ -49,39 +39,11 @@ say()
 	printf '== %3d s: %s\n' $SECONDS "$*"
 }
 
-# By hand: the build tree is this folder or one above it, else the source tree.
-find_build()
-{
-	local dir=$PWD
-
-	while [ "$dir" != / ] && [ ! -x "$dir/run" ]; do
-		dir=$(dirname "$dir")
-	done
-	[ "$dir" != / ] || dir=$abs_top_srcdir
-	echo "$dir"
-}
-
-requires()
-{
-	local program
-
-	for program in "$@"; do
-		command -v "$program" >/dev/null || skip "$program is missing"
-	done
-}
-
 # --- What the guests boot from ------------------------------------------------
 
-build_lab()
+build_root()
 {
-	local rc=0
-
-	"$here/lab.sh" build >/dev/null || rc=$?
-	case $rc in
-	0) ;;
-	77) skip "this machine cannot run the guests, see above" ;;
-	*) broken "what the guests boot from could not be built" ;;
-	esac
+	build_lab
 	cache=${CBD_VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cbd-vm}
 	[ -e "$cache/root12/image" ] || [ "$(id -u)" = 0 ] ||
 		skip "the guests' root file system is made by root: sudo $here/fetch.sh root12"
@@ -524,7 +486,7 @@ both_reboot()
 requires modprobe depmod mkfifo tar make jq
 : "${abs_top_builddir:=$(find_build)}"
 [ -x "$abs_top_builddir/run" ] || broken "$abs_top_builddir: not built"
-build_lab
+build_root
 new_run_folder
 installed
 offered
