@@ -261,7 +261,7 @@ taken_over()
 	"$here/lab.sh" resume 2
 	await_flow
 	lost_at_most 0
-	quietly C "$backend --fence '/lab/power-off \"\$CBD_HOST_NAME\"' /dev/vda"
+	quietly C "$backend --fence-alive --fence '/lab/power-off \"\$CBD_HOST_NAME\"' /dev/vda"
 	! "$here/lab.sh" alive 2 || fail "host B is on"
 	boots B
 	refused B "serve 1 direct --direct /dev/vda" "is owned by host"
