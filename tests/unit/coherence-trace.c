@@ -130,12 +130,19 @@ static void note_invalidate(const void *line)
 	dropped[i].fenced = false;
 }
 
+/* What this thread has stored since its last fence.  (That of cbd_line_forget() does not
+ * count: only the entries of the first round of an epoch have one.) */
+static __thread struct {
+	bool payload, se, ce;
+} unfenced;
+
 static void note_await(const struct cbd_mem *m, const void *line)
 {
 	int i = find_invalidated(line);
 
 	pthread_mutex_lock(&lock);
 	seen.awaits++;
+	seen.unfinished += unfenced.se;
 	if (m->software && i < 0)
 		seen.undropped++;
 	else if (m->software && !dropped[i].fenced)
@@ -213,6 +220,23 @@ static void note_store(const struct cbd_mem *m, const void *line, const void *co
 	pthread_mutex_unlock(&lock);
 }
 
+/* SEs of a batch may come in any order; a CE comes behind the one before it. */
+static void note_order(const struct cbd_mem *m, const void *line)
+{
+	size_t offset;
+	bool se, ce;
+
+	pthread_mutex_lock(&lock);
+	if (rings.end && side_of(m, line, &offset) >= 0) {
+		se = offset >= rings.se && offset < rings.ce;
+		ce = offset >= rings.ce && offset < rings.data;
+		seen.unordered += (se || ce) && (unfenced.payload || (ce && unfenced.ce));
+		unfenced.se |= se;
+		unfenced.ce |= ce;
+	}
+	pthread_mutex_unlock(&lock);
+}
+
 /* The first word of an entry tells that it is whole: then it must not stand in the line
  * before, with the epoch of another use of the ring. */
 static void note_first_word(const struct cbd_mem *m, const uint64_t *line, const uint64_t *words)
@@ -269,10 +293,17 @@ void cbd_line_load(const struct cbd_mem *m, const void *line, void *copy)
 	copy_line(line, copy, __atomic_load_n((const uint64_t *)line, __ATOMIC_ACQUIRE));
 }
 
-void cbd_line_store(const struct cbd_mem *m, void *line, const void *copy)
+void cbd_mem_store_done(const struct cbd_mem *m)
+{
+	(void)m;
+	memset(&unfenced, 0, sizeof(unfenced));
+}
+
+void cbd_line_store_start(const struct cbd_mem *m, void *line, const void *copy)
 {
 	uint64_t words[8], *to = line;
 
+	note_order(m, line);
 	note_store(m, line, copy);
 	memcpy(words, copy, sizeof(words));
 	note_first_word(m, to, words);
@@ -281,9 +312,11 @@ void cbd_line_store(const struct cbd_mem *m, void *line, const void *copy)
 	__atomic_store_n(&to[0], words[0], __ATOMIC_RELEASE);
 }
 
-void cbd_line_store_start(const struct cbd_mem *m, void *line, const void *copy)
+void cbd_line_store(const struct cbd_mem *m, void *line, const void *copy)
 {
-	cbd_line_store(m, line, copy);
+	cbd_mem_store_done(m);
+	cbd_line_store_start(m, line, copy);
+	cbd_mem_store_done(m);
 }
 
 void cbd_line_forget(const struct cbd_mem *m, void *line)
@@ -295,12 +328,8 @@ void cbd_line_forget(const struct cbd_mem *m, void *line)
 void cbd_mem_store(const struct cbd_mem *m, void *dst, const void *src, size_t len)
 {
 	note_payload(m, dst, len);
+	unfenced.payload = true;
 	memcpy(dst, src, len);
-}
-
-void cbd_mem_store_done(const struct cbd_mem *m)
-{
-	(void)m;
 }
 
 void cbd_mem_load(const struct cbd_mem *m, void *dst, const void *src, size_t len)

@@ -45,6 +45,9 @@ struct trace {
 	uint64_t unfenced;	/* ... or dropped without the fence */
 	uint64_t two_writers;	/* line stores to a line that the other side stores to */
 	uint64_t late_payload;	/* entries published before their payload */
+	uint64_t unordered;	/* entries without a fence behind their payload, CEs also without
+				 * one behind the CE before */
+	uint64_t unfinished;	/* awaits of a thread whose SEs have no fence behind them */
 	uint64_t not_forgotten; /* entries over one of an older epoch with their position */
 };
 

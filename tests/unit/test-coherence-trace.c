@@ -50,6 +50,8 @@ static void check_trace(void)
 	ck_assert_uint_eq(t.unfenced, 0);
 	ck_assert_uint_eq(t.two_writers, 0);
 	ck_assert_uint_eq(t.late_payload, 0);
+	ck_assert_uint_eq(t.unordered, 0);
+	ck_assert_uint_eq(t.unfinished, 0);
 	ck_assert_uint_eq(t.not_forgotten, 0);
 	/* and it was this header that was used */
 	ck_assert_uint_gt(t.awaits, 100);
@@ -181,6 +183,26 @@ START_TEST(breaches_are_seen)
 	cbd_line_store(&a, memory + 4096, &se);
 	cbd_line_store(&b, memory + 8192, &ce);
 	ck_assert_uint_eq(trace_get().late_payload, 2);
+	/* fences: none but those that are asked for */
+	se.op = CBD_SE_OP_WRITE;
+	cbd_mem_store(&a, memory + 12288, memory, 4096);
+	cbd_mem_store_done(&a);
+	cbd_line_store_start(&a, memory + 4096, &se);
+	cbd_line_store_start(&a, memory + 4160, &se); /* one batch */
+	ck_assert_uint_eq(trace_get().unordered, 0);
+	cbd_line_await(&a, memory + 8192, 1, &line);
+	ck_assert_uint_eq(trace_get().unfinished, 1);
+	cbd_mem_store(&a, memory + 12288, memory, 4096);
+	cbd_line_store_start(&a, memory + 4096, &se);
+	ck_assert_uint_eq(trace_get().unordered, 1);
+	cbd_mem_store_done(&a);
+	cbd_line_await(&a, memory + 8192, 1, &line);
+	ck_assert_uint_eq(trace_get().unfinished, 1);
+	cbd_line_store_start(&b, memory + 8192, &ce);
+	ck_assert_uint_eq(trace_get().unordered, 1);
+	cbd_line_store_start(&b, memory + 8256, &ce);
+	ck_assert_uint_eq(trace_get().unordered, 2);
+	cbd_mem_store_done(&b);
 }
 END_TEST
 
