@@ -794,7 +794,12 @@ unsigned cbd_handler_fetch(struct cbd_handler *h, struct cbd_request **requests,
  */
 bool cbd_handler_may_submit(const struct cbd_handler *h);
 
-/* Answer one request: result is 0 or a negative errno.  Any order. */
+/*
+ * Answer one request: result is 0 or a negative errno.  Any order.  The answer is on its way
+ * to the client; the next cbd_handler_fetch(), _wait() or _arm() of this handler sees that it
+ * gets there and wakes who fell asleep meanwhile, so one of them follows before this thread
+ * waits for anything else.
+ */
 void cbd_handler_complete(struct cbd_handler *h, struct cbd_request *request, int result);
 
 /* Requests that were fetched and not completed. */

@@ -153,7 +153,7 @@ static inline void cbd_cpu_write(void *dst, const void *src, size_t len)
 	memcpy(dst, src, len);
 }
 
-/* Copy LINES whole lines to DST, which begins a line, around the cache; no fence.  False:
+/* Copy LINES whole lines to DST, which begins a line (with 0 it need not), around the cache; no fence.  False:
  * this CPU may leave them in its cache, to be written back.  In coherence.c. */
 bool cbd_cpu_stream(void *dst, const void *src, size_t lines);
 

@@ -107,7 +107,7 @@ static void copy_edge(char *dst, const char *src, size_t len)
 	start_write_back(dst, len);
 }
 
-/* No fence here: cbd_line_store() of the entry that names the payload has one. */
+/* No fence here: who stores the entry that names the payload has one before it. */
 void cbd_cpu_copy_in(void *dst, const void *src, size_t len)
 {
 	size_t head = (size_t)(-(uintptr_t)dst % CBD_LINE), whole, tail;

@@ -69,7 +69,8 @@ struct cbd_mem {
  *	earlier use: without this cbd_line_await() might find it while the other words
  *	are stored.  The second word has to be one that did not stand there (an epoch).
  * void cbd_mem_store(const struct cbd_mem *, void *dst, const void *src, size_t)
- *	Copy payload in and write it back; ordered by the next cbd_line_store().
+ *	Copy payload in and write it back; ordered by the next cbd_line_store() or
+ *	cbd_mem_store_done().
  * void cbd_mem_store_done(const struct cbd_mem *)
  *	Order the payload and the lines that this thread has stored before any line that
  *	this or another thread stores later: a fence is for the stores of its own thread.
