@@ -117,15 +117,16 @@ static unsigned pass_on(struct nbd_queue *q)
 }
 
 /* A set is there that this queue does not know.  A loss is told before anything of the new
- * set is passed on; the old set's answers, of which there are no more, go before. */
-static void refresh(struct nbd_queue *q)
+ * set is passed on; the old set's answers, of which there are no more, go before.  Returns
+ * how many these were. */
+static unsigned refresh(struct nbd_queue *q)
 {
 	struct nbd *n = q->n;
-	unsigned installed = atomic_load(&n->installed), generation;
+	unsigned installed = atomic_load(&n->installed), generation, answers;
 
 	if (installed == q->installed || installed % 2 != 0)
-		return;
-	pass_on(q);
+		return 0;
+	answers = pass_on(q);
 	q->installed = installed;
 	pthread_rwlock_wrlock(&n->order);
 	if (n->loss_due && !n->disk->write_through)
@@ -138,6 +139,7 @@ static void refresh(struct nbd_queue *q)
 		if (q->ops[i].io != NULL && q->ops[i].generation != generation)
 			nbd_op_restart(&q->ops[i]);
 	pthread_rwlock_unlock(&n->order);
+	return answers;
 }
 
 static void note_break(struct nbd_queue *q)
@@ -196,21 +198,25 @@ static void nbd_wait(struct disk_queue *base, int fd, int max_ms)
 		sleep_on(q, fd, max_ms);
 }
 
+/* Answers that were passed on: the caller does not sleep before it has told the clients. */
+static unsigned look(struct nbd_queue *q)
+{
+	unsigned n = refresh(q);
+
+	drive(q);
+	n += pass_on(q);
+	note_break(q);
+	return n;
+}
+
 static unsigned nbd_reap(struct disk_queue *base, bool wait)
 {
 	struct nbd_queue *q = to_nbd(base);
-	unsigned n;
+	unsigned n = look(q);
 
-	refresh(q);
-	drive(q);
-	n = pass_on(q);
-	note_break(q);
 	if (n == 0 && wait) {
 		sleep_on(q, -1, 100);
-		refresh(q);
-		drive(q);
-		n = pass_on(q);
-		note_break(q);
+		n = look(q);
 	}
 	return n;
 }

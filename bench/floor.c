@@ -72,7 +72,9 @@ static void send(const struct floor *f, char *to, uint64_t *line)
 {
 	if (f->mem.software)
 		line[LINE_CRC] = cbd_crc32c(0, line, LINE_CRC * sizeof(*line));
-	cbd_line_store(&f->mem, to, line);
+	/* the fence behind it is that of the next look for a line */
+	cbd_mem_store_done(&f->mem);
+	cbd_line_store_start(&f->mem, to, line);
 }
 
 static void receive(const struct floor *f, const char *from, uint64_t sequence, uint64_t *line)
