@@ -169,9 +169,10 @@ mv "$socket" "$tmp/cbd.sock"
 says "Address already in use" 1 nbdkit -U "$tmp/cbd.sock" cbd "$transport" backend=1
 stop_backend 1
 says "has stopped" 1 "${attach[@]}" "$transport" backend=1
-start_backend 1 --allow-host 3 "$disk"
+start_backend 1 --name data --allow-host 3 "$disk"
 says "does not admit host 0" 1 "${attach[@]}" "$transport" backend=1
 stop_backend 1
+says "slot 1 had this name" 1 "${attach[@]}" "$transport" backend=data
 start_backend 1 --max-blkdevs 2 "$disk"
 start_nbdkit cbd "$transport" backend=1 queues=2
 says "3 queues asked" 1 "${attach[@]}" "$transport" backend=1 queues=3
