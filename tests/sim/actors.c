@@ -459,10 +459,23 @@ static void run_workers(struct sim_proc *p, struct actor_client *c)
 		sim_wait(&c->running, sim.now_ns + 100 * SIM_MS);
 }
 
+/* All requests have ended: what they had taken is free. */
+static void check_free(const struct cbd_queue *q)
+{
+	if (q->parts.n_free != q->parts.depth || q->parts.extents.free != q->parts.extents.units)
+		sim_fail("no request is left, and %u of %u tags and %u of %u units are free",
+			 q->parts.n_free, q->parts.depth, q->parts.extents.free,
+			 q->parts.extents.units);
+}
+
 static void add_counters(struct actor_client *c)
 {
 	for (unsigned i = 0; i < cbd_blkdev_queues(c->b); i++) {
-		const struct cbd_counter_block *k = &cbd_blkdev_queue(c->b, i)->counted.now;
+		const struct cbd_queue *q = cbd_blkdev_queue(c->b, i);
+		const struct cbd_counter_block *k = &q->counted.now;
+
+		if (c->errors == 0)
+			check_free(q);
 
 		c->resends += k->events.resends;
 		c->bad_payloads += k->events.bad_payloads;
@@ -475,10 +488,12 @@ int actor_client(struct sim_proc *p, void *arg)
 {
 	struct actor_client *c = arg;
 	struct cbd_blkdev_options o = { .backend = c->backend ? "1" : "0",
-					.queues = c->threads > 1 && sim_chance(2) ? 2 : 1,
+					.queues = !c->one_queue && c->threads > 1 && sim_chance(2)
+							  ? 2
+							  : 1,
 					.depth = sim_chance(2) ? 4 : 0,
 					.poll = sim_chance(4) ? CBD_POLL_ADAPTIVE : CBD_POLL_SLEEP,
-					.attach_timeout_ms = 5000 };
+					.attach_timeout_ms = c->waits ? 0 : 5000 };
 	struct cbd_transport *t;
 	int r = open_transport(&t);
 

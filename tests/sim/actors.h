@@ -46,6 +46,8 @@ struct actor_client {
 	unsigned backend;
 	unsigned requests; /* to do; 0: until told */
 	unsigned threads;
+	bool one_queue; /* else one or two */
+	bool waits;	/* for an answer as long as a suspicion takes; else 5 s */
 	bool wanted_stop;
 	unsigned op;	/* enum cbd_op: these alone; 0: any */
 	unsigned again; /* how often it tries to attach once more */

@@ -159,6 +159,11 @@ static void note_recent(uint32_t line)
 	recent[n_recent++ % RECENT] = line;
 }
 
+void sim_cache_evict(struct sim_host *h, uint32_t line)
+{
+	drop(h, line);
+}
+
 bool sim_cache_dirty(struct sim_host *h, uint32_t line)
 {
 	return line_at(h, line)->state == DIRTY;
@@ -180,6 +185,18 @@ void sim_cache_write_back_dead(struct sim_host *h)
 			continue;
 		sim_trace("host %u writes back %s", h->id, sim_line_name(h->present[i]));
 		clean(h, h->present[i]);
+	}
+}
+
+void sim_cache_left_check(struct sim_host *h)
+{
+	for (uint32_t i = 0; i < h->n_present; i++) {
+		struct sim_line *c = line_at(h, h->present[i]);
+
+		if (c->state == DIRTY && !lives(c->owner))
+			sim_fail("%s is dirty in the cache of host %u still, after its process has "
+				 "died and another one has swept",
+				 sim_line_name(h->present[i]), h->id);
 	}
 }
 
@@ -291,6 +308,28 @@ void sim_cache_exit_check(struct sim_proc *p)
 			sim_fail("%s: has ended in order and left %s dirty", p->name,
 				 sim_line_name(h->present[i]));
 	}
+}
+
+/* Who waits for an answer to what is not out yet waits for nothing. */
+void sim_cache_sleep_check(void)
+{
+	const struct sim_fibre *f = sim.current;
+
+	if (f->proc && f->n_ops && sim.rules.not_written)
+		sim_fail("sleeps, and no fence has completed what it did to %s",
+			 sim_line_name(f->ops[0].line));
+}
+
+/* What a thread stores without a lock another one may announce as soon as it has the
+ * lock: that one's fence is not for these stores. */
+void sim_cache_lock_check(void)
+{
+	const struct sim_fibre *f = sim.current;
+
+	for (unsigned i = 0; f->proc && sim.rules.not_written && i < f->n_ops; i++)
+		if (f->ops[i].kind == STREAM)
+			sim_fail("takes a lock, and no fence has completed its store of %s",
+				 sim_line_name(f->ops[i].line));
 }
 
 /* ----------------------------------------------------------- instructions */
@@ -503,8 +542,16 @@ uint64_t cbd_cpu_load(const cbd_word64 *p)
 
 uint64_t cbd_cpu_load_acquire(const void *p)
 {
+	uint64_t value = load(p, true);
+	uint32_t *at = &me()->doze_in_line;
+
 	sim.count.lines_loaded++;
-	return load(p, true);
+	if (*at && word_of(p) == 0 && sim_line_of(p) == *at) {
+		*at = 0;
+		sim_trace("loses its CPU behind the first word");
+		sim_pause(50 * SIM_MS);
+	}
+	return value;
 }
 
 uint64_t cbd_cpu_load_again(const void *p)
@@ -519,6 +566,10 @@ void cbd_cpu_store(cbd_word64 *p, uint64_t value)
 	sim_step();
 	for_store(line)->word[word_of(p)] = value;
 	note_stored(sim.current, line);
+	if (line && line == me()->halt_in_line && word_of(p) == 1) {
+		me()->halt_in_line = 0;
+		sim_halt();
+	}
 }
 
 static void die_behind(uint32_t line)
@@ -571,6 +622,8 @@ void cbd_cpu_store32(uint32_t *p, uint32_t value)
 		*p = value;
 		return;
 	}
+	if (sim_chance(sim.noise.doze))
+		sim_sleep(sim_below(50000));
 	c = for_store(sim_line_of(p));
 	c->word[word_of(p)] = (c->word[word_of(p)] & ~(0xffffffffull << shift)) | (uint64_t)value
 											  << shift;

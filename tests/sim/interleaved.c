@@ -14,6 +14,7 @@
  */
 #include <config.h>
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -193,6 +194,49 @@ static void must_be_seen(bool backend, unsigned host)
 			 s.host);
 }
 
+/* Of host slot *ARG. */
+static int look_at_name(struct sim_proc *p, void *arg)
+{
+	struct cbd_transport *t;
+	struct cbd_host_info h;
+	int r = cbd_transport_open(sim.path, CBD_TRANSPORT_READ_ONLY, &t);
+
+	(void)p;
+	if (r < 0)
+		return r;
+	r = cbd_host_get(t, *(unsigned *)arg, &h, sizeof(h));
+	cbd_transport_close(t);
+	return r < 0 ? r : strncmp(h.name, "host", 4) == 0;
+}
+
+static void must_have_a_name(unsigned host)
+{
+	if (actor_run(&sim.hosts[0], "look", look_at_name, &(unsigned){ (unsigned)slots[host] }) !=
+	    1)
+		sim_fail("host slot %d has no name", slots[host]);
+}
+
+/* False: the backend is live, and a blkdev that was attached has no grant of it. */
+static int look_at_grant(struct sim_proc *p, void *arg)
+{
+	struct cbd_transport *t;
+	struct cbd_channel ch;
+	struct cbd_grant_line g;
+	struct cbd_state_line s;
+	int r = cbd_transport_open(sim.path, CBD_TRANSPORT_READ_ONLY, &t);
+
+	(void)p;
+	(void)arg;
+	if (r < 0)
+		return r;
+	cbd_channel_init(&ch, t, 0, 0);
+	r = cbd_line_get(t, cbd_side_state_at(t, CBD_SIDE_BACKEND, 0), &s);
+	if (r == 0)
+		r = cbd_line_get(t, cbd_channel_backend_line(&ch, CBD_CHANNEL_GRANT), &g);
+	cbd_transport_close(t);
+	return r < 0 ? r : s.state != CBD_SLOT_LIVE || g.epoch >> 32 == s.incarnation;
+}
+
 static void off(unsigned host, unsigned percent_lost)
 {
 	sim_power_off(&sim.hosts[host], percent_lost);
@@ -248,6 +292,38 @@ static bool first_has_ended(void)
 	return !first->alive;
 }
 
+/* --- two backends claim a slot --- */
+
+static struct sim_proc *claim_backend(void)
+{
+	return serve(1, &disks[1], 0);
+}
+
+static bool claimed_backend(void)
+{
+	return !servers[1]->alive || backends[1].serving;
+}
+
+static void claim_backend_too(void)
+{
+	serve(2, &disks[2], 0);
+	await_serving(2, SUSPICION_MS);
+}
+
+static void one_serves(void)
+{
+	for (unsigned i = 0; i < 60; i++) {
+		sim_sleep(5 * SIM_MS);
+		if (backends[1].serving && backends[2].serving)
+			sim_fail("two backends serve one slot");
+	}
+	if (!backends[1].serving && !backends[2].serving)
+		sim_fail("no backend serves: %d and %d", servers[1]->result, servers[2]->result);
+	must_be_seen(true, backends[1].serving ? 1 : 2);
+	stop_serving(backends[1].serving ? 1 : 2);
+	check_finds_nothing();
+}
+
 /* --- two blkdevs claim a slot --- */
 
 static void serve_on_0(void)
@@ -290,7 +366,127 @@ static void one_is_attached(void)
 	check_finds_nothing();
 }
 
-/* --- a slot is cleared, and taken --- */
+/* --- two hosts join --- */
+
+static struct sim_proc *join_first(void)
+{
+	return sim_spawn(&sim.hosts[1], "join", actor_join, NULL);
+}
+
+static struct sim_proc *joiner;
+
+static void join_too(void)
+{
+	joiner = sim_spawn(&sim.hosts[2], "join", actor_join, NULL);
+	actor_wait(joiner, SUSPICION_MS * SIM_MS);
+}
+
+static void both_have_slots(void)
+{
+	actor_wait(first, SIM_NEVER);
+	actor_wait(joiner, SIM_NEVER);
+	slots[1] = first->result;
+	slots[2] = joiner->result;
+	if (slots[1] < 0 || slots[2] < 0 || slots[1] == slots[2])
+		sim_fail("the hosts got slots %d and %d", slots[1], slots[2]);
+	for (unsigned i = 1; i <= 2; i++)
+		if (actor_run(&sim.hosts[i], "join", actor_join, NULL) != slots[i])
+			sim_fail("host %u does not keep slot %d", i, slots[i]);
+	serve_on_0();
+	must_attach(2);
+	end_use(2);
+	must_be_calm(2);
+}
+
+/* --- a blkdev attaches; its backend halts --- */
+
+static void serve_on_1(void)
+{
+	must_serve(1, 0);
+}
+
+/* From its next store on: beats, and what the request of the client brings. */
+static struct sim_proc *answer(void)
+{
+	use(2, 8, 0);
+	return servers[1];
+}
+
+static bool answered(void)
+{
+	return !users[2]->alive;
+}
+
+/* Not so long that the backend is suspect. */
+static void go_on_without_answer(void)
+{
+	sim_sleep(40 * SIM_MS);
+}
+
+static void was_attached(void)
+{
+	actor_wait(users[2], SIM_NEVER);
+	if (users[2]->result < 0)
+		sim_fail("the client ends with %d", users[2]->result);
+	must_be_calm(2);
+	stop_serving(1);
+	check_finds_nothing();
+}
+
+/* --- a backend starts behind another one, to which a blkdev is attached --- */
+
+static void serve_and_stop(void)
+{
+	serve_on_1();
+	must_attach(2);
+	stop_serving(1);
+}
+
+static struct sim_proc *start_again(void)
+{
+	return serve(1, &disks[0], 0);
+}
+
+static void another_client(void)
+{
+	if (actor_run(&sim.hosts[0], "look", look_at_grant, NULL) == 0)
+		sim_fail("the backend is live, and its blkdev has no grant of it");
+	use(0, 6, 40);
+	await_done(0, 1, 60);
+}
+
+static void both_work(void)
+{
+	if (!await_serving(1, 3000))
+		sim_fail("the backend does not start: %d", servers[1]->result);
+	if (!await_done(2, 6, 3000))
+		sim_fail("the client that was attached does not go on");
+	actor_wait(users[0], SIM_NEVER);
+	if (users[0]->result < 0)
+		sim_fail("the new client ends with %d", users[0]->result);
+	must_be_calm(0);
+	end_use(2);
+	if (clients[2].epochs != 2 || clients[2].leaves)
+		sim_fail("the client that was attached had %llu epochs and left %llu",
+			 (unsigned long long)clients[2].epochs,
+			 (unsigned long long)clients[2].leaves);
+	stop_serving(1);
+	check_finds_nothing();
+}
+
+/* --- a blkdev leaves its slot to another one --- */
+
+static void attach_on_1(void)
+{
+	serve_on_0();
+	must_attach(1);
+}
+
+static struct sim_proc *leave(void)
+{
+	clients[1].wanted_stop = true;
+	return users[1];
+}
 
 /* As soon as the slot is free. */
 static void come_after(void)
@@ -320,6 +516,8 @@ static void has_come(void)
 	check_finds_nothing();
 }
 
+/* --- a slot is cleared, and taken --- */
+
 static void leave_blkdev(void)
 {
 	serve_on_0();
@@ -332,7 +530,94 @@ static struct sim_proc *clear_blkdev(void)
 	return clear(1, CBD_OBJECT_BLKDEV, 0, bit(3));
 }
 
+static void leave_backend(void)
+{
+	must_serve(3, 0);
+	off(3, 100);
+}
+
+static struct sim_proc *clear_backend(void)
+{
+	return clear(1, CBD_OBJECT_BACKEND, 0, bit(3));
+}
+
+static void serve_after(void)
+{
+	for (unsigned i = 0; i < 20; i++) {
+		serve(2, &disks[0], 0);
+		if (await_serving(2, 100) || servers[2]->alive)
+			break;
+	}
+}
+
+static void serves_after(void)
+{
+	actor_wait(first, SIM_NEVER);
+	if (backends[2].serving)
+		must_be_seen(true, 2);
+	if (!servers[2]->alive)
+		serve(2, &disks[0], 0);
+	if (!await_serving(2, 3000))
+		sim_fail("the backend does not start: %d", servers[2]->result);
+	must_be_seen(true, 2);
+	must_attach(0);
+	end_use(0);
+	must_be_calm(0);
+	stop_serving(2);
+}
+
+static void host_3_is_gone(void)
+{
+	slots[3] = actor_run(&sim.hosts[3], "join", actor_join, NULL);
+	off(3, 100);
+}
+
+static struct sim_proc *clear_host(void)
+{
+	return clear(1, CBD_OBJECT_HOST, (unsigned)slots[3], 0);
+}
+
+static void join_after(void)
+{
+	for (unsigned i = 0; i < 20; i++) {
+		joiner = sim_spawn(&sim.hosts[2], "join", actor_join, NULL);
+		actor_wait(joiner, SIM_NEVER);
+		if (joiner->result >= 0)
+			break;
+		sim_sleep(5 * SIM_MS);
+	}
+}
+
+static void has_joined(void)
+{
+	actor_wait(first, SIM_NEVER);
+	if (joiner->result < 0)
+		join_after();
+	slots[2] = joiner->result;
+	if (slots[2] < 0 || slots[2] == slots[0] || slots[2] == slots[1])
+		sim_fail("host 2 got slot %d", slots[2]);
+	must_have_a_name(2); /* its next process would store it again */
+	serve_on_0();
+	must_attach(2);
+	must_be_seen(false, 2);
+	end_use(2);
+	must_be_calm(2);
+	if (actor_run(&sim.hosts[2], "join", actor_join, NULL) != slots[2])
+		sim_fail("host 2 does not keep slot %d", slots[2]);
+	stop_serving(0);
+	check_finds_nothing();
+}
+
 static const struct meeting meetings[] = {
+	{ "claim-backend",
+	  { 0 },
+	  3,
+	  6,
+	  NULL,
+	  claim_backend,
+	  claimed_backend,
+	  claim_backend_too,
+	  one_serves },
 	{ "claim-blkdev",
 	  { .channels = 2 },
 	  3,
@@ -342,6 +627,18 @@ static const struct meeting meetings[] = {
 	  claimed_blkdev,
 	  claim_blkdev_too,
 	  one_is_attached },
+	{ "join", { 0 }, 1, 0, NULL, join_first, first_has_ended, join_too, both_have_slots },
+	{ "attach", { 0 }, 3, 10, serve_on_1, answer, answered, go_on_without_answer, was_attached },
+	{ "start",
+	  { .blkdevs = 2, .channels = 2 },
+	  3,
+	  16,
+	  serve_and_stop,
+	  start_again,
+	  claimed_backend,
+	  another_client,
+	  both_work },
+	{ "leave", { 0 }, 3, 0, attach_on_1, leave, first_has_ended, come_after, has_come },
 	{ "clear-blkdev",
 	  { 0 },
 	  4,
@@ -351,6 +648,24 @@ static const struct meeting meetings[] = {
 	  first_has_ended,
 	  come_after,
 	  has_come },
+	{ "clear-backend",
+	  { 0 },
+	  4,
+	  0,
+	  leave_backend,
+	  clear_backend,
+	  first_has_ended,
+	  serve_after,
+	  serves_after },
+	{ "clear-host",
+	  { .hosts = 3 },
+	  2,
+	  0,
+	  host_3_is_gone,
+	  clear_host,
+	  first_has_ended,
+	  join_after,
+	  has_joined },
 };
 #define MEETINGS (sizeof(meetings) / sizeof(meetings[0]))
 
@@ -530,9 +845,10 @@ static void wrong_answer(void)
 static void bad_memory(unsigned op)
 {
 	const struct cbd_header *h = &sim.header;
-	unsigned ring = (h->ring_slots * SIM_LINE + CBD_PAGE_SIZE - 1) / CBD_PAGE_SIZE;
+	unsigned ring;
 
 	format_and_join(3);
+	ring = (h->ring_slots * SIM_LINE + CBD_PAGE_SIZE - 1) / CBD_PAGE_SIZE;
 	serve_on_0();
 	sim.bad_line = page_line(h->channel_area.offset, CBD_CHANNEL_RINGS + 2 * ring, 0);
 	use(1, 1, 0);
@@ -575,6 +891,179 @@ static void not_off(void)
 	stop_serving(2);
 }
 
+/*
+ * A client is at an answer when an operator, who is wrong, clears its slot; the channel goes
+ * to another one, which has that slot or another one with the same incarnation.  The first
+ * goes on: it has no part in the epochs of the other.
+ */
+static void cleared_and_given(bool another_slot)
+{
+	format.blkdevs = 2;
+	format_and_join(4);
+	serve_on_0();
+	use(1, 0, 0);
+	clients[1].op = CBD_OP_READ;
+	clients[1].hard = true;
+	await_done(1, 3, 3000);
+	users[1]->halt_at_step = "io-reap";
+	await_halt(users[1]);
+	must_clear(0, CBD_OBJECT_BLKDEV, 0, bit(1));
+	if (another_slot) {
+		use(3, 6, 0)->halt_at_step = "claim-raised";
+		await_halt(users[3]);
+	}
+	sim_sleep(50 * SIM_MS); /* the backend has seen it */
+	must_attach(2);
+	sim_go_on(users[1]);
+	actor_wait(users[1], 1000 * SIM_MS);
+	if (users[1]->alive)
+		sim_fail("the client whose slot was cleared goes on");
+	if (clients[1].epochs != 1)
+		sim_fail("the client whose slot was cleared has entered an epoch of another one");
+	if (!await_done(2, 6, 1000))
+		sim_fail("the client that has the channel does not go on");
+	end_use(2);
+	must_be_calm(2);
+	stop_serving(0);
+}
+
+static void cleared_and_taken(void)
+{
+	cleared_and_given(false);
+}
+
+static void cleared_beside_another(void)
+{
+	cleared_and_given(true);
+}
+
+/* A process dies behind an SE; when the next one of its host has the slot, nothing of it is
+ * dirty that might come over what another host has in the channel by then. */
+static void swept(void)
+{
+	format_and_join(3);
+	serve_on_0();
+	use(1, 6, 0)->die_at_line = page_line(sim.header.channel_area.offset, CBD_CHANNEL_RINGS, 0);
+	actor_wait(users[1], SIM_NEVER);
+	use(1, 6, 0)->halt_at_step = "claim-raised";
+	await_halt(users[1]);
+	sim_cache_left_check(&sim.hosts[1]);
+	sim_go_on(users[1]);
+	actor_wait(users[1], SIM_NEVER);
+	if (users[1]->result < 0)
+		sim_fail("the client ends with %d", users[1]->result);
+	must_be_calm(1);
+	stop_serving(0);
+}
+
+/* A process dies, and the next one of its host has the slot and asks before the backend
+ * has looked. */
+static void next_life(void)
+{
+	format_and_join(3);
+	serve_on_0();
+	must_attach(1);
+	sim_stop(servers[0], 10000 * SIM_MS);
+	kill_user(1);
+	use(1, 6, 0)->halt_at_step = "attach-requested";
+	await_halt(users[1]);
+	sim_go_on(servers[0]);
+	sim_go_on(users[1]);
+	actor_wait(users[1], SIM_NEVER);
+	if (users[1]->result < 0)
+		sim_fail("the client ends with %d", users[1]->result);
+	must_be_calm(1);
+	stop_serving(0);
+}
+
+/* More threads than the ring has slots, and a backend that comes late; the data area is
+ * gone round twice. */
+static void ring_and_area_full(void)
+{
+	format_and_join(3);
+	serve_on_0();
+	use(1, 600, 0);
+	clients[1].threads = 6;
+	clients[1].one_queue = true;
+	for (unsigned i = 0; i < 5; i++) {
+		if (!await_done(1, 10, 3000))
+			sim_fail("the requests hang: %u done", clients[1].done);
+		sim_stop(servers[0], 5 * SIM_MS);
+	}
+	actor_wait(users[1], 10000 * SIM_MS);
+	if (users[1]->alive)
+		sim_fail("the requests hang: %u done", clients[1].done);
+	must_be_calm(1);
+	stop_serving(0);
+}
+
+/*
+ * The first SE of an epoch, while it is stored over one of the epoch before with the same
+ * position: a handler loses its CPU between two loads of the line, which leaves its cache
+ * meanwhile.  CRCs of entries are constant.
+ */
+static void torn_entry(void)
+{
+	uint32_t line;
+
+	sim.rules.no_entry_crc = true;
+	format_and_join(3);
+	line = page_line(sim.header.channel_area.offset, CBD_CHANNEL_RINGS, 0);
+	serve_on_0();
+	use(1, 3, 0);
+	actor_wait(users[1], SIM_NEVER);
+	servers[0]->doze_in_line = line;
+	use(2, 6, 0)->halt_in_line = line;
+	await_halt(users[2]);
+	if (servers[0]->doze_in_line)
+		sim_fail("the handler has not looked at the line");
+	sim_cache_evict(&sim.hosts[0], line);
+	sim_cache_evict(&sim.hosts[2], line);
+	sim_sleep(60 * SIM_MS);
+	sim_go_on(users[2]);
+	actor_wait(users[2], SIM_NEVER);
+	if (users[2]->result < 0)
+		sim_fail("the client ends with %d", users[2]->result);
+	must_be_calm(2);
+	stop_serving(0);
+}
+
+static void must_refuse_to_clear(enum cbd_object object, unsigned host)
+{
+	struct sim_proc *p = clear(1, object, 0, bit(host));
+
+	actor_wait(p, SIM_NEVER);
+	if (p->result != -EBUSY)
+		sim_fail("a slot of host %u, which beats, is cleared: %d", host, p->result);
+}
+
+/* Whatever an operator says: what beats is not cleared. */
+static void clear_of_the_living(void)
+{
+	format_and_join(3);
+	serve_on_0();
+	must_attach(2);
+	must_refuse_to_clear(CBD_OBJECT_BLKDEV, 2);
+	must_refuse_to_clear(CBD_OBJECT_BACKEND, 0);
+	end_use(2);
+	must_be_calm(2);
+	stop_serving(0);
+}
+
+/* Who waits for a backend that does not beat waits for as long as a suspicion takes. */
+static void silent_backend(void)
+{
+	format_and_join(3);
+	serve_on_0();
+	sim_stop(servers[0], 10000 * SIM_MS);
+	use(1, 1, 0);
+	clients[1].waits = true;
+	actor_wait(users[1], 1000 * SIM_MS);
+	if (users[1]->alive || users[1]->result != -ETIMEDOUT)
+		sim_fail("an attach to a backend that does not beat: %d",
+			 users[1]->alive ? 0 : users[1]->result);
+}
+
 /* The claim of a host that never was, damaged: it keeps nobody out. */
 static void claim_of_no_host(void)
 {
@@ -601,6 +1090,14 @@ static const struct scene {
 	{ "bad-memory-read", bad_memory_read },
 	{ "not-off", not_off },
 	{ "claim-of-no-host", claim_of_no_host },
+	{ "cleared-and-taken", cleared_and_taken },
+	{ "cleared-beside-another", cleared_beside_another },
+	{ "swept", swept },
+	{ "next-life", next_life },
+	{ "ring-and-area-full", ring_and_area_full },
+	{ "torn-entry", torn_entry },
+	{ "clear-of-the-living", clear_of_the_living },
+	{ "silent-backend", silent_backend },
 };
 #define SCENES (sizeof(scenes) / sizeof(scenes[0]))
 

@@ -64,6 +64,7 @@ int __wrap_nanosleep(const struct timespec *ts, struct timespec *rest);
 int __wrap_nanosleep(const struct timespec *ts, struct timespec *rest)
 {
 	(void)rest;
+	sim_cache_sleep_check();
 	/* a timer has its slack */
 	sim_sleep((uint64_t)ts->tv_sec * 1000000000ull + (uint64_t)ts->tv_nsec + sim_below(60000));
 	return 0;
@@ -79,12 +80,21 @@ int __wrap_sched_yield(void)
 
 /* ------------------------------------------------------------------ futex */
 
+/* On the way to sleep: the moment in which the word may change is short otherwise. */
+static void doze(void)
+{
+	sim_cache_sleep_check();
+	if (sim_chance(sim.noise.doze))
+		sim_sleep(sim_below(100000));
+}
+
 static int futex_wait(const uint32_t *word, uint32_t value, const struct timespec *ts)
 {
-	uint64_t until = ts ? sim.now_ns + (uint64_t)ts->tv_sec * 1000000000ull +
-					 (uint64_t)ts->tv_nsec
-			    : SIM_NEVER;
+	uint64_t until;
 
+	doze();
+	until = ts ? sim.now_ns + (uint64_t)ts->tv_sec * 1000000000ull + (uint64_t)ts->tv_nsec
+		   : SIM_NEVER;
 	if (cbd_word_load(word) != value) {
 		errno = EAGAIN;
 		return -1;
@@ -100,6 +110,7 @@ static int futex_waitv(const struct futex_waitv *w, unsigned n, const struct tim
 	const void *keys[130];
 	uint64_t at = (uint64_t)ts->tv_sec * 1000000000ull + (uint64_t)ts->tv_nsec;
 
+	doze();
 	for (unsigned i = 0; i < n; i++) {
 		const uint32_t *word = (const uint32_t *)(uintptr_t)w[i].uaddr;
 
@@ -172,6 +183,7 @@ int __wrap_pthread_mutex_trylock(pthread_mutex_t *m)
 int __wrap_pthread_mutex_lock(pthread_mutex_t *m);
 int __wrap_pthread_mutex_lock(pthread_mutex_t *m)
 {
+	sim_cache_lock_check();
 	sim_step();
 	while (__wrap_pthread_mutex_trylock(m) != 0) {
 		if (mutex_of(m)->owner == sim.current)

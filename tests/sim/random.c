@@ -102,8 +102,10 @@ static void calm(void *arg)
 		sim_fail("format fails");
 	sim.limit_ns = sim.now_ns + 300000 * SIM_MS;
 	random_noise(false);
-	if (hosts == 1)
+	if (hosts == 1) {
 		sim.noise.pause = 0;
+		sim.noise.doze = 4;
+	}
 	sim.rules.no_crc = sim_chance(2);
 	sim.rules.no_entry_crc = sim_chance(2);
 	if (sim.rules.no_entry_crc) { /* a line often goes to memory between two words */

@@ -33,6 +33,7 @@ struct sim_noise {
 	unsigned early; /* an instruction that waits for its fence takes effect, or a part of it */
 	unsigned pause; /* a fibre loses its CPU, for up to pause_us */
 	unsigned pause_us;
+	unsigned doze; /* before a 32-bit store, and before a sleep: for up to 0.1 ms */
 };
 
 /* What fails a run, beside wrong data: each may be switched off to see what the others
@@ -100,6 +101,9 @@ struct sim_proc {
 	bool halt_written;
 	const char *halt_at_step;
 	bool halted;
+	/* Behind the load of the first word of this line a thread loses its CPU, for 50 ms;
+	 * halted behind the store of the second word of this one.  0: none. */
+	uint32_t doze_in_line, halt_in_line;
 	int (*fn)(struct sim_proc *, void *);
 	void *arg;
 };
@@ -213,6 +217,7 @@ void sim_step(void); /* a place where others may run */
 void sim_turn(void); /* let another one run */
 void sim_sleep(uint64_t ns);
 bool sim_wait(const void *key, uint64_t until_ns); /* true: woken */
+void sim_pause(uint64_t ns);			   /* nothing wakes it early */
 bool sim_wait_any(const void *const *keys, unsigned n, uint64_t until_ns);
 void sim_wake(const void *key, unsigned most);
 
@@ -227,9 +232,14 @@ void sim_cache_late_end(struct sim_host *h);
 /* All that dead processes have left dirty; and the same at a step to come. */
 void sim_cache_write_back_dead(struct sim_host *h);
 void sim_cache_write_back_dead_at(struct sim_host *h, uint64_t step);
+/* The processes of this host have swept: nothing that a dead one stored is dirty. */
+void sim_cache_left_check(struct sim_host *h);
 /* In memory, and in no cache: as by a fault of the memory. */
 void sim_cache_damage(uint32_t line);
 void sim_cache_exit_check(struct sim_proc *p);
+void sim_cache_sleep_check(void); /* of this fibre, before it sleeps */
+void sim_cache_lock_check(void);  /* before it takes a lock */
+void sim_cache_evict(struct sim_host *h, uint32_t line);
 bool sim_cache_dirty(struct sim_host *h, uint32_t line);
 /* Where a word of shared memory is, as another process may map it elsewhere; or itself. */
 const void *sim_key(const void *p);

@@ -68,6 +68,8 @@ static void follow_and_write_back(const struct a_case *k)
 	else if (k->when == MEANWHILE)
 		sim_cache_write_back_dead_at(VICTIM_HOST, sim.count.steps + 1 + sim_below(4000));
 	follow(k);
+	if (k->follow == RETURNS)
+		sim_cache_left_check(VICTIM_HOST);
 	sim_cache_write_back_dead(VICTIM_HOST);
 }
 

@@ -263,9 +263,18 @@ void sim_turn(void)
 	switch_to(choose());
 }
 
-static void pause_fibre(void)
+void sim_pause(uint64_t ns)
 {
 	struct sim_fibre *f = sim.current;
+
+	f->asleep = f->paused = true;
+	f->woken = false;
+	f->wake_ns = sim.now_ns + ns;
+	sim_turn();
+}
+
+static void pause_fibre(void)
+{
 	uint64_t ns = sim_below(sim.noise.pause_us * 1000ull + 1);
 
 	/* short ones are more frequent */
@@ -274,10 +283,7 @@ static void pause_fibre(void)
 	sim.count.pauses++;
 	if (ns >= 150 * SIM_MS)
 		sim.count.long_pauses++;
-	f->asleep = f->paused = true;
-	f->woken = false;
-	f->wake_ns = sim.now_ns + ns;
-	sim_turn();
+	sim_pause(ns);
 }
 
 void sim_step(void)
