@@ -7,8 +7,8 @@
 # overlay, /lab the run folder that all guests and the host write to.
 #
 # With lab.root=DEVICE on the kernel's command line the root is that disk, which keeps
-# what is written, and its own init takes over: systemd, with the unit lab.service of
-# the run folder. It loads the modules of block devices itself.
+# what is written, and its own init takes over: systemd, with the units of the run folder.
+# It loads the modules of block devices itself.
 
 export PATH=/bin
 /bin/busybox --install -s /bin
@@ -35,7 +35,7 @@ mount_lab()
 
 boot_disk()
 {
-	local units=$root/run/systemd/system dir
+	local dir
 
 	mkdir -p $root
 	mount -t ext4 "$disk" $root
@@ -45,9 +45,8 @@ boot_disk()
 	mkdir -p $root/lab
 	mount_lab
 	mount -t tmpfs -o mode=755,nosuid,nodev tmpfs $root/run
-	mkdir -p $units/multi-user.target.wants
-	cp $root/lab/lab.service $units/
-	ln -s ../lab.service $units/multi-user.target.wants/
+	mkdir -p $root/run/systemd
+	cp -a $root/lab/units $root/run/systemd/system
 	exec switch_root $root /sbin/init
 }
 [ -z "$disk" ] || boot_disk

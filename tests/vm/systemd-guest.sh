@@ -43,6 +43,11 @@ is_active() # UNIT
 	[ "$(systemctl is-active "$1")" = active ]
 }
 
+is_inactive() # UNIT
+{
+	[ "$(systemctl is-active "$1")" = inactive ]
+}
+
 has_no_jobs()
 {
 	[ -z "$(systemctl list-jobs --no-legend)" ]
@@ -68,7 +73,7 @@ is_fed()
 
 backend_has_size() # ID BYTES
 {
-	[ "$(cbdctl list -B --id "$1" /dev/dax0.0 | jq .size)" = "$2" ]
+	[ "$(cbdctl list -B --id "$1" /dev/dax0.0 | jq ".[0].size")" = "$2" ]
 }
 
 has_size() # DEVICE BYTES
