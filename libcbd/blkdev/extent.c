@@ -36,18 +36,16 @@ static uint32_t find_bit(const struct cbd_extents *e, uint32_t from, uint32_t un
 
 static void mark(struct cbd_extents *e, uint32_t first, uint32_t count, bool value)
 {
-	for (uint32_t u = first; u < first + count;) {
-		uint32_t bit = u % 64, n = 64 - bit;
-		uint64_t mask;
+	while (count > 0) {
+		uint32_t bit = first % 64, n = 64 - bit < count ? 64 - bit : count;
+		uint64_t mask = (n == 64 ? ~0ull : (1ull << n) - 1) << bit;
 
-		if (n > first + count - u)
-			n = first + count - u;
-		mask = (n == 64 ? ~0ull : (1ull << n) - 1) << bit;
 		if (value)
-			e->used[u / 64] |= mask;
+			e->used[first / 64] |= mask;
 		else
-			e->used[u / 64] &= ~mask;
-		u += n;
+			e->used[first / 64] &= ~mask;
+		first += n;
+		count -= n;
 	}
 }
 
