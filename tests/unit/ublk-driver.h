@@ -41,8 +41,8 @@ struct sim {
 	struct ublk_params params;
 	uint64_t sectors; /* of DRIVER_UPDATE_SIZE */
 	/* sleeps that a bell has ended, that a descriptor of libcbd has ended, and those that were
-	 * one call with the results before them */
-	unsigned by_bell, by_fd, with_results;
+	 * one call with the results before them; counted without the lock */
+	_Atomic unsigned by_bell, by_fd, with_results;
 	struct sim_queue queues[SIM_QUEUES];
 };
 
