@@ -153,8 +153,9 @@ static inline void cbd_cpu_write(void *dst, const void *src, size_t len)
 	memcpy(dst, src, len);
 }
 
-/* Copy LINES whole lines to DST, which begins a line (with 0 it need not), around the cache; no fence.  False:
- * this CPU may leave them in its cache, to be written back.  In coherence.c. */
+/* Copy LINES whole lines around the cache to DST, which begins a line if LINES is not 0; no
+ * fence.  False: this CPU may leave them in its cache, and the caller writes them back.  In
+ * coherence.c. */
 bool cbd_cpu_stream(void *dst, const void *src, size_t lines);
 
 #endif
