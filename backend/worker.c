@@ -241,8 +241,11 @@ static unsigned fetch(struct worker *w)
 	struct cbd_request *requests[BATCH];
 	unsigned n = cbd_handler_fetch(w->handler, requests, w->room < BATCH ? w->room : BATCH);
 
-	for (unsigned i = 0; i < n; i++)
+	for (unsigned i = 0; i < n; i++) {
+		if (w->engine->soon != NULL && i + 1 < n)
+			w->engine->soon(w->queue, requests[i + 1]);
 		start(w, requests[i]);
+	}
 	return n;
 }
 

@@ -31,6 +31,7 @@
 
 #include "memory/coherence.h"
 #include "base/crc.h"
+#include "ring/copy.h"
 #include "histogram.h"
 
 #define PAGE 4096
@@ -100,16 +101,20 @@ static char *data_of(const struct floor *f, uint64_t sequence)
 /* Into shared memory; returns the CRC. */
 static uint32_t bring(const struct floor *f, uint64_t sequence, const char *from)
 {
-	uint32_t crc = f->mem.software ? cbd_crc32c(0, from, f->block) : 0;
+	uint32_t crc = 0;
 
-	cbd_mem_store(&f->mem, data_of(f, sequence), from, f->block);
+	cbd_copy_in(&f->mem, data_of(f, sequence), from, f->block, f->mem.software ? &crc : NULL);
 	return crc;
 }
 
 static void take(const struct floor *f, uint64_t sequence, char *to, uint32_t crc)
 {
-	cbd_mem_load(&f->mem, to, data_of(f, sequence), f->block);
-	if (f->mem.software && cbd_crc32c(0, to, f->block) != crc)
+	const char *from = data_of(f, sequence);
+	uint32_t sum = 0;
+
+	cbd_mem_invalidate(&f->mem, from, f->block);
+	cbd_copy_out(&f->mem, to, from, f->block, f->mem.software ? &sum : NULL);
+	if (f->mem.software && sum != crc)
 		die("payload is damaged");
 }
 
@@ -122,9 +127,9 @@ static void disk_io(const struct floor *f, char *buf, uint64_t block)
 	ssize_t n = (ssize_t)f->block;
 
 	if (f->map && f->write)
-		memcpy(place, buf, f->block);
+		cbd_mem_copy_around(place, buf, f->block);
 	else if (f->map)
-		memcpy(buf, place, f->block);
+		cbd_mem_copy(buf, place, f->block);
 	else
 		n = f->write ? pwrite(f->fd, buf, f->block, offset)
 			     : pread(f->fd, buf, f->block, offset);

@@ -30,6 +30,7 @@
 #define SHARE 8			 /* SEs of one channel in a round, where others are hot */
 #define ROUND_BYTES (512u << 10) /* the largest request, so none has to be refused */
 #define ROUND_NS 500000ull
+#define SHORT 4096u	 /* payloads up to this are invalidated together */
 #define SE_BYTES 4096	 /* an SE costs as much as so many bytes of payload */
 #define RANGE_BYTES 16	 /* so many bytes of a discard as much as one of payload */
 #define ROOM_COST 128	 /* a byte of room for runs: as many, for a look at the disk */
@@ -138,7 +139,8 @@ static void retry_later(struct cbd_hrequest *r)
 #define TICK_BITS 22 /* 4 ms, of cbd_timing_is_due() */
 
 /* A fetched SE becomes a request for the engine, an answer, or a retry. */
-static struct cbd_request *take(struct cbd_hchannel *hc, const struct cbd_se *se, uint64_t now_ns)
+static struct cbd_request *take(struct cbd_hchannel *hc, const struct cbd_se *se, bool invalidated,
+				uint64_t now_ns)
 {
 	struct cbd_hrequest *r = cbd_hrequest_get(hc);
 	uint32_t result;
@@ -151,6 +153,7 @@ static struct cbd_request *take(struct cbd_hchannel *hc, const struct cbd_se *se
 	}
 	hc->position++;
 	r->se = *se;
+	r->invalidated = invalidated;
 	cbd_counters_begin(&hc->counted.now, se->op);
 	r->timed_ns = cbd_timing_is_due(&hc->timing, now_ns >> TICK_BITS) ? now_ns : 0;
 	result = validate(hc, se);
@@ -317,6 +320,7 @@ static void sort_hot(struct cbd_handler *h)
 struct batch {
 	struct cbd_se ses[BATCH];
 	unsigned n;
+	unsigned invalidated; /* a bit for each: its payload was */
 };
 
 /* Inside a recovery point. */
@@ -351,11 +355,50 @@ static int read_ses(struct cbd_hchannel *hc, struct batch *batch, unsigned max, 
 	struct cbd_fault f;
 
 	batch->n = 0;
+	batch->invalidated = 0;
 	if (!CBD_FAULT_TRY(&f))
 		return batch->n > 0 ? 0 : -EIO;
 	copy_ses(hc, batch, max, invalidated);
 	cbd_fault_end(&f);
 	return 0;
+}
+
+/*
+ * The short payloads of a batch under one fence, which waits for all of them as long as
+ * for one.  A long one does so by itself, when it is copied.  One that the round has no
+ * room for is invalidated again by the round that has.  A fault: the copy meets it again,
+ * and it is the error of its request.
+ */
+static void invalidate_payloads(const struct cbd_hchannel *hc, struct batch *batch)
+{
+	const struct cbd_mem *m = &hc->ch.t->mem;
+	struct cbd_fault f;
+
+	if (!m->software || batch->n < 2)
+		return;
+	if (!CBD_FAULT_TRY(&f)) {
+		batch->invalidated = 0;
+		return;
+	}
+	for (unsigned i = 0; i < batch->n; i++) {
+		const struct cbd_se *se = &batch->ses[i];
+
+		if (se->op != CBD_OP_WRITE || se->length > SHORT ||
+		    validate(hc, se) != CBD_RESULT_OK)
+			continue;
+		cbd_mem_invalidate_start(m, hc->ch.data + se->data_offset, se->length);
+		batch->invalidated |= 1u << i;
+	}
+	cbd_invalidate_done(m);
+	cbd_fault_end(&f);
+}
+
+/* The payload of SE I comes from memory while the one before is copied. */
+static void fetch_payload(const struct cbd_hchannel *hc, const struct batch *batch, unsigned i)
+{
+	if (i < batch->n && batch->invalidated & 1u << i)
+		cbd_mem_fetch(&hc->ch.t->mem, hc->ch.data + batch->ses[i].data_offset,
+			      batch->ses[i].length);
 }
 
 /*
@@ -374,15 +417,18 @@ static unsigned share_of(const struct round *round, const struct cbd_hchannel *h
 }
 
 /* False: the rest of what was read has to wait for a later round. */
-static bool take_se(struct round *round, struct cbd_hchannel *hc, const struct cbd_se *se)
+static bool take_se(struct round *round, struct cbd_hchannel *hc, const struct batch *batch,
+		    unsigned i)
 {
+	const struct cbd_se *se = &batch->ses[i];
 	struct cbd_request *request;
 
 	if (cbd_channel_accept_se(&hc->ch, hc->position, se) <= 0)
 		return false;
 	if (!may_take(round, hc, cost_of(se)))
 		return false;
-	request = take(hc, se, round->now_ns);
+	fetch_payload(hc, batch, i + 1);
+	request = take(hc, se, batch->invalidated & 1u << i, round->now_ns);
 	if (cbd_hchannel_is_broken(hc))
 		return false;
 	charge(round, hc, cost_of(se));
@@ -400,6 +446,7 @@ static void take_peeked(struct cbd_handler *h, struct batch *batch)
 	h->peeked = NULL;
 	batch->ses[0] = h->peeked_se;
 	batch->n = 1;
+	batch->invalidated = 0;
 }
 
 static void fetch_channel(struct round *round, struct cbd_hchannel *hc)
@@ -421,8 +468,9 @@ static void fetch_channel(struct round *round, struct cbd_hchannel *hc)
 			note_waiting(round, hc);
 			return;
 		}
+		invalidate_payloads(hc, &batch);
 		for (unsigned i = 0; i < batch.n; i++, seen++)
-			if (!take_se(round, hc, &batch.ses[i]))
+			if (!take_se(round, hc, &batch, i))
 				return;
 		if (!peeked && batch.n < max)
 			return;

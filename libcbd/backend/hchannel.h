@@ -47,6 +47,7 @@ struct cbd_hrequest {
 	struct cbd_request pub; /* first: the engine has a pointer to it */
 	struct cbd_hchannel *hc;
 	struct cbd_se se; /* the private, validated copy */
+	bool invalidated; /* the payload of a WRITE, together with those of its batch */
 	/* of a READ: the engine has copied it into the extent, this is its CRC (payload.c) */
 	bool delivered;
 	uint32_t crc;

@@ -19,7 +19,7 @@
 #include "memory/fault.h"
 #include "ring/copy.h"
 
-#define PIECE 8192u /* a quarter of the first-level cache of usual CPUs */
+#define PIECE 2048u /* a quarter of the first-level cache of usual CPUs */
 
 /* Does the disk write a private copy?  With payload CRC what was checked and what it
  * gets must be the same bytes. */
@@ -63,17 +63,22 @@ void cbd_payload_free(struct cbd_hchannel *hc)
 	hc->private = NULL;
 }
 
+/* What was invalidated for the first copy is cached after it. */
 static int bring_private(struct cbd_hrequest *r)
 {
 	struct cbd_hchannel *hc = r->hc;
+	const struct cbd_mem *m = &hc->ch.t->mem;
+	const char *from = hc->ch.data + r->se.data_offset;
 	uint32_t crc = hc->ch.se_seed;
 	struct cbd_fault f;
 
 	if (!CBD_FAULT_TRY(&f))
 		return -EIO;
-	cbd_copy_out(&hc->ch.t->mem, r->pub.buf, hc->ch.data + r->se.data_offset, r->se.length,
-		     hc->data_crc ? &crc : NULL);
+	if (!r->invalidated)
+		cbd_mem_invalidate(m, from, r->se.length);
+	cbd_copy_out(m, r->pub.buf, from, r->se.length, hc->data_crc ? &crc : NULL);
 	cbd_fault_end(&f);
+	r->invalidated = false;
 	return !hc->data_crc || crc == r->se.data_crc ? 0 : -EAGAIN;
 }
 
@@ -168,7 +173,9 @@ static int store_pieces(struct cbd_hrequest *r, const char *from)
 		return -EFAULT;
 	for (uint32_t at = 0, n; at < r->se.length; at += n) {
 		n = r->se.length - at < PIECE ? r->se.length - at : PIECE;
-		memcpy(piece, from + at, n);
+		cbd_mem_copy(piece, from + at, n);
+		cbd_mem_fetch(&hc->ch.t->mem, from + at + n,
+			      r->se.length - at - n < PIECE ? r->se.length - at - n : PIECE);
 		cbd_copy_in(&hc->ch.t->mem, to + at, piece, n, &crc);
 	}
 	cbd_fault_end(&f);
@@ -188,7 +195,7 @@ int cbd_request_store(const struct cbd_request *r, const void *from)
 
 int cbd_request_load(const struct cbd_request *r, void *to)
 {
-	return cbd_fault_copy(to, r->buf, r->length) < 0 ? -EFAULT : 0;
+	return cbd_fault_copy_around(to, r->buf, r->length) < 0 ? -EFAULT : 0;
 }
 
 int cbd_request_persist(const struct cbd_request *r, void *to)

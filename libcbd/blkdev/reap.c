@@ -29,14 +29,14 @@
 #define BAD_NS 1000000000ull
 
 /* What is read next; a SIGBUS is judged by it. */
-enum stage { READ_RING, COPY_PAYLOADS, READ_GRANT };
+enum stage { READ_RING, INVALIDATE_PAYLOADS, COPY_PAYLOADS, READ_GRANT };
 
 /* Parts whose CEs were read together. */
 struct batch {
 	unsigned n;
 	enum stage stage;
-	unsigned at;	  /* COPY_PAYLOADS: the part whose payload is copied */
-	bool long_copy;	  /* the lock is dropped for COPY_PAYLOADS */
+	unsigned at;	  /* ..._PAYLOADS: the part whose payload it is */
+	bool long_copy;	  /* the lock is dropped for ..._PAYLOADS */
 	bool unknown_tid; /* a CE answers nothing that was asked */
 	const char *data; /* data area and CRC seed of the epoch: another thread may enter a
 			   * new one while the lock is dropped */
@@ -182,12 +182,39 @@ static int copy_inside(const struct cbd_queue *q, const struct batch *b, const s
 	return !q->b->data_crc || crc == p->ce.data_crc ? 0 : -EAGAIN;
 }
 
+/* Under one fence, which waits for all of them as long as for one. */
+static void invalidate_all_inside(const struct cbd_queue *q, struct batch *b)
+{
+	const struct cbd_mem *m = &q->ch.t->mem;
+
+	for (; b->at < b->n; b->at++) {
+		const struct cbd_part *p = b->part[b->at];
+
+		cbd_signal_fence(); /* AT is what a SIGBUS finds */
+		if (b->has_payload[b->at])
+			cbd_mem_invalidate_start(m, b->data + p->se.data_offset, payload_of(p));
+	}
+	cbd_invalidate_done(m);
+}
+
+/* The next payload comes from memory while this one is copied. */
+static void fetch_next(const struct cbd_queue *q, const struct batch *b)
+{
+	const struct cbd_part *next = b->at + 1 < b->n ? b->part[b->at + 1] : NULL;
+
+	if (q->ch.t->mem.software && next && b->has_payload[b->at + 1] &&
+	    payload_of(next) <= CBD_COPY_LOCKED)
+		cbd_mem_fetch(&q->ch.t->mem, b->data + next->se.data_offset, payload_of(next));
+}
+
 static void copy_all_inside(const struct cbd_queue *q, struct batch *b)
 {
 	for (; b->at < b->n; b->at++) {
-		cbd_signal_fence(); /* AT is what a SIGBUS finds */
-		if (b->has_payload[b->at])
-			b->copied[b->at] = copy_inside(q, b, b->part[b->at]);
+		cbd_signal_fence();
+		if (!b->has_payload[b->at] || b->copied[b->at] < 0)
+			continue;
+		fetch_next(q, b);
+		b->copied[b->at] = copy_inside(q, b, b->part[b->at]);
 	}
 }
 
@@ -201,10 +228,16 @@ static void read_inside(struct cbd_queue *q, struct batch *b, const struct cbd_c
 		if (q->parts.n_retries)
 			gather_retries(q, b);
 		find_payloads(b);
-		b->stage = COPY_PAYLOADS;
+		b->stage = INVALIDATE_PAYLOADS;
 		cbd_signal_fence();
 		if (b->n == 0 || b->long_copy)
 			return;
+	}
+	if (b->stage == INVALIDATE_PAYLOADS) {
+		invalidate_all_inside(q, b);
+		b->at = 0;
+		b->stage = COPY_PAYLOADS;
+		cbd_signal_fence();
 	}
 	if (b->stage == COPY_PAYLOADS) {
 		cbd_step("io-reap");

@@ -132,8 +132,9 @@ static inline void cbd_line_forget(const struct cbd_mem *m, void *line)
 /* --------------------------------------------------------------- payload */
 
 void cbd_cpu_write_back_range(const void *p, size_t len);
-void cbd_cpu_invalidate_range(const void *p, size_t len);
+void cbd_cpu_invalidate_range(const void *p, size_t len); /* no fence */
 void cbd_cpu_copy_in(void *dst, const void *src, size_t len);
+void cbd_cpu_copy_around(void *dst, const void *src, size_t len);
 
 static inline void cbd_mem_write_back(const struct cbd_mem *m, const void *p, size_t len)
 {
@@ -141,10 +142,39 @@ static inline void cbd_mem_write_back(const struct cbd_mem *m, const void *p, si
 		cbd_cpu_write_back_range(p, len);
 }
 
-static inline void cbd_mem_invalidate(const struct cbd_mem *m, const void *p, size_t len)
+static inline void cbd_mem_invalidate_start(const struct cbd_mem *m, const void *p, size_t len)
 {
 	if (m->software)
 		cbd_cpu_invalidate_range(p, len);
+}
+
+static inline void cbd_mem_invalidate(const struct cbd_mem *m, const void *p, size_t len)
+{
+	cbd_mem_invalidate_start(m, p, len);
+	cbd_invalidate_done(m);
+}
+
+static inline void cbd_mem_fetch(const struct cbd_mem *m, const void *p, size_t len)
+{
+	(void)m;
+	for (size_t at = 0; at < len; at += CBD_LINE)
+		cbd_cpu_fetch((const char *)p + at);
+}
+
+static inline void cbd_mem_copy(void *dst, const void *src, size_t len)
+{
+	cbd_cpu_read(dst, src, len);
+}
+
+static inline void cbd_mem_copy_around(void *dst, const void *src, size_t len)
+{
+	cbd_cpu_copy_around(dst, src, len);
+}
+
+static inline void cbd_mem_read(const struct cbd_mem *m, void *dst, const void *src, size_t len)
+{
+	(void)m;
+	cbd_cpu_read(dst, src, len);
 }
 
 static inline void cbd_mem_store(const struct cbd_mem *m, void *dst, const void *src, size_t len)

@@ -76,6 +76,19 @@ struct cbd_mem {
  *	this or another thread stores later: a fence is for the stores of its own thread.
  * void cbd_mem_load(const struct cbd_mem *, void *dst, const void *src, size_t)
  *	Invalidate payload and copy it out.
+ * void cbd_mem_invalidate_start(const struct cbd_mem *, const void *, size_t)
+ *	Of several payloads, under one fence, cbd_invalidate_done(); then
+ * void cbd_mem_read(const struct cbd_mem *, void *dst, const void *src, size_t)
+ *	copies out what was invalidated.
+ * void cbd_mem_fetch(const struct cbd_mem *, const void *, size_t)
+ *	A hint: what was invalidated is read soon.  The CPU may bring it meanwhile; it
+ *	faults nowhere.
+ * void cbd_mem_copy(void *dst, const void *src, size_t)
+ *	Neither: out of memory of the disk.  Faster than memcpy(3) for what is in no
+ *	cache, or in another CPU's.
+ * void cbd_mem_copy_around(void *dst, const void *src, size_t)
+ *	Into memory of the disk, which need not come into the cache for that; before all
+ *	that this thread stores later.
  * void cbd_mem_write_back(const struct cbd_mem *, const void *, size_t)
  * void cbd_mem_invalidate(const struct cbd_mem *, const void *, size_t)
  * void cbd_sys_landed(const struct cbd_mem *, void *, size_t)

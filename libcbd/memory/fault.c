@@ -105,7 +105,18 @@ int cbd_fault_copy(void *dst, const void *src, size_t len)
 
 	if (!CBD_FAULT_TRY(&f))
 		return -EIO;
-	memcpy(dst, src, len);
+	cbd_mem_copy(dst, src, len);
+	cbd_fault_end(&f);
+	return 0;
+}
+
+int cbd_fault_copy_around(void *dst, const void *src, size_t len)
+{
+	struct cbd_fault f;
+
+	if (!CBD_FAULT_TRY(&f))
+		return -EIO;
+	cbd_mem_copy_around(dst, src, len);
 	cbd_fault_end(&f);
 	return 0;
 }

@@ -38,8 +38,10 @@ int cbd_fault_store(const struct cbd_mem *m, void *dst, const void *src, size_t 
 int cbd_fault_load(const struct cbd_mem *m, void *dst, const void *src, size_t len);
 
 /* A plain copy where either side may fault, without write-back or invalidation;
+ * _around: around the cache, see cbd_mem_copy_around();
  * _persist: to durable memory, where it is durable when the call returns. */
 int cbd_fault_copy(void *dst, const void *src, size_t len);
+int cbd_fault_copy_around(void *dst, const void *src, size_t len);
 int cbd_fault_persist(void *dst, const void *src, size_t len);
 
 /* Write a range back; prepare it for a kernel that loads from it (write(2)); make

@@ -640,6 +640,19 @@ bool cbd_cpu_swap(uint64_t *p, uint64_t expected, uint64_t desired)
 
 /* ----------------------------------------------------------------- copies */
 
+/* The line may come now, or not. */
+void cbd_cpu_fetch(const void *p)
+{
+	uint32_t line;
+
+	sim_step();
+	if (!sim_is_shared(p))
+		return;
+	line = sim_line_of(p);
+	if (line_at(me()->host, line)->state == ABSENT && sim_chance(2))
+		fill(me()->host, line);
+}
+
 void cbd_cpu_read(void *dst, const void *src, size_t len)
 {
 	char *to = dst;

@@ -29,6 +29,7 @@ uint32_t cbd_cpu_load32(const uint32_t *p);
 void cbd_cpu_store32(uint32_t *p, uint32_t value);
 bool cbd_cpu_swap(uint64_t *p, uint64_t expected, uint64_t desired);
 
+void cbd_cpu_fetch(const void *p);
 void cbd_cpu_read(void *dst, const void *src, size_t len);
 void cbd_cpu_write(void *dst, const void *src, size_t len);
 bool cbd_cpu_stream(void *dst, const void *src, size_t lines);

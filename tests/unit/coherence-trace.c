@@ -152,6 +152,38 @@ static void note_await(const struct cbd_mem *m, const void *line)
 		dropped[i] = dropped[--n_invalidated];
 }
 
+/* Payloads that this thread has dropped, the part of each that was not read since. */
+#define PAYLOADS 128
+
+static __thread struct {
+	const char *from, *end;
+	bool fenced;
+} payloads[PAYLOADS];
+static __thread unsigned n_payloads;
+
+static void note_payload_invalidate(const void *p, size_t len)
+{
+	unsigned i = n_payloads < PAYLOADS ? n_payloads++ : 0; /* only costs false alarms */
+
+	payloads[i].from = p;
+	payloads[i].end = payloads[i].from + len;
+	payloads[i].fenced = false;
+}
+
+static void note_payload_read(const struct cbd_mem *m, const char *from, size_t len)
+{
+	for (unsigned i = 0; i < n_payloads; i++) {
+		if (from < payloads[i].from || from + len > payloads[i].end || !payloads[i].fenced)
+			continue;
+		payloads[i].from = from + len;
+		if (payloads[i].from == payloads[i].end)
+			payloads[i] = payloads[--n_payloads];
+		return;
+	}
+	if (m->software)
+		count(&seen.undropped_payloads);
+}
+
 /* ----------------------------------------------------------------- stores */
 
 static void note_payload(const struct cbd_mem *m, const void *p, size_t len)
@@ -265,6 +297,8 @@ void cbd_invalidate_done(const struct cbd_mem *m)
 	(void)m;
 	for (unsigned i = 0; i < n_invalidated; i++)
 		dropped[i].fenced = true;
+	for (unsigned i = 0; i < n_payloads; i++)
+		payloads[i].fenced = true;
 }
 
 static void copy_line(const void *line, void *copy, uint64_t first)
@@ -346,7 +380,36 @@ void cbd_mem_write_back(const struct cbd_mem *m, const void *p, size_t len)
 	(void)len;
 }
 
+void cbd_mem_invalidate_start(const struct cbd_mem *m, const void *p, size_t len)
+{
+	(void)m;
+	note_payload_invalidate(p, len);
+}
+
 void cbd_mem_invalidate(const struct cbd_mem *m, const void *p, size_t len)
+{
+	cbd_mem_invalidate_start(m, p, len);
+	cbd_invalidate_done(m);
+}
+
+void cbd_mem_read(const struct cbd_mem *m, void *dst, const void *src, size_t len)
+{
+	note_payload_read(m, src, len);
+	count(&seen.payload_loads);
+	memcpy(dst, src, len);
+}
+
+void cbd_mem_copy(void *dst, const void *src, size_t len)
+{
+	memcpy(dst, src, len);
+}
+
+void cbd_mem_copy_around(void *dst, const void *src, size_t len)
+{
+	memcpy(dst, src, len);
+}
+
+void cbd_mem_fetch(const struct cbd_mem *m, const void *p, size_t len)
 {
 	(void)m;
 	(void)p;

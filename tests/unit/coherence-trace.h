@@ -23,6 +23,11 @@ void cbd_mem_store_done(const struct cbd_mem *m);
 void cbd_mem_load(const struct cbd_mem *m, void *dst, const void *src, size_t len);
 void cbd_mem_write_back(const struct cbd_mem *m, const void *p, size_t len);
 void cbd_mem_invalidate(const struct cbd_mem *m, const void *p, size_t len);
+void cbd_mem_invalidate_start(const struct cbd_mem *m, const void *p, size_t len);
+void cbd_mem_read(const struct cbd_mem *m, void *dst, const void *src, size_t len);
+void cbd_mem_copy(void *dst, const void *src, size_t len);
+void cbd_mem_copy_around(void *dst, const void *src, size_t len);
+void cbd_mem_fetch(const struct cbd_mem *m, const void *p, size_t len);
 void cbd_sys_landed(const struct cbd_mem *m, void *p, size_t len);
 void cbd_sys_take(const struct cbd_mem *m, const void *p, size_t len);
 uint32_t cbd_word_load(const uint32_t *w);
@@ -41,10 +46,12 @@ void cbd_count_add(uint64_t *value, uint64_t more);
 /* What was seen. */
 struct trace {
 	uint64_t loads, awaits, stores, payload_stores, payload_loads, swaps, landed, taken;
-	uint64_t undropped;	/* awaits of a line that was not dropped before */
-	uint64_t unfenced;	/* ... or dropped without the fence */
-	uint64_t two_writers;	/* line stores to a line that the other side stores to */
-	uint64_t late_payload;	/* entries published before their payload */
+	uint64_t undropped;	     /* awaits of a line that was not dropped before */
+	uint64_t unfenced;	     /* ... or dropped without the fence */
+	uint64_t undropped_payloads; /* payloads read that were not dropped, and a fence behind
+				      * it, since they were read before */
+	uint64_t two_writers;	     /* line stores to a line that the other side stores to */
+	uint64_t late_payload;	     /* entries published before their payload */
 	uint64_t unordered;	/* entries without a fence behind their payload, CEs also without
 				 * one behind the CE before */
 	uint64_t unfinished;	/* awaits of a thread whose SEs have no fence behind them */

@@ -48,6 +48,7 @@ static void check_trace(void)
 
 	ck_assert_uint_eq(t.undropped, 0);
 	ck_assert_uint_eq(t.unfenced, 0);
+	ck_assert_uint_eq(t.undropped_payloads, 0);
 	ck_assert_uint_eq(t.two_writers, 0);
 	ck_assert_uint_eq(t.late_payload, 0);
 	ck_assert_uint_eq(t.unordered, 0);
@@ -128,6 +129,42 @@ START_TEST(several_queues)
 }
 END_TEST
 
+/* Several payloads are invalidated under one fence; one whose CRC is wrong is copied again,
+ * and the first copy has cached it. */
+START_TEST(copied_again)
+{
+	static unsigned char buf[8][4096];
+	struct cbd_request *r[8];
+	struct cbd_hchannel *hc;
+	unsigned have = 0;
+	char *spoilt = NULL;
+
+	open_traced((struct pair_options){
+		.kind = CBD_COHERENCE_SOFTWARE, .data_crc = true, .stepping = true, .depth = 8 });
+	hc = &p.backend->channels[p.q->ch.id].hc;
+	for (unsigned i = 0; i < 8; i++)
+		pair_submit(&p, CBD_OP_WRITE, buf[i], i * 4096, 4096, i + 1);
+	for (unsigned tag = 0; tag < 8; tag++)
+		if (p.q->parts.all[tag].se.offset == 4 * 4096)
+			spoilt = p.q->ch.data + p.q->parts.all[tag].se.data_offset;
+	ck_assert_ptr_nonnull(spoilt);
+	*spoilt ^= 1;
+	/* one by one until the handler expects more, then the rest together */
+	unit_wait((have += pair_fetch(&p, r + have, 8 - have)) == 7);
+	hc->retries->retry_until_ns += 20000000000ull;
+	unit_wait(pair_fetch(&p, r + have, 1) == 0 && hc->counted.now.events.retries > 0);
+	*spoilt ^= 1;
+	unit_wait((have += pair_fetch(&p, r + have, 8 - have)) == 8);
+	for (unsigned i = 0; i < 8; i++)
+		pair_complete(&p, r[i]);
+	for (unsigned i = 0; i < 8; i++)
+		ck_assert_int_eq(pair_reap(&p).result, 0);
+	ck_assert_uint_eq(trace_get().undropped_payloads, 0);
+	ck_assert_uint_eq(trace_get().undropped + trace_get().unfenced, 0);
+	pair_close(&p);
+}
+END_TEST
+
 /* Host slots, of two machines, in software mode: by waiting, not by swapping. */
 START_TEST(host_slots)
 {
@@ -145,6 +182,7 @@ START_TEST(breaches_are_seen)
 {
 	struct cbd_mem a = { .software = true }, b = { .software = true };
 	static _Alignas(64) char memory[1 << 16];
+	char out[64];
 	struct cbd_line line = { .crc = 0 };
 	struct cbd_se se = { .op = CBD_OP_WRITE, .length = 4096 };
 	struct cbd_ce ce = { .length = 4096 };
@@ -164,6 +202,17 @@ START_TEST(breaches_are_seen)
 	ck_assert_uint_eq(trace_get().undropped + trace_get().unfenced, 2);
 	cbd_line_await(&a, memory, 1, &line); /* once only */
 	ck_assert_uint_eq(trace_get().undropped, 2);
+	cbd_mem_read(&a, out, memory + 12288, 64);
+	ck_assert_uint_eq(trace_get().undropped_payloads, 1);
+	cbd_mem_invalidate_start(&a, memory + 12288, 128);
+	cbd_mem_read(&a, out, memory + 12288, 64); /* no fence */
+	ck_assert_uint_eq(trace_get().undropped_payloads, 2);
+	cbd_invalidate_done(&a);
+	cbd_mem_read(&a, out, memory + 12288, 64);
+	cbd_mem_read(&a, out, memory + 12288 + 64, 64);
+	ck_assert_uint_eq(trace_get().undropped_payloads, 2);
+	cbd_mem_read(&a, out, memory + 12288, 64); /* once only */
+	ck_assert_uint_eq(trace_get().undropped_payloads, 3);
 	cbd_line_store(&a, memory, &line);
 	cbd_line_store(&a, memory, &line);
 	ck_assert_uint_eq(trace_get().two_writers, 0);
@@ -218,6 +267,7 @@ int main(void)
 	tcase_add_test(t, hardware_with_crc);
 	tcase_add_test(t, across_crashes);
 	tcase_add_test(t, several_queues);
+	tcase_add_test(t, copied_again);
 	tcase_add_loop_test(t, host_slots, 0, 2);
 	suite_add_tcase(s, t);
 	return unit_main(s);
