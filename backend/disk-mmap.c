@@ -286,17 +286,6 @@ static int execute(struct disk_queue *q, const struct cbd_request *r)
 	return err == -EFAULT ? disk_execute(q, r) : err;
 }
 
-/* Of a READ, which is a copy: what it begins with comes from memory meanwhile. */
-static void mmap_soon(struct disk_queue *q, const struct cbd_request *r)
-{
-	const char *place = ((struct mmap_queue *)q)->map + r->offset;
-
-	if (r->op == CBD_OP_READ && r->length <= PAGE && r->offset < mapping.length &&
-	    r->length <= mapping.length - r->offset)
-		for (uint32_t at = 0; at < r->length; at += 64)
-			__builtin_prefetch(place + at);
-}
-
 static void mmap_submit(struct disk_queue *q, struct disk_io *io)
 {
 	uint64_t stripes = stripes_of(io->request);
@@ -313,7 +302,6 @@ const struct disk_engine disk_mmap = {
 	.check = check_disk,
 	.open = mmap_open,
 	.close = mmap_close,
-	.soon = mmap_soon,
 	.submit = mmap_submit,
 	.block_status = disk_block_status,
 };

@@ -237,11 +237,6 @@ struct disk_engine {
 	void (*close)(struct disk_queue *q);
 
 	/*
-	 * A hint: this request, which was not checked, is submitted soon.  Optional.
-	 */
-	void (*soon)(struct disk_queue *q, const struct cbd_request *r);
-
-	/*
 	 * Begin one request; it was validated, and no other request that
 	 * changes its range is in flight where that matters (--direct).
 	 * `done` may be called before this returns.  Never blocks for other

@@ -241,11 +241,8 @@ static unsigned fetch(struct worker *w)
 	struct cbd_request *requests[BATCH];
 	unsigned n = cbd_handler_fetch(w->handler, requests, w->room < BATCH ? w->room : BATCH);
 
-	for (unsigned i = 0; i < n; i++) {
-		if (w->engine->soon != NULL && i + 1 < n)
-			w->engine->soon(w->queue, requests[i + 1]);
+	for (unsigned i = 0; i < n; i++)
 		start(w, requests[i]);
-	}
 	return n;
 }
 

@@ -9,6 +9,9 @@
  *	floor DISK hardware|software randread|randwrite BLOCK SECONDS
  *	      [psync|mmap [DEPTH [CLIENT-CPU SERVER-CPU]]]
  *
+ * In software mode each payload has a fence of its own; libcbd invalidates those that came
+ * together under one.
+ *
  * Software mode pays what docs/coherence.md asks for: a private copy on both
  * sides, write-backs, invalidations, the CRC of payload and line.  Hardware mode needs none:
  * the disk reads and writes shared memory.

@@ -8,7 +8,8 @@
  * that leaves its channel or the disk.
  *
  * Fast path: cbd_handler_fetch -> fetch_hot -> look_at -> fetch_channel -> read_ses ->
- * copy_ses; then for each SE take_se -> take -> cbd_payload_bring (payload.c).
+ * copy_ses; invalidate_payloads; then for each SE take_se -> take -> cbd_payload_bring
+ * (payload.c).
  */
 #include <config.h>
 
@@ -363,26 +364,20 @@ static int read_ses(struct cbd_hchannel *hc, struct batch *batch, unsigned max, 
 	return 0;
 }
 
-/*
- * The short payloads of a batch under one fence, which waits for all of them as long as
- * for one.  A long one does so by itself, when it is copied.  One that the round has no
- * room for is invalidated again by the round that has.  A fault: the copy meets it again,
- * and it is the error of its request.
- */
-static void invalidate_payloads(const struct cbd_hchannel *hc, struct batch *batch)
+/* What is left over from an older epoch ends it: the lines behind it are not awaited yet. */
+static void invalidate_inside(const struct round *round, const struct cbd_hchannel *hc,
+			      struct batch *batch)
 {
 	const struct cbd_mem *m = &hc->ch.t->mem;
-	struct cbd_fault f;
+	struct round ahead = *round;
 
-	if (!m->software || batch->n < 2)
-		return;
-	if (!CBD_FAULT_TRY(&f)) {
-		batch->invalidated = 0;
-		return;
-	}
 	for (unsigned i = 0; i < batch->n; i++) {
 		const struct cbd_se *se = &batch->ses[i];
 
+		if (se->epoch != hc->ch.epoch || !has_room(&ahead, cost_of(se)))
+			break;
+		ahead.seen++;
+		ahead.bytes += cost_of(se);
 		if (se->op != CBD_OP_WRITE || se->length > SHORT ||
 		    validate(hc, se) != CBD_RESULT_OK)
 			continue;
@@ -390,6 +385,26 @@ static void invalidate_payloads(const struct cbd_hchannel *hc, struct batch *bat
 		batch->invalidated |= 1u << i;
 	}
 	cbd_invalidate_done(m);
+}
+
+/*
+ * The short payloads of those SEs of a batch that the round has room for, under one fence,
+ * which waits for all of them as long as for one.  (A long one is invalidated when it is
+ * copied.)  After a fault each copy invalidates for itself, and meets the fault again where
+ * it is the error of its request.
+ */
+static void invalidate_payloads(const struct round *round, const struct cbd_hchannel *hc,
+				struct batch *batch)
+{
+	struct cbd_fault f;
+
+	if (!hc->ch.t->mem.software || batch->n < 2)
+		return;
+	if (!CBD_FAULT_TRY(&f)) {
+		batch->invalidated = 0;
+		return;
+	}
+	invalidate_inside(round, hc, batch);
 	cbd_fault_end(&f);
 }
 
@@ -468,7 +483,7 @@ static void fetch_channel(struct round *round, struct cbd_hchannel *hc)
 			note_waiting(round, hc);
 			return;
 		}
-		invalidate_payloads(hc, &batch);
+		invalidate_payloads(round, hc, &batch);
 		for (unsigned i = 0; i < batch.n; i++, seen++)
 			if (!take_se(round, hc, &batch, i))
 				return;

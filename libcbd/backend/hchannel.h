@@ -47,7 +47,8 @@ struct cbd_hrequest {
 	struct cbd_request pub; /* first: the engine has a pointer to it */
 	struct cbd_hchannel *hc;
 	struct cbd_se se; /* the private, validated copy */
-	bool invalidated; /* the payload of a WRITE, together with those of its batch */
+	/* of a WRITE: its payload was invalidated since its SE came, and not copied since */
+	bool invalidated;
 	/* of a READ: the engine has copied it into the extent, this is its CRC (payload.c) */
 	bool delivered;
 	uint32_t crc;

@@ -19,7 +19,8 @@
 #include "memory/fault.h"
 #include "ring/copy.h"
 
-#define PIECE 2048u /* a quarter of the first-level cache of usual CPUs */
+#define PIECE 2048u	   /* some more than the lines that a CPU awaits at a time */
+#define AROUND (16u << 10) /* writes from here on need not come into the cache */
 
 /* Does the disk write a private copy?  With payload CRC what was checked and what it
  * gets must be the same bytes. */
@@ -63,7 +64,6 @@ void cbd_payload_free(struct cbd_hchannel *hc)
 	hc->private = NULL;
 }
 
-/* What was invalidated for the first copy is cached after it. */
 static int bring_private(struct cbd_hrequest *r)
 {
 	struct cbd_hchannel *hc = r->hc;
@@ -78,7 +78,7 @@ static int bring_private(struct cbd_hrequest *r)
 		cbd_mem_invalidate(m, from, r->se.length);
 	cbd_copy_out(m, r->pub.buf, from, r->se.length, hc->data_crc ? &crc : NULL);
 	cbd_fault_end(&f);
-	r->invalidated = false;
+	r->invalidated = false; /* the copy has cached it */
 	return !hc->data_crc || crc == r->se.data_crc ? 0 : -EAGAIN;
 }
 
@@ -195,7 +195,10 @@ int cbd_request_store(const struct cbd_request *r, const void *from)
 
 int cbd_request_load(const struct cbd_request *r, void *to)
 {
-	return cbd_fault_copy_around(to, r->buf, r->length) < 0 ? -EFAULT : 0;
+	int err = r->length < AROUND ? cbd_fault_copy(to, r->buf, r->length)
+				     : cbd_fault_copy_around(to, r->buf, r->length);
+
+	return err < 0 ? -EFAULT : 0;
 }
 
 int cbd_request_persist(const struct cbd_request *r, void *to)

@@ -18,8 +18,7 @@
 int cbd_payload_prepare(struct cbd_hchannel *hc);
 void cbd_payload_free(struct cbd_hchannel *hc);
 
-/* Set where the disk reads or writes, and for a WRITE copy and check what it gets; R->invalidated:
- * that was invalidated since the SE was seen.
+/* Set where the disk reads or writes, and for a WRITE copy and check what it gets.
  * -EAGAIN: its CRC is wrong, perhaps only for now; -EIO: the memory is gone. */
 int cbd_payload_bring(struct cbd_hrequest *r);
 

@@ -7,7 +7,7 @@
  * payloads are long: those are copied without the queue's lock, and have their own.
  *
  * Fast path: cbd_reap_ring_unlocks -> read_batch_unlocks -> read_shared -> read_inside ->
- * gather_inside, copy_all_inside; then cbd_grant_recheck_unlocks (epoch.c); then
+ * gather_inside, invalidate_all_inside, copy_all_inside; then cbd_grant_recheck_unlocks (epoch.c); then
  * end_parts_unlocks -> arrived_unlocks -> cbd_part_end (parts.c).
  */
 #include <config.h>
@@ -24,6 +24,7 @@
 
 #define BATCH 32
 #define INVALIDATE_BATCH 8  /* lines that are invalidated under one fence */
+#define FETCHED 4096u	    /* payloads up to this are fetched while the one before is copied */
 #define RETRY_NS 5000000ull /* a bad payload is read again for so long */
 #define BAD_MOST 16	    /* bad payloads in BAD_NS: the epoch is left (rule 6) */
 #define BAD_NS 1000000000ull
@@ -203,7 +204,7 @@ static void fetch_next(const struct cbd_queue *q, const struct batch *b)
 	const struct cbd_part *next = b->at + 1 < b->n ? b->part[b->at + 1] : NULL;
 
 	if (q->ch.t->mem.software && next && b->has_payload[b->at + 1] &&
-	    payload_of(next) <= CBD_COPY_LOCKED)
+	    payload_of(next) <= FETCHED)
 		cbd_mem_fetch(&q->ch.t->mem, b->data + next->se.data_offset, payload_of(next));
 }
 
@@ -220,7 +221,8 @@ static void copy_all_inside(const struct cbd_queue *q, struct batch *b)
 
 /* ------------------------------------------------------------------ batch */
 
-/* From the batch's stage on: to the end, or with a long copy to the end of the stage. */
+/* From the batch's stage on: to the end, or with a long copy until the lock is to be dropped
+ * or taken again. */
 static void read_inside(struct cbd_queue *q, struct batch *b, const struct cbd_ce *seen)
 {
 	if (b->stage == READ_RING) {
@@ -264,7 +266,8 @@ static bool read_shared(struct cbd_queue *q, struct batch *b, const struct cbd_c
 			b->grant.epoch = 0; /* matches nothing: it is read again, and judged */
 			return true;
 		}
-		b->copied[b->at++] = -EIO;
+		if (b->at < b->n)
+			b->copied[b->at++] = -EIO;
 	}
 	read_inside(q, b, seen);
 	cbd_fault_end(&f);

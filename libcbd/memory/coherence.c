@@ -133,7 +133,8 @@ static size_t head_of(const void *dst, size_t len)
 	return head < len ? head : len;
 }
 
-/* No write-back: to whom the disk's memory belongs sees what this CPU has cached. */
+/* Nothing is written back, of parts of lines either, nor where cbd_cpu_stream() leaves lines in
+ * the cache: all that reads the disk is coherent with this CPU. */
 void cbd_cpu_copy_around(void *dst, const void *src, size_t len)
 {
 	size_t head = head_of(dst, len), lines = (len - head) / CBD_LINE,

@@ -84,11 +84,11 @@ struct cbd_mem {
  *	A hint: what was invalidated is read soon.  The CPU may bring it meanwhile; it
  *	faults nowhere.
  * void cbd_mem_copy(void *dst, const void *src, size_t)
- *	Neither: out of memory of the disk.  Faster than memcpy(3) for what is in no
+ *	Copy without write-back and invalidation.  Faster than memcpy(3) for what is in no
  *	cache, or in another CPU's.
  * void cbd_mem_copy_around(void *dst, const void *src, size_t)
- *	Into memory of the disk, which need not come into the cache for that; before all
- *	that this thread stores later.
+ *	The same into memory of the disk, which does not come into the cache for it; before
+ *	all that this thread stores later.
  * void cbd_mem_write_back(const struct cbd_mem *, const void *, size_t)
  * void cbd_mem_invalidate(const struct cbd_mem *, const void *, size_t)
  * void cbd_sys_landed(const struct cbd_mem *, void *, size_t)

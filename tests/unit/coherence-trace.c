@@ -163,9 +163,17 @@ static __thread unsigned n_payloads;
 
 static void note_payload_invalidate(const void *p, size_t len)
 {
-	unsigned i = n_payloads < PAYLOADS ? n_payloads++ : 0; /* only costs false alarms */
+	const char *from = p;
+	unsigned i;
 
-	payloads[i].from = p;
+	/* what was dropped before, and never read, does not serve a second copy */
+	for (i = 0; i < n_payloads;)
+		if (payloads[i].from < from + len && from < payloads[i].end)
+			payloads[i] = payloads[--n_payloads];
+		else
+			i++;
+	i = n_payloads < PAYLOADS ? n_payloads++ : 0; /* only costs false alarms */
+	payloads[i].from = from;
 	payloads[i].end = payloads[i].from + len;
 	payloads[i].fenced = false;
 }

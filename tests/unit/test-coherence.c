@@ -46,6 +46,29 @@ START_TEST(write_back_and_invalidate_change_nothing)
 }
 END_TEST
 
+/* Of all lengths, from and to all places: whole and nothing else. */
+START_TEST(copies)
+{
+	static unsigned char from[6000];
+	uint64_t state = 4;
+
+	for (int i = 0; i < 2000; i++) {
+		size_t at = unit_random(&state) % 200, skip = unit_random(&state) % 200;
+		size_t len = unit_random(&state) % (i % 2 ? 300 : 5000);
+
+		unit_fill(from, sizeof(from), (uint64_t)i);
+		memset(memory, 0xee, sizeof(memory));
+		memset(want, 0xee, sizeof(want));
+		memcpy(want + at, from + skip, len);
+		if (_i)
+			cbd_mem_copy_around(memory + at, from + skip, len);
+		else
+			cbd_mem_copy(memory + at, from + skip, len);
+		ck_assert_mem_eq(memory, want, sizeof(memory));
+	}
+}
+END_TEST
+
 START_TEST(payload)
 {
 	const struct cbd_mem *m = &mems[_i];
@@ -215,6 +238,7 @@ int main(void)
 
 	tcase_set_timeout(t, UNIT_TIMEOUT);
 	tcase_add_checked_fixture(t, setup, NULL);
+	tcase_add_loop_test(t, copies, 0, 2);
 	tcase_add_loop_test(t, write_back_and_invalidate_change_nothing, 0, 2);
 	tcase_add_loop_test(t, payload, 0, 2);
 	tcase_add_loop_test(t, lines, 0, 2);

@@ -15,6 +15,7 @@
 static struct cbd_mem hardware = { .software = false }, software = { .software = true };
 static char *gone; /* a mapping without a file behind it */
 static uint64_t word;
+static char large[8192];
 
 static void make_gone(void)
 {
@@ -38,6 +39,10 @@ START_TEST(copies)
 	ck_assert_int_eq(cbd_fault_load(&hardware, &word, gone, sizeof(word)), -EIO);
 	ck_assert_int_eq(cbd_fault_store(&hardware, gone, &word, sizeof(word)), -EIO);
 	ck_assert_int_eq(cbd_fault_load(&software, &word, gone, sizeof(word)), -EIO);
+	for (size_t at = 0; at < 64; at += 21) /* parts of lines, and whole ones */
+		for (size_t len = 1; len < 3000; len += 700)
+			ck_assert_int_eq(cbd_fault_copy_around(gone + at, large, len), -EIO);
+	ck_assert_int_eq(cbd_fault_copy(large, gone, 4096), -EIO);
 	ck_assert_int_eq(cbd_fault_copy(&word, &hardware, 1), 0);
 	ck_assert_ptr_null(current);
 }
