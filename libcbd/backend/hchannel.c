@@ -67,6 +67,7 @@ void cbd_hrequest_put(struct cbd_hrequest *r)
 {
 	struct cbd_hchannel *hc = r->hc;
 
+	cbd_payload_put(r);
 	r->next = hc->free;
 	hc->free = r;
 	hc->inflight--;
@@ -101,6 +102,7 @@ int cbd_hchannel_prepare(struct cbd_hchannel *hc, unsigned depth)
 	}
 	hc->position = hc->count = 0;
 	hc->inflight = hc->misses = 0;
+	hc->hot_used = hc->hot_users = 0;
 	cbd_hchannel_work_become(hc, CBD_WORK_FETCHING);
 	return 0;
 }

@@ -49,6 +49,7 @@ struct cbd_hrequest {
 	struct cbd_se se; /* the private, validated copy */
 	/* of a WRITE: its payload was invalidated since its SE came, and not copied since */
 	bool invalidated;
+	char *hot; /* where in the hot part of the private memory; NULL: it has none of that */
 	/* of a READ: the engine has copied it into the extent, this is its CRC (payload.c) */
 	bool delivered;
 	uint32_t crc;
@@ -79,7 +80,9 @@ struct cbd_hchannel {
 	/* CEs were stored, and the sleep flag was not read again after the fence */
 	bool bell_due;
 	struct cbd_hchannel *next_bell_due; /* in the handler's list */
-	char *private;			    /* of payload.c: as large as the data area, or NULL */
+	char *private;			    /* of payload.c, or NULL */
+	uint32_t hot_used;		    /* bytes of its hot part (payload.h) */
+	unsigned hot_users;		    /* requests that have some of them */
 	struct cbd_hrequest *requests, *free;
 	struct cbd_hrequest *retries;
 

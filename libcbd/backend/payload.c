@@ -41,18 +41,23 @@ static bool reads_copy(const struct cbd_hchannel *hc)
 	return hc->ch.t->mem.software;
 }
 
+static size_t private_size(const struct cbd_hchannel *hc)
+{
+	return CBD_HOT_BYTES + hc->ch.data_size;
+}
+
 int cbd_payload_prepare(struct cbd_hchannel *hc)
 {
 	void *area;
 
 	if ((!writes_copy(hc) && !hc->block_status) || hc->private)
 		return 0;
-	area = mmap(NULL, hc->ch.data_size, PROT_READ | PROT_WRITE,
+	area = mmap(NULL, private_size(hc), PROT_READ | PROT_WRITE,
 		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (area == MAP_FAILED)
 		return cbd_error(ENOMEM, "channel %u: private memory of %zu bytes: %m", hc->ch.id,
-				 hc->ch.data_size);
-	madvise(area, hc->ch.data_size, MADV_DONTDUMP);
+				 private_size(hc));
+	madvise(area, private_size(hc), MADV_DONTDUMP);
 	hc->private = area;
 	return 0;
 }
@@ -60,8 +65,32 @@ int cbd_payload_prepare(struct cbd_hchannel *hc)
 void cbd_payload_free(struct cbd_hchannel *hc)
 {
 	if (hc->private)
-		munmap(hc->private, hc->ch.data_size);
+		munmap(hc->private, private_size(hc));
 	hc->private = NULL;
+}
+
+/* What a request has until it ends, also when its payload is copied again.  LENGTH: bytes
+ * of the data area. */
+static char *private_of(struct cbd_hrequest *r, uint32_t length)
+{
+	struct cbd_hchannel *hc = r->hc;
+	uint32_t size = (length + CBD_PAGE_SIZE - 1) / CBD_PAGE_SIZE * CBD_PAGE_SIZE;
+
+	if (!r->hot && size <= CBD_HOT_BYTES - hc->hot_used) {
+		r->hot = hc->private + hc->hot_used;
+		hc->hot_used += size;
+		hc->hot_users++;
+	}
+	return r->hot ? r->hot : hc->private + CBD_HOT_BYTES + r->se.data_offset;
+}
+
+void cbd_payload_put(struct cbd_hrequest *r)
+{
+	if (!r->hot)
+		return;
+	r->hot = NULL;
+	if (--r->hc->hot_users == 0)
+		r->hc->hot_used = 0;
 }
 
 static int bring_private(struct cbd_hrequest *r)
@@ -92,11 +121,11 @@ int cbd_payload_bring(struct cbd_hrequest *r)
 	r->n_runs = r->told = 0;
 	r->told_all = r->se.op != CBD_SE_OP_BLOCK_STATUS;
 	if (r->se.op == CBD_SE_OP_BLOCK_STATUS)
-		r->runs = (struct cbd_run *)(void *)(hc->private + r->se.data_offset);
+		r->runs = (struct cbd_run *)(void *)private_of(r, r->se.room);
 	if (r->se.op != CBD_SE_OP_READ && r->se.op != CBD_SE_OP_WRITE)
 		return 0;
 	if (r->se.op == CBD_SE_OP_WRITE ? writes_copy(hc) : reads_copy(hc)) {
-		r->pub.buf = hc->private + r->se.data_offset;
+		r->pub.buf = private_of(r, r->se.length);
 		return r->se.op == CBD_SE_OP_WRITE ? bring_private(r) : 0;
 	}
 	r->pub.buf = hc->ch.data + r->se.data_offset;

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 
 #include "unit.h"
+#include "backend/payload.h"
 
 #define LARGE (252u << 10) /* the largest request of a channel of 1 MiB */
 #define ROUND (512u << 10) /* payload of one round */
@@ -78,11 +79,12 @@ static void finish(void)
 
 static unsigned resident_pages(const struct cbd_hchannel *hc)
 {
-	unsigned pages = (unsigned)(hc->ch.data_size / CBD_PAGE_SIZE), n = 0;
+	size_t size = CBD_HOT_BYTES + hc->ch.data_size;
+	unsigned pages = (unsigned)(size / CBD_PAGE_SIZE), n = 0;
 	unsigned char *in = malloc(pages);
 
 	ck_assert_ptr_nonnull(in);
-	ck_assert_int_eq(mincore(hc->private, hc->ch.data_size, in), 0);
+	ck_assert_int_eq(mincore(hc->private, size, in), 0);
 	for (unsigned i = 0; i < pages; i++)
 		n += in[i] & 1;
 	free(in);
@@ -90,7 +92,7 @@ static unsigned resident_pages(const struct cbd_hchannel *hc)
 }
 
 /* SEs that all name one extent, with a CRC that never matches: the copies are no
- * larger than the extent, however many SEs and rounds. */
+ * larger than the extent and the hot part, however many SEs and rounds. */
 START_TEST(memory_of_a_liar)
 {
 	struct cbd_channel liar;
@@ -109,7 +111,7 @@ START_TEST(memory_of_a_liar)
 								     .data_crc = 1 }));
 	for (unsigned i = 0; i < 16; i++)
 		unit_wait(fetch(MAX) == 0 && hc->count > i);
-	ck_assert_uint_eq(resident_pages(hc), LARGE / CBD_PAGE_SIZE);
+	ck_assert_uint_eq(resident_pages(hc), LARGE / CBD_PAGE_SIZE * (CBD_HOT_BYTES / LARGE + 1));
 	for (unsigned i = 0; i < 16; i++) {
 		cbd_channel_invalidate_ce(&liar, i);
 		cbd_invalidate_done(&liar.t->mem);
@@ -119,6 +121,25 @@ START_TEST(memory_of_a_liar)
 	ck_assert_uint_eq(hc->inflight, 0);
 	ck_assert_uint_eq(unit_disk_ops(&p.disk, CBD_OP_WRITE), 0);
 	pair_close(&p);
+}
+END_TEST
+
+/* Extents may go round; what requests have one after the other is the same memory. */
+START_TEST(memory_stays_hot)
+{
+	struct cbd_hchannel *hc;
+
+	open_pair(kinds[_i], 1);
+	hc = hchannel(0);
+	for (unsigned i = 0; i < 200; i++) {
+		submit(0, i % 2 ? CBD_OP_READ : CBD_OP_WRITE, large[0], 4096);
+		pair_fetch_all(&p, r, 1);
+		pair_complete(&p, r[0]);
+		unit_wait(reap(0) == 1);
+	}
+	ck_assert_uint_eq(resident_pages(hc), 1);
+	ck_assert_uint_eq(hc->hot_used, 0);
+	finish();
 }
 END_TEST
 
@@ -478,6 +499,7 @@ static Suite *handler_suite(void)
 
 	tcase_set_timeout(t, UNIT_TIMEOUT);
 	tcase_add_loop_test(t, memory_of_a_liar, 0, 2);
+	tcase_add_loop_test(t, memory_stays_hot, 0, 2);
 	tcase_add_loop_test(t, memory_is_given_back, 0, 2);
 	tcase_add_loop_test(t, refused_end_a_round, 0, 2);
 	tcase_add_loop_test(t, beside_large_reads, 0, 4);
