@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -34,11 +35,30 @@ bool disk_unsupported(int error)
 
 /* -------------------------------------------------- whole reads and writes */
 
+/*
+ * Not pread(3) and pwrite(3): those are points where a thread may be cancelled, and the
+ * locked instructions that tell the C library so wait for the stores around the cache that
+ * libcbd has just made (docs/performance.md).  No thread is cancelled here.
+ */
+static ssize_t read_some(int fd, void *buf, size_t length, uint64_t offset)
+{
+	return syscall(SYS_pread64, fd, buf, length, offset);
+}
+
+static ssize_t write_some(int fd, const void *buf, size_t length, uint64_t offset, int flags)
+{
+	struct iovec iov = { .iov_base = (void *)buf, .iov_len = length };
+
+	/* without flags the simpler call is the faster one */
+	return flags == 0 ? syscall(SYS_pwrite64, fd, buf, length, offset)
+			  : pwritev2(fd, &iov, 1, (off_t)offset, flags);
+}
+
 /* The file ends before the end of the disk: another program has truncated it. */
 static int read_all(int fd, void *buf, size_t length, uint64_t offset)
 {
 	while (length > 0) {
-		ssize_t n = pread(fd, buf, length, offset);
+		ssize_t n = read_some(fd, buf, length, offset);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -54,10 +74,7 @@ static int read_all(int fd, void *buf, size_t length, uint64_t offset)
 static int write_all(int fd, const void *buf, size_t length, uint64_t offset, int flags)
 {
 	while (length > 0) {
-		struct iovec iov = { .iov_base = (void *)buf, .iov_len = length };
-		/* without flags the simpler call is the faster one */
-		ssize_t n = flags == 0 ? pwrite(fd, buf, length, offset)
-				       : pwritev2(fd, &iov, 1, offset, flags);
+		ssize_t n = write_some(fd, buf, length, offset, flags);
 
 		if (n < 0 && errno == EINTR)
 			continue;
