@@ -9,6 +9,7 @@
  */
 #include <config.h>
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -35,10 +36,12 @@ bool disk_unsupported(int error)
 
 /* -------------------------------------------------- whole reads and writes */
 
+static_assert(sizeof(long) == sizeof(off_t), "an offset is one argument of syscall(2)");
+
 /*
- * Not pread(3) and pwrite(3): those are points where a thread may be cancelled, and the
- * locked instructions that tell the C library so wait for the stores around the cache that
- * libcbd has just made (docs/performance.md).  No thread is cancelled here.
+ * Not pread(3) and pwrite(3): those are points where a thread may be cancelled.  The C
+ * library marks each with locked instructions, which wait for the stores around the cache
+ * that libcbd has just made (docs/performance.md).  No thread is cancelled here.
  */
 static ssize_t read_some(int fd, void *buf, size_t length, uint64_t offset)
 {

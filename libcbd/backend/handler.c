@@ -13,6 +13,7 @@
  */
 #include <config.h>
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +32,7 @@
 #define SHARE 8			 /* SEs of one channel in a round, where others are hot */
 #define ROUND_BYTES (512u << 10) /* the largest request, so none has to be refused */
 #define ROUND_NS 500000ull
+static_assert(ROUND_BYTES <= CBD_HOT_BYTES, "what a round brings has room in the hot part");
 #define SHORT 4096u	 /* payloads up to this are invalidated together */
 #define SE_BYTES 4096	 /* an SE costs as much as so many bytes of payload */
 #define RANGE_BYTES 16	 /* so many bytes of a discard as much as one of payload */

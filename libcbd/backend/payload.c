@@ -19,7 +19,7 @@
 #include "memory/fault.h"
 #include "ring/copy.h"
 
-#define PIECE 2048u	   /* some more than the lines that a CPU awaits at a time */
+#define PIECE 2048u	   /* 32 lines: some more than a CPU awaits at a time */
 #define AROUND (16u << 10) /* writes from here on need not come into the cache */
 
 /* Does the disk write a private copy?  With payload CRC what was checked and what it
@@ -69,8 +69,8 @@ void cbd_payload_free(struct cbd_hchannel *hc)
 	hc->private = NULL;
 }
 
-/* What a request has until it ends, also when its payload is copied again.  LENGTH: bytes
- * of the data area. */
+/* A place in the hot part is kept until the request ends, also when its payload is copied
+ * again.  LENGTH: bytes of its extent. */
 static char *private_of(struct cbd_hrequest *r, uint32_t length)
 {
 	struct cbd_hchannel *hc = r->hc;

@@ -23,7 +23,7 @@
  * cbd_payload_free().  Control thread, while the channel belongs to it.  -ENOMEM after a
  * message.
  */
-#define CBD_HOT_BYTES (512u << 10) /* the payload of a handler's round */
+#define CBD_HOT_BYTES (512u << 10) /* as much as a handler takes in a round */
 int cbd_payload_prepare(struct cbd_hchannel *hc);
 void cbd_payload_free(struct cbd_hchannel *hc);
 

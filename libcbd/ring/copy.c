@@ -6,7 +6,7 @@
 #include "ring/copy.h"
 
 #define PIECE_IN (16u << 10) /* half of the first-level cache of usual CPUs */
-#define PIECE_OUT 2048u	     /* some more than the lines that a CPU awaits at a time */
+#define PIECE_OUT 2048u	     /* 32 lines: some more than a CPU awaits at a time */
 
 /* How much to copy next: without a CRC there is no reason to stop. */
 static size_t piece(size_t left, size_t most, const uint32_t *crc)

@@ -7,7 +7,7 @@
 . "$(dirname "$0")/common.sh"
 
 channels=6
-data_areas_kib=$((channels * 2048))
+data_areas_kib=$((channels * (2048 + 512)))
 # Of each mode, with the messages of all innocent ones: ten of a kind, some kinds.
 most_lines=150
 

@@ -111,7 +111,9 @@ START_TEST(memory_of_a_liar)
 								     .data_crc = 1 }));
 	for (unsigned i = 0; i < 16; i++)
 		unit_wait(fetch(MAX) == 0 && hc->count > i);
-	ck_assert_uint_eq(resident_pages(hc), LARGE / CBD_PAGE_SIZE * (CBD_HOT_BYTES / LARGE + 1));
+	/* how many of them wait at a time is a matter of time */
+	ck_assert_uint_le(resident_pages(hc),
+			  LARGE / CBD_PAGE_SIZE * (CBD_HOT_BYTES / LARGE + 1));
 	for (unsigned i = 0; i < 16; i++) {
 		cbd_channel_invalidate_ce(&liar, i);
 		cbd_invalidate_done(&liar.t->mem);
@@ -139,6 +141,30 @@ START_TEST(memory_stays_hot)
 	}
 	ck_assert_uint_eq(resident_pages(hc), 1);
 	ck_assert_uint_eq(hc->hot_used, 0);
+	finish();
+}
+END_TEST
+
+/* No request gets what another one still has. */
+START_TEST(memory_of_two)
+{
+	const unsigned char *b, *c;
+	struct cbd_request *a;
+
+	open_pair(CBD_COHERENCE_SOFTWARE, 1);
+	submit(0, CBD_OP_WRITE, large[0], 4096);
+	submit(0, CBD_OP_WRITE, large[1], 8192);
+	pair_fetch_all(&p, r, 2);
+	a = r[0];
+	b = r[1]->buf;
+	pair_complete(&p, a);
+	submit(0, CBD_OP_WRITE, large[2], 4096);
+	pair_fetch_all(&p, r + 2, 1);
+	c = r[2]->buf;
+	ck_assert(c + 4096 <= b || c >= b + 8192);
+	pair_complete(&p, r[1]);
+	pair_complete(&p, r[2]);
+	ck_assert_uint_eq(hchannel(0)->hot_used, 0);
 	finish();
 }
 END_TEST
@@ -500,6 +526,7 @@ static Suite *handler_suite(void)
 	tcase_set_timeout(t, UNIT_TIMEOUT);
 	tcase_add_loop_test(t, memory_of_a_liar, 0, 2);
 	tcase_add_loop_test(t, memory_stays_hot, 0, 2);
+	tcase_add_test(t, memory_of_two);
 	tcase_add_loop_test(t, memory_is_given_back, 0, 2);
 	tcase_add_loop_test(t, refused_end_a_round, 0, 2);
 	tcase_add_loop_test(t, beside_large_reads, 0, 4);
