@@ -131,6 +131,8 @@ await_flow()
 				fail "A's requests are not answered: ${was[*]}, ${done_now[*]}"
 			sleep 0.5
 			progress
+			# its program has begun a new log
+			[ "${done_now[i]}" -ge "${was[i]}" ] || was[i]=0
 		done
 	done
 }
