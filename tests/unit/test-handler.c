@@ -112,8 +112,7 @@ START_TEST(memory_of_a_liar)
 	for (unsigned i = 0; i < 16; i++)
 		unit_wait(fetch(MAX) == 0 && hc->count > i);
 	/* how many of them wait at a time is a matter of time */
-	ck_assert_uint_le(resident_pages(hc),
-			  LARGE / CBD_PAGE_SIZE * (CBD_HOT_BYTES / LARGE + 1));
+	ck_assert_uint_le(resident_pages(hc), LARGE / CBD_PAGE_SIZE * (CBD_HOT_BYTES / LARGE + 1));
 	for (unsigned i = 0; i < 16; i++) {
 		cbd_channel_invalidate_ce(&liar, i);
 		cbd_invalidate_done(&liar.t->mem);
