@@ -757,7 +757,7 @@ struct cbd_request {
 /*
  * For engines whose disk is memory: copy the payload of a READ from FROM, that of
  * a WRITE to TO, which lie in the disk.  Any thread that owns the request.
- * What is stored in the disk need not be in the cache afterwards (from 16 KiB on it is not).
+ * cbd_request_load() stores 16 KiB and more around the cache.
  * cbd_request_store() is the last that is done to a READ before cbd_handler_complete():
  * with payload CRC it copies to the client at once, and buf stays as it was; what is
  * stored in buf afterwards reaches nobody, or with a wrong CRC.  After -EFAULT the data

@@ -7,8 +7,8 @@
  * payloads are long: those are copied without the queue's lock, and have their own.
  *
  * Fast path: cbd_reap_ring_unlocks -> read_batch_unlocks -> read_shared -> read_inside ->
- * gather_inside, invalidate_all_inside, copy_all_inside; then cbd_grant_recheck_unlocks (epoch.c); then
- * end_parts_unlocks -> arrived_unlocks -> cbd_part_end (parts.c).
+ * gather_inside, invalidate_all_inside, copy_all_inside; then cbd_grant_recheck_unlocks
+ * (epoch.c); then end_parts_unlocks -> arrived_unlocks -> cbd_part_end (parts.c).
  */
 #include <config.h>
 

@@ -11,8 +11,8 @@
 
 #include "memory/fault.h"
 
-/* Where the source is in the cache already, as small hot blocks of a disk are, and the other CPU has the
- * lines of the target, memcpy(3) is faster (docs/performance.md). */
+/* Up to this memcpy(3) copies: it is faster where the source is in the cache, as small hot
+ * blocks of a disk are, and another CPU has the lines of the target (docs/performance.md). */
 #define SHORT 4096u
 
 static __thread struct cbd_fault *current __attribute__((tls_model("initial-exec")));
